@@ -1,0 +1,35 @@
+"""Serves images with a SavedModel, as somebody does who has TensorFlow and none of this project's code.
+
+Run by `export` in a process of its own: python -I check_saved_model.py FOLDER SAMPLES.npz. Prints the largest
+difference of a probability over both signatures.
+"""
+
+import sys
+
+sys.modules["resnet_tf"] = sys.modules["pipelines"] = None  # type: ignore[assignment]  # importing them fails
+
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+
+def main(folder: str, samples: str) -> None:
+    signatures = tf.saved_model.load(folder).signatures
+    names = [str(name) for name in signatures]
+    assert names == ["serving_default", "serve_bytes"], names
+    largest = 0.0
+    with np.load(samples, allow_pickle=False) as data:
+        for number, expected in enumerate(data["expected"]):
+            picture, content = data[f"image_{number}"], data[f"bytes_{number}"].tobytes()
+            answers = (
+                signatures["serving_default"](images=tf.constant(picture[None])),
+                signatures["serve_bytes"](encoded=tf.constant([content])),
+            )
+            for answer in answers:
+                served = answer["probabilities"].numpy()[0]
+                assert int(answer["class_index"][0]) == int(served.argmax())
+                largest = max(largest, float(np.abs(served - expected).max()))
+    print(largest)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

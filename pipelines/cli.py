@@ -1,0 +1,264 @@
+"""The command line: `resnet-tf VERB …`. Only arguments are looked at here; a verb's module does the work.
+
+Nothing imports TensorFlow before a verb needs it, so that --help and a wrong argument answer at once.
+"""
+
+import argparse
+import dataclasses
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pipelines.config import (
+    DEMO_RUN,
+    EXPORT_FORMATS,
+    PRECISIONS,
+    SPLITS,
+    STRATEGIES,
+    FinetuneConfig,
+    PredictConfig,
+    SampleConfig,
+    known_settings,
+)
+from pipelines.quiet import import_tensorflow
+from resnet_tf.architectures import ARCHITECTURES, SHORTCUTS, STRIDE_PLACES
+from resnet_tf.errors import UserError
+
+DONE, FOUND, COULD_NOT = 0, 1, 2
+INTERRUPTED = 130  # as shells report SIGINT
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Returns:
+        0 done; 1 the command ran and found what it looks for; 2 it could not run; 130 Ctrl-C.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    debug = "--debug" in words
+    try:
+        parsed = _parser().parse_args(words)
+        _set_up_tensorflow()
+        return parsed.verb(parsed)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:  # the reader of our output has seen enough: `resnet-tf predict … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"error: {_one_line(error)}", file=sys.stderr)
+        return COULD_NOT
+
+
+def _set_up_tensorflow() -> None:
+    """What TensorFlow reads from the environment when it is imported; the user's own choices go first."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # oneDNN's convolutions are off by default on processors without AVX512-VNNI, where they are 1.3 (224 pixels)
+    # to 3.6 (64 pixels) times faster in training than Eigen's: benchmarks/train_step.py.
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # the streams and the export are TensorFlow's
+
+
+def _one_line(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    first = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, OSError):
+        return first
+    return f"{type(error).__name__}: {first} (--debug shows where)"
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise UserError(f"{message}; see {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="resnet-tf",
+        description="From a folder of photos, one sub-folder per class, to a fine-tuned ResNet that can be served.",
+    )
+    verbs = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    _add_demo(verbs)
+    _add_sample(verbs)
+    _add_audit(verbs)
+    _add_finetune(verbs)
+    _add_evaluate(verbs)
+    _add_predict(verbs)
+    _add_export(verbs)
+    return parser
+
+
+def _verb(verbs: Any, name: str, run: Callable[[argparse.Namespace], int], summary: str) -> argparse.ArgumentParser:
+    parser = verbs.add_parser(name, help=summary, description=summary)
+    parser.set_defaults(verb=run)
+    parser.add_argument("--debug", action="store_true", help="show where an error came from")
+    return parser
+
+
+def _add_demo(verbs: Any) -> None:
+    parser = _verb(
+        verbs, "demo", _demo, "the main job from nothing: sample images, fine-tune, evaluate, export, predict"
+    )
+    parser.add_argument("--run", default=DEMO_RUN, help="run directory (default: %(default)s)")
+    parser.add_argument("--weights", default="none", help="as for finetune (default: %(default)s)")
+
+
+def _add_sample(verbs: Any) -> None:
+    parser = _verb(verbs, "sample", _sample, "draw the built-in folder of images")
+    parser.add_argument("folder", metavar="DIR")
+    for field in dataclasses.fields(SampleConfig):
+        if field.name != "folder":
+            option = f"--{field.name.replace('_', '-')}"
+            parser.add_argument(option, type=int, default=field.default, metavar="N", help="(default: %(default)s)")
+
+
+def _add_audit(verbs: Any) -> None:
+    parser = _verb(verbs, "audit", _audit, "look at every image before any training")
+    parser.add_argument("data", metavar="DATA", help="folder of class folders, or CSV with path,label[,split]")
+    parser.add_argument("--json", metavar="FILE", help="write what was found as JSON")
+
+
+def _add_finetune(verbs: Any) -> None:
+    parser = _verb(verbs, "finetune", _finetune, "fit a classifier to your images; continues an unfinished run")
+    parser.add_argument(
+        "data", metavar="DATA", help="folder of class folders, folder with train/ val/ test/, or CSV path,label[,split]"
+    )
+    parser.add_argument("--run", required=True, help="run directory to make, or to continue")
+    parser.add_argument("--config", metavar="FILE", help="config.json of another run, to repeat its settings")
+    options = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
+
+    def add(name: str, option: str, kind: Callable[[str], Any], metavar: str, help: str) -> None:
+        default = options[name].default
+        shown = "decided from the data" if default is None else default
+        parser.add_argument(
+            option, dest=name, type=kind, default=argparse.SUPPRESS, metavar=metavar, help=f"{help} (default: {shown})"
+        )
+
+    add("arch", "--arch", str, "NAME", ", ".join(ARCHITECTURES))
+    add(
+        "weights", "--weights", str, "WEIGHTS", "imagenet, none, or a .h5, .weights.h5, .keras, .safetensors, .npz file"
+    )
+    add("image_size", "--image-size", int, "N", "height and width, in pixels")
+    add("epochs", "--epochs", int, "N", "passes in which all layers are trained")
+    add("batch_size", "--batch-size", int, "N", "images per step, over all devices")
+    add("learning_rate", "--learning-rate", float, "X", "peak of the schedule")
+    add("val_fraction", "--val-fraction", float, "X", "share of images for choosing the best epoch")
+    add("test_fraction", "--test-fraction", float, "X", "share of images for the final figures")
+    add("seed", "--seed", int, "N", "of split, order, augmentation and initial weights")
+    add("precision", "--precision", str, "NAME", ", ".join(PRECISIONS))
+    add("strategy", "--strategy", str, "NAME", ", ".join(STRATEGIES))
+    add("shortcut", "--shortcut", _none_or_text, "NAME", ", ".join(str(choice).lower() for choice in SHORTCUTS))
+    add("stride_at", "--stride", str, "PLACE", f"of bottlenecks: {', '.join(STRIDE_PLACES)}")
+    add("label_smoothing", "--label-smoothing", float, "X", "share of the target spread over all classes")
+    add("patience", "--patience", int, "N", "epochs without a better validation before stopping")
+
+
+def _add_evaluate(verbs: Any) -> None:
+    parser = _verb(verbs, "evaluate", _evaluate, "metrics and the confusion matrix of a run")
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--split", default="test", help=f"{', '.join(SPLITS)} (default: %(default)s)")
+    parser.add_argument("--data", metavar="DIR", help="where the images are now, if they have moved")
+
+
+def _add_predict(verbs: Any) -> None:
+    parser = _verb(verbs, "predict", _predict, "classes of image files")
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("paths", metavar="PATH", nargs="+", help="files, folders or globs")
+    parser.add_argument("--top", type=int, default=PredictConfig.top, metavar="K", help="(default: %(default)s)")
+    parser.add_argument("--out", metavar="FILE", help="write all probabilities as CSV")
+
+
+def _add_export(verbs: Any) -> None:
+    parser = _verb(verbs, "export", _export, "a SavedModel to serve, checked in a fresh process")
+    parser.add_argument("run", metavar="RUN")
+    parser.add_argument("--format", nargs="+", default=["saved_model"], help=f"{', '.join(EXPORT_FORMATS)}")
+
+
+def _demo(parsed: argparse.Namespace) -> int:
+    import_tensorflow()
+    from pipelines.demo import demo
+
+    demo(Path(parsed.run), parsed.weights)
+    return DONE
+
+
+def _sample(parsed: argparse.Namespace) -> int:
+    values = {field.name: getattr(parsed, field.name) for field in dataclasses.fields(SampleConfig)}
+    config = SampleConfig(**values)
+    from pipelines.data.sample import draw_sample
+
+    draw_sample(config)
+    return DONE
+
+
+def _audit(parsed: argparse.Namespace) -> int:
+    from pipelines.audit import audit
+
+    return FOUND if audit(parsed.data, parsed.json) else DONE
+
+
+def _finetune(parsed: argparse.Namespace) -> int:
+    names = {field.name for field in dataclasses.fields(FinetuneConfig)}
+    settings = {name: value for name, value in vars(parsed).items() if name in names}
+    if parsed.config:
+        from pipelines.run import read_json
+
+        content = read_json(Path(parsed.config))
+        if not isinstance(content, dict) or not isinstance(content.get("arguments"), dict):
+            raise UserError(f"{parsed.config!r} is no config.json of a run: it has no 'arguments'")
+        settings = {**known_settings(content["arguments"], parsed.config), **settings}
+    config = FinetuneConfig(**settings)
+    import_tensorflow()
+    from pipelines.finetune import finetune
+
+    finetune(config)
+    return DONE
+
+
+def _evaluate(parsed: argparse.Namespace) -> int:
+    if parsed.split not in SPLITS:
+        raise UserError(f"--split must be one of {', '.join(SPLITS)}, received {parsed.split!r}")
+    from pipelines.run import finished_run
+
+    run = finished_run(parsed.run)
+    import_tensorflow()
+    from pipelines.evaluate import evaluate
+
+    evaluate(run, parsed.split, parsed.data)
+    return DONE
+
+
+def _predict(parsed: argparse.Namespace) -> int:
+    config = PredictConfig(run=parsed.run, paths=tuple(parsed.paths), top=parsed.top, out=parsed.out)
+    from pipelines.run import finished_run
+
+    finished_run(config.run)
+    import_tensorflow()
+    from pipelines.predict import predict
+
+    return FOUND if predict(config) else DONE
+
+
+def _export(parsed: argparse.Namespace) -> int:
+    for name in parsed.format:
+        if name not in EXPORT_FORMATS:
+            raise UserError(f"--format must be one of {', '.join(EXPORT_FORMATS)}, received {name!r}")
+    from pipelines.run import finished_run
+
+    run = finished_run(parsed.run)
+    import_tensorflow()
+    from pipelines.export import export
+
+    export(run)
+    return DONE
+
+
+def _none_or_text(word: str) -> str | None:
+    return None if word.lower() == "none" else word.upper()

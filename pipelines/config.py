@@ -1,0 +1,165 @@
+"""The settings of each verb, and the only place of their defaults."""
+
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from resnet_tf.architectures import SHORTCUTS, STRIDE_PLACES, Shortcut, StridePlace, find_architecture
+from resnet_tf.errors import UserError
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+STRATEGIES = ("auto", "one", "mirrored")
+SPLITS = ("train", "val", "test")
+EXPORT_FORMATS = ("saved_model",)
+
+# More unreadable files than this share mean that something is wrong with the folder, not with a file.
+MAX_UNREADABLE = 0.03
+
+DEMO_RUN = "saved_models/demo"
+
+
+@dataclass(frozen=True)
+class FinetuneConfig:
+    """What defines a run. None means that the recipe decides, from the data and the weights.
+
+    Args:
+        data: Folder of class folders, folder with train/, val/ and test/, or CSV with path,label[,split].
+        run: The run directory.
+        arch: Name of the architecture.
+        weights: "imagenet", "none", or a file.
+        image_size: Height and width of what the network sees, in pixels.
+        epochs: Passes over the training images in which all layers are trained.
+        batch_size: Images per step, over all devices together.
+        learning_rate: Peak of the schedule.
+        val_fraction: Share of the images for choosing the best epoch, where the data do not say.
+        test_fraction: Share of the images for the final figures, where the data do not say.
+        seed: Of the split, the order, the augmentation and the initial weights.
+        precision: Of the computation; variables are always float32.
+        strategy: Which tf.distribute strategy.
+        shortcut: "A", "B", "C", or None for the plain net.
+        stride_at: Where a bottleneck has its stride, "1x1" or "3x3"; None takes that of the weights.
+        label_smoothing: Share of the target that is spread over all classes (Szegedy et al. 2015).
+        patience: Epochs without a better validation before training stops early.
+    """
+
+    data: str
+    run: str
+    arch: str = "resnet50"
+    weights: str = "imagenet"
+    image_size: int = 224
+    epochs: int | None = None
+    batch_size: int = 32
+    learning_rate: float | None = None
+    val_fraction: float = 0.15
+    test_fraction: float = 0.15
+    seed: int = 0
+    precision: str = "auto"
+    strategy: str = "auto"
+    shortcut: Shortcut = "B"
+    stride_at: StridePlace | None = None
+    label_smoothing: float = 0.1
+    patience: int = 10
+
+    def __post_init__(self) -> None:
+        find_architecture(self.arch)
+        _check_choice("--precision", self.precision, PRECISIONS)
+        _check_choice("--strategy", self.strategy, STRATEGIES)
+        _check_choice("--shortcut", self.shortcut, SHORTCUTS)
+        _check_choice("--stride", self.stride_at, (None, *STRIDE_PLACES))
+        _check_range("--image-size", self.image_size, 32, 2048)
+        _check_range("--batch-size", self.batch_size, 1, 65536)
+        _check_range("--epochs", self.epochs, 0, 100_000)
+        _check_range("--patience", self.patience, 1, 100_000)
+        _check_range("--seed", self.seed, 0, 2**31 - 1)
+        _check_range("--val-fraction", self.val_fraction, 0.0, 0.9)
+        _check_range("--test-fraction", self.test_fraction, 0.0, 0.9)
+        _check_range("--label-smoothing", self.label_smoothing, 0.0, 0.9)
+        if self.learning_rate is not None and not 0.0 < self.learning_rate < float("inf"):
+            raise UserError(f"--learning-rate must be a positive number, received {self.learning_rate}")
+        if self.val_fraction + self.test_fraction >= 1.0:
+            raise UserError(
+                f"--val-fraction {self.val_fraction} and --test-fraction {self.test_fraction} leave nothing to train on"
+            )
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the backbone starts from weights."""
+        return self.weights != "none"
+
+    def as_arguments(self) -> dict[str, Any]:
+        """What config.json keeps: everything but the place of the run, with absolute paths."""
+        arguments = asdict(self)
+        del arguments["run"]
+        arguments["data"] = str(Path(self.data).resolve())
+        if self.weights not in ("imagenet", "none"):
+            arguments["weights"] = str(Path(self.weights).resolve())
+        return arguments
+
+
+@dataclass(frozen=True)
+class SampleConfig:
+    """The built-in folder of drawn images.
+
+    Args:
+        folder: Where; must not exist, or be empty.
+        classes: How many of the 30 classes.
+        per_class: Images of each.
+        size: Height and width, in pixels.
+        seed: The same seed draws the same pixels.
+    """
+
+    folder: str
+    classes: int = 30
+    per_class: int = 24
+    size: int = 96
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _check_range("--classes", self.classes, 2, 30)
+        _check_range("--per-class", self.per_class, 1, 100_000)
+        _check_range("--size", self.size, 32, 1024)
+        _check_range("--seed", self.seed, 0, 2**31 - 1)
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """Which images, and what of the answer.
+
+    Args:
+        run: The run directory.
+        paths: Files, folders or globs.
+        top: Classes to show for each image, the likeliest first.
+        out: CSV to write, or None.
+    """
+
+    run: str
+    paths: tuple[str, ...]
+    top: int = 5
+    out: str | None = None
+
+    def __post_init__(self) -> None:
+        _check_range("--top", self.top, 1, 100_000)
+
+
+def known_settings(arguments: dict[str, Any], source: str) -> dict[str, Any]:
+    """The arguments of another run's config.json, for a new run of the same settings.
+
+    Raises:
+        UserError: A name in it is not a setting.
+    """
+    known = {field.name for field in fields(FinetuneConfig)}
+    unknown = sorted(set(arguments) - known)
+    if unknown:
+        raise UserError(f"{source} has settings that finetune does not know: {', '.join(unknown)}")
+    return arguments
+
+
+def _check_choice(option: str, value: object, choices: tuple[object, ...]) -> None:
+    if value not in choices:
+        names = ", ".join(str(choice).lower() for choice in choices if choice is not None)
+        raise UserError(f"{option} must be one of {names}, received {value!r}")
+
+
+def _check_range(option: str, value: float | None, low: float, high: float) -> None:
+    if value is not None and not low <= value <= high:
+        raise UserError(f"{option} must be between {low} and {high}, received {value}")

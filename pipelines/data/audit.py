@@ -1,0 +1,142 @@
+"""Looking at one image file, or many: is it an image, by its content, and what is odd about it."""
+
+import hashlib
+import io
+import os
+import warnings
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+# What Pillow may try. Formats that run other programs (EPS) or are no photos are not among them. MPO, which some
+# phones and cameras write, is opened as JPEG.
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM")
+_EXTENSIONS = {
+    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
+    "MPO": {".jpg", ".jpeg", ".jpe", ".mpo"},
+    "PNG": {".png", ".apng"},
+    "GIF": {".gif"},
+    "BMP": {".bmp", ".dib"},
+    "WEBP": {".webp"},
+    "TIFF": {".tif", ".tiff"},
+    "AVIF": {".avif"},
+    "JPEG2000": {".jp2", ".j2k", ".jpx", ".jpf"},
+    "PPM": {".ppm", ".pgm", ".pbm", ".pnm"},
+}
+MAX_FILE_BYTES = 512 * 2**20
+TINY_PIXELS = 32
+UNREADABLE = "unreadable"
+_ORIENTATION_TAG = 0x0112
+
+
+@dataclass(frozen=True)
+class ImageFacts:
+    """What one look at a file tells.
+
+    Args:
+        width: Of the picture as stored, in pixels; 0 where it is unreadable. Likewise `height`.
+        orientation: EXIF orientation, 1 … 8.
+        decoder: "tensorflow" where it gives the same RGB picture as Pillow, else "pillow".
+        sha256: Of the file's bytes; empty where there are none to read.
+        problems: Codes: unreadable, wrong_extension, animated, unusual_mode, rotated, tiny.
+        reason: Why it is unreadable, else empty.
+    """
+
+    width: int = 0
+    height: int = 0
+    orientation: int = 1
+    decoder: str = "pillow"
+    sha256: str = ""
+    problems: tuple[str, ...] = ()
+    reason: str = ""
+
+    @property
+    def readable(self) -> bool:
+        return UNREADABLE not in self.problems
+
+
+def inspect_image(path: Path, root: Path) -> ImageFacts:
+    """Reads and decodes one file completely; the name does not count.
+
+    Args:
+        path: The file.
+        root: The folder that it must not lead out of.
+    """
+    digest = ""
+    try:
+        if not path.resolve().is_relative_to(root.resolve()):
+            return _unreadable("a link that leads out of the folder")
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            return _unreadable(f"{size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        content = path.read_bytes()
+        if not content:
+            return _unreadable("an empty file")
+        digest = hashlib.sha256(content).hexdigest()
+        return _decode_completely(content, path.suffix.lower(), digest)
+    except Exception as error:  # Pillow's decoders raise many kinds of errors for damaged bytes
+        return _unreadable(_reason(error), digest)
+
+
+def inspect_images(
+    paths: Iterable[Path], root: Path, on_done: Callable[[Iterator[ImageFacts]], Iterable[ImageFacts]]
+) -> list[ImageFacts]:
+    """`inspect_image` for many files, in parallel; Pillow decodes outside Python's lock.
+
+    Args:
+        paths: The files.
+        root: The folder that none may lead out of.
+        on_done: Is given the results one by one as they come, and passes them on (a progress bar).
+
+    Returns:
+        The facts, in the order of the paths.
+    """
+    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
+        warnings.simplefilter("ignore")  # Pillow warns of what becomes a problem code here
+        return list(on_done(pool.map(lambda path: inspect_image(path, root), paths)))
+
+
+def _decode_completely(content: bytes, extension: str, digest: str) -> ImageFacts:
+    with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        width, height = image.size
+        stored_format, mode = image.format or "", image.mode
+        transparent = image.has_transparency_data
+        frames = getattr(image, "n_frames", 1)
+        orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
+        image.seek(0)
+        image.draft("RGB", (max(1, width // 8), max(1, height // 8)))  # all bytes are read, few are transformed
+        image.load()
+    orientation = orientation if 1 <= orientation <= 8 else 1
+    plain = mode in ("RGB", "L") and not transparent
+    problems = []
+    if extension not in _EXTENSIONS[stored_format]:
+        problems.append("wrong_extension")
+    if frames > 1 and stored_format != "MPO":
+        problems.append("animated")
+    if not plain:
+        problems.append("unusual_mode")
+    if orientation != 1:
+        problems.append("rotated")
+    if min(width, height) < TINY_PIXELS:
+        problems.append("tiny")
+    return ImageFacts(
+        width=width,
+        height=height,
+        orientation=orientation,
+        decoder="tensorflow" if plain and stored_format in ("JPEG", "MPO", "PNG") else "pillow",
+        sha256=digest,
+        problems=tuple(problems),
+    )
+
+
+def _unreadable(reason: str, digest: str = "") -> ImageFacts:
+    return ImageFacts(sha256=digest, problems=(UNREADABLE,), reason=reason)
+
+
+def _reason(error: Exception) -> str:
+    if "cannot identify image file" in str(error):
+        return "not an image"
+    return str(error) or type(error).__name__

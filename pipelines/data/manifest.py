@@ -1,0 +1,214 @@
+"""From a folder or a CSV to the manifest: one row per readable image, with its label and its split.
+
+Columns: path (relative to the root, with "/"), label, split, width, height, orientation, decoder, sha256,
+problems (codes joined by spaces).
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.config import MAX_UNREADABLE, SPLITS
+from pipelines.data.audit import inspect_images
+from pipelines.data.split import assign_splits
+from pipelines.terminal import progress, say
+from resnet_tf.errors import UserError
+
+COLUMNS = ("path", "label", "split", "width", "height", "orientation", "decoder", "sha256", "problems")
+_SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_NAMED = 10
+
+
+@dataclass(frozen=True)
+class ImageTable:
+    """Every file that DATA names, looked at, readable or not.
+
+    Args:
+        root: Folder that the paths are relative to.
+        images: Columns path, label, split ("" where the data do not say), readable, reason, and those of
+            `ImageFacts`.
+    """
+
+    root: Path
+    images: pd.DataFrame
+
+
+def find_images(data: str | Path) -> tuple[Path, pd.DataFrame]:
+    """The files that DATA names, unopened.
+
+    Args:
+        data: Folder with one sub-folder per class; folder with train/, val/ and test/ of such; or a CSV with
+            columns path,label[,split], its paths relative to the CSV's folder.
+
+    Returns:
+        The root, and a table with path, label and split ("" where the data do not say), sorted by path.
+
+    Raises:
+        UserError: DATA is none of these.
+    """
+    data = Path(data)
+    if data.is_dir():
+        root, rows = data, _folder_rows(data)
+    elif data.is_file():
+        root, rows = data.parent, _csv_rows(data)
+    else:
+        raise UserError(f"there is no folder or CSV {str(data)!r}")
+    table = pd.DataFrame(rows, columns=["path", "label", "split"]).astype(object)
+    return root, table.sort_values("path", kind="stable", ignore_index=True)
+
+
+def look_at_images(data: str | Path) -> ImageTable:
+    """Opens every file that DATA names, once.
+
+    Raises:
+        UserError: As `find_images`.
+    """
+    root, table = find_images(data)
+    paths = [root / path for path in table["path"]]
+    facts = inspect_images(paths, root, lambda results: progress(results, len(paths), "looked at"))
+    table["readable"] = [fact.readable for fact in facts]
+    table["reason"] = [fact.reason for fact in facts]
+    for column in ("width", "height", "orientation", "decoder", "sha256"):
+        table[column] = [getattr(fact, column) for fact in facts]
+    table["problems"] = [" ".join(fact.problems) for fact in facts]
+    return ImageTable(root, table)
+
+
+def make_manifest(data: str | Path, val_fraction: float, test_fraction: float, seed: int) -> pd.DataFrame:
+    """Looks at every image, leaves out what cannot be read, and gives each of the rest a split.
+
+    Args:
+        data: As for `find_images`.
+        val_fraction: Share of the images for validation, where the data do not say.
+        test_fraction: Share of the images for the test, where the data do not say.
+        seed: Of the split.
+
+    Returns:
+        The manifest.
+
+    Raises:
+        UserError: Too many files are unreadable, or a class has too few images.
+    """
+    images = look_at_images(data).images
+    _leave_out_unreadable(images)
+    readable = images[images["readable"]].reset_index(drop=True)
+    _check_classes(images, readable)
+    readable["split"] = assign_splits(readable["label"], readable["split"], val_fraction, test_fraction, seed)
+    return readable[list(COLUMNS)]
+
+
+def load_manifest(path: Path) -> pd.DataFrame:
+    """A manifest that `make_manifest` made and a run keeps."""
+    text = dict.fromkeys(("path", "label", "split", "decoder", "sha256", "problems"), str)
+    return pd.read_csv(path, dtype=text, keep_default_na=False)
+
+
+def class_names(manifest: pd.DataFrame) -> list[str]:
+    """The classes, sorted; every matrix, column and export follows that order."""
+    return sorted(manifest["label"].unique())
+
+
+def fingerprint(manifest: pd.DataFrame) -> str:
+    """SHA-256 over every image's path, content, label and split: two runs with one value saw the same data."""
+    digest = hashlib.sha256()
+    for row in manifest[["path", "sha256", "label", "split"]].itertuples(index=False):
+        digest.update("\0".join(row).encode() + b"\n")
+    return digest.hexdigest()
+
+
+def data_root(data: str | Path) -> Path:
+    """The folder that a manifest's paths are relative to."""
+    data = Path(data)
+    return data if data.is_dir() else data.parent
+
+
+def _folder_rows(root: Path) -> list[tuple[str, str, str]]:
+    folders = _sub_folders(root)
+    if not folders:
+        raise UserError(f"{str(root)!r} has no sub-folders; it must have one per class, with the images in them")
+    names = {folder.name for folder in folders}
+    if "train" in names and names <= set(_SPLIT_FOLDERS):
+        return [
+            (path, label, _SPLIT_FOLDERS[split.name])
+            for split in folders
+            for path, label in _class_rows(root, _sub_folders(split))
+        ]
+    return [(path, label, "") for path, label in _class_rows(root, folders)]
+
+
+def _class_rows(root: Path, folders: list[Path]) -> list[tuple[str, str]]:
+    rows = []
+    for folder in folders:
+        files = [file for file in sorted(folder.rglob("*")) if _is_candidate(file, folder)]
+        if not files:
+            raise UserError(f"the class folder {str(folder)!r} has no files in it; remove it or add images")
+        rows += [(file.relative_to(root).as_posix(), folder.name) for file in files]
+    return rows
+
+
+def _sub_folders(root: Path) -> list[Path]:
+    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _is_candidate(file: Path, folder: Path) -> bool:
+    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
+    return not hidden and not file.is_dir() and file.name not in ("Thumbs.db", "desktop.ini")
+
+
+def _csv_rows(file: Path) -> list[tuple[str, str, str]]:
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{str(file)!r} is not a CSV table: {error}") from error
+    for column in ("path", "label"):
+        if column not in table:
+            raise UserError(
+                f"the CSV {str(file)!r} has no column {column!r}; it must have path,label[,split], "
+                f"it has {','.join(table.columns)}"
+            )
+    splits = table["split"] if "split" in table else pd.Series("", index=table.index)
+    rows = []
+    for line, (path, label, split) in enumerate(zip(table["path"], table["label"], splits, strict=True), start=2):
+        where = f"line {line} of {str(file)!r}"
+        if Path(path).is_absolute() or ".." in Path(path).parts:
+            raise UserError(f"{where}: the path {path!r} leads out of the CSV's folder")
+        if not label.strip():
+            raise UserError(f"{where}: the label is empty")
+        if split not in ("", *SPLITS):
+            raise UserError(f"{where}: the split must be train, val, test or empty, received {split!r}")
+        rows.append((Path(path).as_posix(), label, split))
+    duplicated = pd.Series([row[0] for row in rows], dtype=object)
+    if duplicated.duplicated().any():
+        raise UserError(f"{str(file)!r} names {duplicated[duplicated.duplicated()].iloc[0]!r} more than once")
+    return rows
+
+
+def _leave_out_unreadable(images: pd.DataFrame) -> None:
+    bad = images[~images["readable"]]
+    if bad.empty:
+        return
+    named = [f"{row.path} ({row.reason})" for row in bad.head(_NAMED).itertuples()]
+    more = f", and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    empty = sorted(set(images["label"]) - set(images.loc[images["readable"], "label"]))
+    if empty:
+        example = bad[bad["label"] == empty[0]].iloc[0]
+        raise UserError(
+            f"the class {empty[0]!r} has no readable image: {example['path']} is {example['reason']}; "
+            "remove the folder or mend its files"
+        )
+    if len(bad) > max(1, MAX_UNREADABLE * len(images)):
+        raise UserError(
+            f"{len(bad)} of {len(images)} files cannot be read, more than {MAX_UNREADABLE:.0%}: "
+            f"{', '.join(named[:3])}{', …' if len(bad) > 3 else ''}; see `resnet-tf audit`"
+        )
+    say(f"left out, unreadable: {', '.join(named)}{more}")
+
+
+def _check_classes(images: pd.DataFrame, readable: pd.DataFrame) -> None:
+    classes = sorted(set(images["label"]))
+    if len(classes) < 2:
+        raise UserError(f"only one class, {classes[0]!r}; a classifier needs at least two")
+    if readable.empty:
+        raise UserError("not one of the files is a readable image")

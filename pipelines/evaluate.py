@@ -1,0 +1,102 @@
+"""evaluate: metrics, predictions and the confusion matrix of one split, for a colleague to check."""
+
+from pathlib import Path
+
+import pandas as pd
+
+from pipelines.data.manifest import data_root, load_manifest
+from pipelines.data.stream import evaluation_stream
+from pipelines.inference import outputs, prediction_table, softmax, view_of
+from pipelines.metrics import confusion_matrix, most_confused, per_class, summarize
+from pipelines.report.figures import draw_confusion_matrix
+from pipelines.report.page import render_page
+from pipelines.run import Run, load_classes, load_model, read_json, write_atomically, write_csv, write_json, write_text
+from pipelines.terminal import say
+from resnet_tf.errors import UserError
+
+BATCH_SIZE = 32
+
+
+def evaluate(run: Run, split: str = "test", data: str | None = None) -> dict[str, object]:
+    """Predicts a split and writes its folder in the run: metrics.json, predictions.csv, per_class.csv,
+    confusion_matrix.csv, confusion_matrix.png, summary.txt, report.html.
+
+    Args:
+        run: A finished run.
+        split: "train", "val" or "test".
+        data: Where the images are now, if they have moved.
+
+    Returns:
+        The content of metrics.json.
+
+    Raises:
+        UserError: The split has no images, or one of them is not there any more.
+    """
+    classes, rows, root = load_classes(run), _rows(run, split), _root(run, data)
+    _check_present(rows, root)
+    model = load_model(run)
+
+    stream = evaluation_stream(rows, root, classes, view_of(run), batch_size=BATCH_SIZE)
+    probabilities = softmax(outputs(model, stream, len(rows), f"evaluated on {split}"))
+    labels = rows["label"].map(classes.index).to_numpy()
+    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), classes)
+    metrics = {**summarize(labels, probabilities, classes), "classes": classes, "split": split}
+    predictions = prediction_table(rows["path"].tolist(), rows["label"].tolist(), probabilities, classes)
+    summary = summary_text(metrics, matrix)
+
+    folder = run.evaluation(split)
+    title = f"{run.path.resolve().name}, {split}"
+    write_csv(folder / "predictions.csv", predictions)
+    write_csv(folder / "per_class.csv", per_class(matrix))
+    write_csv(folder / "confusion_matrix.csv", matrix, index=True)
+    write_atomically(folder / "confusion_matrix.png", lambda path: draw_confusion_matrix(matrix, path, title))
+    write_text(folder / "summary.txt", summary + "\n")
+    page = render_page(title, metrics, matrix, predictions, root, folder / "confusion_matrix.png")
+    write_text(folder / "report.html", page)
+    write_json(folder / "metrics.json", metrics)
+    say(summary)
+    say(f"report: {folder / 'report.html'}")
+    return metrics
+
+
+def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
+    """What one wants to know first, in a dozen lines."""
+    low, high = metrics["accuracy_ci95"]
+    lines = [
+        f"{metrics['split']}: {metrics['n']} images, {len(metrics['classes'])} classes",
+        f"accuracy           {metrics['accuracy']:.4f}  (95 % interval {low:.4f} to {high:.4f})",
+        f"top-5 accuracy     {metrics['top5_accuracy']:.4f}",
+        f"balanced accuracy  {metrics['balanced_accuracy']:.4f}",
+        f"macro F1           {metrics['macro_f1']:.4f}",
+        f"Cohen's kappa      {metrics['cohen_kappa']:.4f}",
+        f"log loss           {metrics['log_loss']:.4f}",
+        f"calibration error  {metrics['ece']:.4f}",
+    ]
+    pairs = most_confused(matrix)
+    lines.append("most confused:" if pairs else "nothing was confused")
+    lines += [f"  {true} taken for {taken}: {count} of {images}" for true, taken, count, images in pairs]
+    empty = [name for name, images in matrix.sum(axis=1).items() if images == 0]
+    lines += [f"no images here of: {', '.join(map(str, empty))}"] if empty else []
+    return "\n".join(lines)
+
+
+def _rows(run: Run, split: str) -> pd.DataFrame:
+    manifest = load_manifest(run.manifest)
+    rows = manifest[manifest["split"] == split].reset_index(drop=True)
+    if rows.empty:
+        others = ", ".join(sorted(manifest["split"].unique()))
+        raise UserError(f"the run {str(run.path)!r} has no images in the split {split!r}; it has {others}")
+    return rows
+
+
+def _root(run: Run, data: str | None) -> Path:
+    return data_root(data or read_json(run.config)["arguments"]["data"])
+
+
+def _check_present(rows: pd.DataFrame, root: Path) -> None:
+    missing = [path for path in rows["path"] if not (root / path).is_file()]
+    if missing:
+        raise UserError(
+            f"{len(missing)} of {len(rows)} images are not in {str(root)!r} any more, such as {missing[0]!r}; "
+            "say with --data where they are"
+        )

@@ -1,0 +1,158 @@
+"""export: the best model as a SavedModel that serves raw images, checked in a process without this project."""
+
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from pipelines.data.decode import decode_bytes, decode_file, encoded_png, resize_and_center_crop
+from pipelines.data.manifest import data_root, load_manifest
+from pipelines.data.stream import View
+from pipelines.inference import view_of
+from pipelines.run import Run, load_classes, load_model, read_json, sha256, write_json
+from pipelines.terminal import say
+from resnet_tf.errors import UserError
+
+LARGEST_DIFFERENCE = 1e-3
+CHECKED_IMAGES = 32
+_CHECK = Path(__file__).with_name("check_saved_model.py")
+
+
+def export(run: Run) -> Path:
+    """Writes export/saved_model/1 in the run, after a fresh process has served held-out images with it.
+
+    Args:
+        run: A finished run.
+
+    Returns:
+        The SavedModel's folder.
+
+    Raises:
+        UserError: The served probabilities differ by more than `LARGEST_DIFFERENCE`; nothing is left then.
+    """
+    classes, model, view = load_classes(run), load_model(run), view_of(run)
+    images = _held_out_images(run)
+    run.saved_model.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=run.saved_model.parent, prefix=".writing-") as temporary:
+        folder = Path(temporary) / "1"
+        save_serving_model(model, classes, view, folder)
+        difference = _check_in_fresh_process(folder, images, _expected(model, images, view), Path(temporary))
+        if difference > LARGEST_DIFFERENCE:
+            raise UserError(
+                f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
+                f"{LARGEST_DIFFERENCE:g}; it is not kept"
+            )
+        _replace_folder(folder, run.saved_model)
+    write_json(
+        run.export_report,
+        {
+            "model_sha256": sha256(run.model),
+            "saved_model": {"images_checked": len(images), "largest_difference": difference},
+        },
+    )
+    say(
+        f"SavedModel: {run.saved_model}\nsignatures serving_default (uint8 images [n, h, w, 3]) and serve_bytes "
+        f"(encoded images [n]); {len(images)} held-out images served in a fresh process, largest difference of a "
+        f"probability {difference:.2g}"
+    )
+    return run.saved_model
+
+
+def save_serving_model(model: keras.Model, classes: list[str], view: View, folder: Path) -> None:
+    """A SavedModel with `serving_default` and `serve_bytes`; the class names are in it and in its assets.
+
+    Args:
+        model: From uint8 images of the view's size to logits.
+        classes: Order of the logits.
+        view: How images are resized and cropped.
+        folder: To be made.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        labels = Path(temporary) / "labels.txt"
+        labels.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+        module = _Serving(model, classes, view, labels)
+        signatures = {"serving_default": module.serve_images, "serve_bytes": module.serve_bytes}
+        tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+class _Serving(tf.Module):
+    def __init__(self, model: keras.Model, classes: list[str], view: View, labels: Path) -> None:
+        super().__init__()
+        self._model, self._view = model, view
+        self._model_variables = [variable.value for variable in model.variables]  # so that TensorFlow saves them
+        self._names = tf.constant(classes)
+        self._labels = tf.saved_model.Asset(str(labels))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
+    def serve_images(self, images: Any) -> dict[str, Any]:
+        return self._answer(tf.map_fn(self._prepare, images, fn_output_signature=self._spec()))
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="encoded")])
+    def serve_bytes(self, encoded: Any) -> dict[str, Any]:
+        prepare = lambda content: self._prepare(decode_bytes(content))  # noqa: E731
+        return self._answer(tf.map_fn(prepare, encoded, fn_output_signature=self._spec()))
+
+    def _prepare(self, image: Any) -> Any:
+        return resize_and_center_crop(image, self._view.size, self._view.crop_fraction)
+
+    def _spec(self) -> tf.TensorSpec:
+        return tf.TensorSpec([self._view.size, self._view.size, 3], tf.uint8)
+
+    def _answer(self, images: Any) -> dict[str, Any]:
+        probabilities = tf.nn.softmax(self._model(images, training=False))
+        winners = tf.argmax(probabilities, axis=1)
+        return {
+            "probabilities": probabilities,
+            "class_index": winners,
+            "class_name": tf.gather(self._names, winners),
+        }
+
+
+def _held_out_images(run: Run) -> list[np.ndarray]:
+    """Upright pictures of the test split, or of validation where there is no test, at their own sizes."""
+    manifest = load_manifest(run.manifest)
+    split = "test" if (manifest["split"] == "test").any() else "val"
+    held_out = manifest[manifest["split"] == split]
+    rows: pd.DataFrame = held_out.iloc[:: max(1, len(held_out) // CHECKED_IMAGES)].head(CHECKED_IMAGES)
+    root = data_root(read_json(run.config)["arguments"]["data"])
+    missing = [path for path in rows["path"] if not (root / path).is_file()]
+    if missing:
+        raise UserError(f"the check needs held-out images, and {missing[0]!r} is not in {str(root)!r} any more")
+    columns = zip(rows["path"], rows["decoder"], rows["orientation"], strict=True)
+    return [
+        decode_file(tf.constant(str(root / path)), tf.constant(decoder), tf.constant(orientation)).numpy()
+        for path, decoder, orientation in columns
+    ]
+
+
+def _expected(model: keras.Model, images: list[np.ndarray], view: View) -> np.ndarray:
+    batch = tf.stack([resize_and_center_crop(tf.constant(image), view.size, view.crop_fraction) for image in images])
+    return tf.nn.softmax(model(batch, training=False)).numpy()
+
+
+def _check_in_fresh_process(folder: Path, images: list[np.ndarray], expected: np.ndarray, work: Path) -> float:
+    """Serves the images with TensorFlow alone; returns the largest difference of a probability."""
+    samples = work / "samples.npz"
+    pictures = {f"image_{number}": image for number, image in enumerate(images)}
+    encoded = {f"bytes_{number}": np.frombuffer(encoded_png(image), np.uint8) for number, image in enumerate(images)}
+    np.savez(samples, expected=expected, **pictures, **encoded, allow_pickle=False)
+    command = [sys.executable, "-I", str(_CHECK), str(folder), str(samples)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
+        raise UserError(f"a fresh process cannot serve the SavedModel: {reason}; it is not kept")
+    return float(result.stdout.strip().splitlines()[-1])
+
+
+def _replace_folder(source: Path, target: Path) -> None:
+    if target.exists():
+        old = source.with_name("old")
+        target.rename(old)
+    shutil.move(source, target)

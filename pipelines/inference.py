@@ -1,0 +1,59 @@
+"""Running a network over a stream of images, and the table of its predictions."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from pipelines.data.stream import View
+from pipelines.run import Run, read_json
+from pipelines.terminal import progress
+
+
+def view_of(run: Run) -> View:
+    """How a run's model wants images cropped, from its config.json."""
+    config = read_json(run.config)
+    return View(config["arguments"]["image_size"], config["preprocessing"]["crop_fraction"])
+
+
+def outputs(model: Any, stream: tf.data.Dataset, images: int, label: str) -> np.ndarray:
+    """The network's output for every image of a stream of (images, labels), in order.
+
+    Args:
+        model: A `keras.Model` from images to one tensor.
+        stream: Batches of at most the size of the first one.
+        images: How many there are in all.
+        label: What the progress bar says.
+
+    Returns:
+        float32 [images, …].
+    """
+    compute = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+    batch_size = next(iter(stream.take(1)))[0].shape[0] if images else 1
+    batches = (compute(batch).numpy() for batch, _ in stream)
+    return np.concatenate(list(progress(batches, images, label, size=batch_size))).astype(np.float32)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities [n, classes], computed in float64."""
+    shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
+    return shifted / shifted.sum(axis=1, keepdims=True)
+
+
+def prediction_table(paths: list[str], labels: list[str] | None, probabilities: np.ndarray, classes: list[str]) -> Any:
+    """One row per image: path, label where known, predicted, confidence, and one column per class.
+
+    Args:
+        paths: Of the images.
+        labels: True classes, or None where nobody knows them.
+        probabilities: [n, classes].
+        classes: Their order.
+    """
+    winners = probabilities.argmax(axis=1)
+    table = pd.DataFrame({"path": paths})
+    if labels is not None:
+        table["label"] = labels
+    table["predicted"] = [classes[winner] for winner in winners]
+    table["confidence"] = probabilities.max(axis=1)
+    return pd.concat([table, pd.DataFrame(probabilities, columns=classes)], axis=1)

@@ -1,0 +1,100 @@
+"""From true classes and probabilities to figures. scikit-learn and SciPy count; what is defined here is what a
+class without images means."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest
+from sklearn import metrics as sk
+
+ECE_BINS = 15
+
+
+def summarize(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    """The figures of metrics.json.
+
+    Balanced accuracy and macro F1 are means over the classes that have images here; the others have no recall.
+
+    Args:
+        labels: True classes [n], in 0 … len(classes) - 1; at least one.
+        probabilities: [n, len(classes)].
+        classes: Their names.
+
+    Returns:
+        n, accuracy, accuracy_ci95 (Wilson 1927), top5_accuracy, balanced_accuracy, macro_f1, cohen_kappa,
+        matthews_corrcoef, log_loss (natural logarithm), ece.
+    """
+    predicted = probabilities.argmax(axis=1)
+    correct = int((predicted == labels).sum())
+    every, present = np.arange(len(classes)), np.unique(labels)
+    interval = binomtest(correct, len(labels)).proportion_ci(confidence_level=0.95, method="wilson")
+    return {
+        "n": len(labels),
+        "accuracy": correct / len(labels),
+        "accuracy_ci95": [float(interval.low), float(interval.high)],
+        "top5_accuracy": top_k_accuracy(labels, probabilities, 5),
+        "balanced_accuracy": float(
+            sk.recall_score(labels, predicted, labels=present, average="macro", zero_division=0.0)
+        ),
+        "macro_f1": float(sk.f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0)),
+        "cohen_kappa": _number(sk.cohen_kappa_score(labels, predicted, labels=every)),
+        "matthews_corrcoef": float(sk.matthews_corrcoef(labels, predicted)),
+        "log_loss": float(sk.log_loss(labels, probabilities, labels=every)),
+        "ece": expected_calibration_error(labels, probabilities),
+    }
+
+
+def top_k_accuracy(labels: np.ndarray, probabilities: np.ndarray, k: int) -> float:
+    """Share of the images whose class is among the k likeliest; with k classes or fewer it is 1."""
+    best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
+    return float((best == labels[:, None]).any(axis=1).mean())
+
+
+def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = ECE_BINS) -> float:
+    """How far confidence is from accuracy, on average over equal bins of confidence (Guo et al. 2017, eq. 3)."""
+    confidence = probabilities.max(axis=1)
+    right = probabilities.argmax(axis=1) == labels
+    bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
+    gaps = [
+        (bin_of == number).mean() * abs(right[bin_of == number].mean() - confidence[bin_of == number].mean())
+        for number in np.unique(bin_of)
+    ]
+    return float(sum(gaps))
+
+
+def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """Counts; rows are the true classes, columns the predicted ones, both with all classes in their order."""
+    counts = sk.confusion_matrix(labels, predicted, labels=np.arange(len(classes)))
+    return pd.DataFrame(counts, index=pd.Index(classes, name="true"), columns=classes)
+
+
+def per_class(matrix: pd.DataFrame) -> pd.DataFrame:
+    """Images, precision, recall and F1 of each class; what is not defined is empty."""
+    counts = matrix.to_numpy()
+    hits, images, named = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        precision = np.where(named > 0, hits / named, np.nan)
+        recall = np.where(images > 0, hits / images, np.nan)
+        f1 = np.where(images + named > 0, 2 * hits / (images + named), np.nan)
+    return pd.DataFrame({"class": matrix.index, "images": images, "precision": precision, "recall": recall, "f1": f1})
+
+
+def most_confused(matrix: pd.DataFrame, most: int = 5) -> list[tuple[str, str, int, int]]:
+    """The largest counts off the diagonal: (true, predicted, count, images of the true class)."""
+    counts = matrix.to_numpy().copy()
+    images = counts.sum(axis=1)
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:most]
+    pairs = [divmod(int(place), len(counts)) for place in order]
+    names = list(matrix.index)
+    return [
+        (names[row], names[column], int(counts[row, column]), int(images[row]))
+        for row, column in pairs
+        if counts[row, column] > 0
+    ]
+
+
+def _number(value: float) -> float:
+    """Kappa is undefined, 0/0, where both sides name one class only; then they agree no better than chance."""
+    return 0.0 if np.isnan(value) else float(value)

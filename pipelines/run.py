@@ -1,0 +1,165 @@
+"""The run directory: its file names, and writing them so that a reader never sees half a file."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from resnet_tf.errors import UserError
+
+
+@dataclass(frozen=True)
+class Run:
+    """The names of all files of one run. Creates and reads nothing by itself."""
+
+    path: Path
+
+    @property
+    def config(self) -> Path:
+        return self.path / "config.json"
+
+    @property
+    def classes(self) -> Path:
+        return self.path / "classes.json"
+
+    @property
+    def manifest(self) -> Path:
+        return self.path / "manifest.csv"
+
+    @property
+    def history(self) -> Path:
+        return self.path / "history.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def model(self) -> Path:
+        return self.path / "model.keras"
+
+    @property
+    def saved_model(self) -> Path:
+        return self.path / "export" / "saved_model" / "1"
+
+    @property
+    def export_report(self) -> Path:
+        return self.path / "export" / "export.json"
+
+    def evaluation(self, split: str) -> Path:
+        return self.path / "evaluation" / split
+
+
+def check_writable(run: Run) -> None:
+    """Tries the place of a run before anything is computed; leaves nothing behind.
+
+    Raises:
+        UserError: Nothing can be written there.
+    """
+    place = run.path
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write the run {str(run.path)!r}: {error.strerror} ({str(place)!r})") from error
+
+
+def finished_run(path: str | Path) -> Run:
+    """A run that has a model.
+
+    Raises:
+        UserError: There is no such directory, or no model in it yet.
+    """
+    run = Run(Path(path))
+    if not run.path.is_dir():
+        raise UserError(f"there is no run directory {str(path)!r}; `resnet-tf finetune DATA --run {path}` makes one")
+    for file in (run.config, run.classes, run.manifest, run.model):
+        if not file.is_file():
+            raise UserError(f"the run {str(path)!r} has no {file.name}; finish it with `resnet-tf finetune` first")
+    return run
+
+
+def load_classes(run: Run) -> list[str]:
+    """The class names, in the order of every matrix and column."""
+    return read_json(run.classes)
+
+
+def load_model(run: Run) -> Any:
+    """The best model of a run, a `keras.Model` from uint8 images to logits."""
+    import keras
+
+    import resnet_tf.layers  # noqa: F401  its layers are registered for loading
+
+    return keras.models.load_model(run.model, compile=False, safe_mode=True)
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: It is not there, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{str(path)!r} is not JSON: {error}") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON, atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text, atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_csv(path: Path, table: Any, *, index: bool = False) -> None:
+    """Writes a DataFrame, atomically."""
+    write_atomically(path, lambda temporary: table.to_csv(temporary, index=index))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a temporary file beside `path`, flushes it to the disk, and renames it.
+
+    The temporary name keeps the extension, since some writers choose their format by it.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(prefix=".writing-", suffix="".join(path.suffixes), dir=path.parent)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        write(temporary)
+        with temporary.open("rb") as file:
+            os.fsync(file.fileno())
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

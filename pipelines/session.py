@@ -1,0 +1,155 @@
+"""What one training works with: the network on its devices, the recipe, the images of each split."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import pandas as pd
+import tensorflow as tf
+
+from pipelines.config import FinetuneConfig
+from pipelines.data.stream import View, evaluation_stream
+from pipelines.recipe import Recipe, decide
+from pipelines.run import write_atomically
+from resnet_tf.architectures import StridePlace
+from resnet_tf.classifier import build_classifier, copy_values, freeze_batch_norms, freeze_stages
+from resnet_tf.distribution import choose_precision, choose_strategy, replicas, scope
+from resnet_tf.errors import UserError
+from resnet_tf.losses import SmoothedCrossentropy
+from resnet_tf.weights import TORCH, Preprocessing, WeightFile, load_weights
+
+
+@dataclass(frozen=True)
+class Session:
+    """Made by `build_session`.
+
+    Args:
+        config: What the user asked for.
+        recipe: What was decided from it and the data.
+        classes: Order of the logits.
+        root: Folder of the images.
+        rows: The manifest's rows of "train" and "val".
+        view: How images are cropped.
+        preprocessing: How they are normalized.
+        stride_at: Where bottlenecks have their stride.
+        precision: Of the computation.
+        strategy: tf.distribute strategy, or None.
+        model: Compiled, in the strategy's scope.
+    """
+
+    config: FinetuneConfig
+    recipe: Recipe
+    classes: list[str]
+    root: Path
+    rows: dict[str, pd.DataFrame]
+    view: View
+    preprocessing: Preprocessing
+    stride_at: StridePlace
+    precision: str
+    strategy: Any
+    model: keras.Model
+
+    def evaluation_stream(self, split: str) -> tf.data.Dataset:
+        """The images of "train" or "val", as evaluation sees them."""
+        return evaluation_stream(
+            self.rows[split], self.root, self.classes, self.view, batch_size=self.config.batch_size
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes the present model, always in float32, so that evaluation and export compute alike everywhere."""
+        model = self.model
+        if self.precision != "float32" or self.strategy is not None:
+            model = _build(self.config, self.recipe, self.classes, self.preprocessing, self.stride_at, "float32")
+            copy_values(self.model, model)
+        write_atomically(path, lambda temporary: model.save(temporary, include_optimizer=False))
+
+    def describe(self) -> str:
+        """What was decided, in two lines."""
+        images = ", ".join(f"{len(rows)} {split}" for split, rows in self.rows.items())
+        return (
+            f"{self.config.arch} at {self.config.image_size} pixels, {len(self.classes)} classes, images: {images}; "
+            f"{self.precision} on {replicas(self.strategy)} device(s)\n{self.recipe}"
+        )
+
+
+def build_session(
+    config: FinetuneConfig, manifest: pd.DataFrame, classes: list[str], root: Path, weights: WeightFile | None
+) -> Session:
+    """Builds, fills and compiles the network on the chosen devices.
+
+    Raises:
+        UserError: The weights do not fit, or a batch cannot be divided among the devices.
+    """
+    rows = {split: manifest[manifest["split"] == split] for split in ("train", "val")}
+    recipe = decide(config, len(rows["train"]))
+    preprocessing = weights.preprocessing if weights else TORCH
+    stride_at = config.stride_at or (weights.stride_at if weights else "1x1")
+    strategy, precision = choose_strategy(config.strategy), choose_precision(config.precision)
+    if config.batch_size % replicas(strategy):
+        raise UserError(f"--batch-size {config.batch_size} cannot be divided among {replicas(strategy)} devices")
+    with scope(strategy):
+        model = _build(config, recipe, classes, preprocessing, stride_at, precision)
+        if weights:
+            load_weights(model, weights)
+        freeze_stages(model, recipe.frozen_stages)
+        if recipe.freeze_batch_norms:
+            freeze_batch_norms(model)
+        _compile(model, recipe, precision)
+    return Session(
+        config=config,
+        recipe=recipe,
+        classes=classes,
+        root=root,
+        rows=rows,
+        view=View(config.image_size, preprocessing.crop_fraction, recipe.train_size, recipe.min_area),
+        preprocessing=preprocessing,
+        stride_at=stride_at,
+        precision=precision,
+        strategy=strategy,
+        model=model,
+    )
+
+
+def _build(
+    config: FinetuneConfig,
+    recipe: Recipe,
+    classes: list[str],
+    preprocessing: Preprocessing,
+    stride_at: StridePlace,
+    precision: str,
+) -> keras.Model:
+    return build_classifier(
+        config.arch,
+        len(classes),
+        preprocessing=preprocessing,
+        shortcut=config.shortcut,
+        stride_at=stride_at,
+        head_stages=recipe.head_stages,
+        precision=precision,
+    )
+
+
+def _compile(model: keras.Model, recipe: Recipe, precision: str) -> None:
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if recipe.warmup_steps else recipe.learning_rate,
+        decay_steps=max(1, recipe.total_steps - recipe.warmup_steps),
+        warmup_target=recipe.learning_rate if recipe.warmup_steps else None,
+        warmup_steps=recipe.warmup_steps,
+    )
+    if recipe.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+    else:
+        optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    if precision == "float16":
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    model.compile(
+        optimizer,
+        SmoothedCrossentropy(recipe.label_smoothing),
+        metrics=[
+            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+            keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="log_loss"),
+        ],
+    )
+    optimizer.build(model.trainable_variables)

@@ -1,0 +1,30 @@
+"""What a person sees while a command works: a progress bar on a terminal, plain lines elsewhere."""
+
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+Item = TypeVar("Item")
+
+
+def say(text: str = "") -> None:
+    """One line, or several, on standard output, at once."""
+    print(text, flush=True)
+
+
+def warn(text: str) -> None:
+    """One line on standard error."""
+    print(f"warning: {text}", file=sys.stderr, flush=True)
+
+
+def progress(items: Iterable[Item], total: int, label: str, unit: str = "image", size: int = 1) -> Iterator[Item]:
+    """Passes the items on, and shows how many of `total` units have gone by, `size` with each item."""
+    from tqdm import tqdm
+
+    started = time.monotonic()
+    with tqdm(total=total, desc=label, unit=unit, disable=None, leave=False, file=sys.stderr) as bar:
+        for item in items:
+            yield item
+            bar.update(min(size, total - bar.n))
+    say(f"{label}: {total} {unit}s in {time.monotonic() - started:.1f} s")

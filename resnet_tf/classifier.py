@@ -1,0 +1,103 @@
+"""The whole classifier: uint8 image in, logits out. Normalization + backbone + head, in one flat model."""
+
+from typing import Any
+
+import keras
+
+from resnet_tf.architectures import Shortcut, StridePlace, find_architecture
+from resnet_tf.layers import ImageNormalization
+from resnet_tf.resnet import block_options, resnet_head, resnet_stages
+from resnet_tf.weights.names import HEAD
+from resnet_tf.weights.preprocessing import TORCH, Preprocessing
+
+
+def build_classifier(
+    architecture: str,
+    classes: int,
+    *,
+    image_size: int | None = None,
+    preprocessing: Preprocessing = TORCH,
+    shortcut: Shortcut = "B",
+    stride_at: StridePlace = "1x1",
+    use_bias: bool = False,
+    head_stages: int = 1,
+    precision: str = "float32",
+) -> keras.Model:
+    """A classifier that normalizes its own input, so that training, evaluation and serving cannot disagree.
+
+    Args:
+        architecture: As in `resnet_tf.build`.
+        classes: Number of logits.
+        image_size: Height and width of the input, in pixels; None where they are free.
+        preprocessing: What the weights expect; becomes a layer.
+        shortcut: As in `resnet_tf.build`.
+        stride_at: As in `resnet_tf.build`.
+        use_bias: Whether convolutions have a bias. Batch norm makes it useless, and `load_weights` moves it
+            into the batch norm without changing the function, so that it is left out here.
+        head_stages: How many of the last stages the head sees, see `resnet_tf.resnet.resnet_head`.
+        precision: "float32", or "bfloat16" or "float16" for computation with float32 variables.
+
+    Returns:
+        A flat `keras.Model` from uint8 RGB images [batch, image_size, image_size, 3] to float32 logits
+        [batch, classes].
+
+    Raises:
+        UserError: An argument is out of its range.
+    """
+    row = find_architecture(architecture)
+    options = block_options(row, shortcut=shortcut, stride_at=stride_at, use_bias=use_bias)
+    policy_before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
+    try:
+        inputs = keras.Input((image_size, image_size, 3), dtype="uint8", name="images")
+        x = normalization_layer(preprocessing)(inputs)
+        logits = resnet_head(resnet_stages(x, row, options), classes, head_stages=head_stages)
+        return keras.Model(inputs, logits, name=architecture)
+    finally:
+        keras.config.set_dtype_policy(policy_before)
+
+
+def normalization_layer(preprocessing: Preprocessing) -> keras.layers.Layer:
+    """The layer that does to images what the weights expect."""
+    return ImageNormalization(
+        list(preprocessing.mean), list(preprocessing.deviation), preprocessing.channels, name="normalization"
+    )
+
+
+def feature_extractor(model: keras.Model) -> keras.Model:
+    """The same network up to what its head sees, [batch, channels]; shares the variables."""
+    return keras.Model(model.input, head(model).input, name=f"{model.name}_features")
+
+
+def head(model: keras.Model) -> keras.layers.Dense:
+    """The classifier's last layer."""
+    return model.get_layer(HEAD)
+
+
+def freeze_batch_norms(model: keras.Model) -> int:
+    """Makes all batch norms use their moving statistics in training and keep them, as is usual where the
+    statistics were learned on far more images than there are now. Returns their number."""
+    batch_norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    for layer in batch_norms:
+        layer.trainable = False
+    return len(batch_norms)
+
+
+def freeze_stages(model: keras.Model, stages: tuple[str, ...]) -> None:
+    """Keeps all variables of whole stages as they are, which saves their part of the backward pass.
+
+    Args:
+        model: From `build_classifier`.
+        stages: "conv1" is the stem, "conv2" … "conv5" are the stages. They should be the first ones: nothing is
+            saved behind a layer that learns.
+    """
+    for layer in model.layers:
+        if layer.name.partition("_")[0] in stages:
+            layer.trainable = False
+
+
+def copy_values(source: keras.Model, target: keras.Model) -> None:
+    """Copies all variables between two classifiers of one architecture, whatever their precisions."""
+    values: dict[str, Any] = {variable.path: variable for variable in source.variables}
+    for variable in target.variables:
+        variable.assign(keras.ops.convert_to_numpy(values[variable.path]))

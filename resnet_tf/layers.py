@@ -1,0 +1,148 @@
+"""The layers that Keras does not have, or not fast enough."""
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from resnet_tf.errors import UserError
+
+FUSED_DTYPES = ("float32", "bfloat16", "float16")
+
+
+@keras.saving.register_keras_serializable(package="resnet_tf")
+class FusedBatchNormalization(keras.layers.BatchNormalization):
+    """`keras.layers.BatchNormalization` computed by one TensorFlow operation instead of many.
+
+    Same arguments, variables, names, outputs, gradients and moving statistics. Where the fused operation does
+    not apply, Keras's own code runs: another backend, an input that is not [batch, height, width, channels]
+    with channels last, float64, a mask, renormalization, or statistics synchronized over replicas.
+    """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
+        if not self._fused_applies(inputs, mask):
+            return super().call(inputs, training=training, mask=mask)
+        inputs = ops.cast(inputs, self.compute_dtype)
+        gamma = self.gamma if self.scale else ops.ones_like(self.moving_mean)
+        beta = self.beta if self.center else ops.zeros_like(self.moving_mean)
+        if not (training and self.trainable):
+            return _fused_inference(inputs, gamma, beta, self.moving_mean, self.moving_variance, self.epsilon)
+        outputs, mean, variance = _fused_training(inputs, gamma, beta, self.epsilon)
+        self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1.0 - self.momentum))
+        self.moving_variance.assign(self.moving_variance * self.momentum + variance * (1.0 - self.momentum))
+        return outputs
+
+    def _fused_applies(self, inputs: Any, mask: Any) -> bool:
+        return (
+            keras.backend.backend() == "tensorflow"
+            and mask is None
+            and len(inputs.shape) == 4
+            and self.axis in (-1, 3)
+            and self.compute_dtype in FUSED_DTYPES
+            and self.variable_dtype == "float32"
+            and not self.synchronized
+            and not self.renorm
+        )
+
+
+def _fused_inference(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:
+    import tensorflow as tf
+
+    return tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=ops.convert_to_tensor(gamma),
+        offset=ops.convert_to_tensor(beta),
+        mean=ops.convert_to_tensor(mean),
+        variance=ops.convert_to_tensor(variance),
+        epsilon=epsilon,
+        is_training=False,
+    ).y
+
+
+def _fused_training(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
+    """Outputs, batch mean and batch variance, the last divided by n as in Keras."""
+    import tensorflow as tf
+
+    result = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=ops.convert_to_tensor(gamma),
+        offset=ops.convert_to_tensor(beta),
+        mean=tf.constant([], tf.float32),
+        variance=tf.constant([], tf.float32),
+        epsilon=epsilon,
+        is_training=True,
+    )
+    # The operation returns the unbiased variance, divided by n - 1; Keras averages the biased one.
+    count = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
+    return result.y, result.batch_mean, result.batch_variance * ((count - 1.0) / count)
+
+
+@keras.saving.register_keras_serializable(package="resnet_tf")
+class ChannelPadding(keras.layers.Layer):
+    """Shortcut option A: every stride-th pixel, and zero channels up to the number of filters.
+
+    He et al. 2015, section 3.3. The paper does not say where the zeros go; half of them stand before the
+    channels and half after, as in the published CIFAR-10 weights of akamaster/pytorch_resnet_cifar10.
+
+    Args:
+        filters: Channels of the output, not fewer than those of the input.
+        stride: Step in height and width, in pixels.
+    """
+
+    def __init__(self, filters: int, stride: int = 1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.filters = filters
+        self.stride = stride
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        channels = input_shape[-1]
+        if channels is None or channels > self.filters:
+            raise UserError(f"option A pads channels up to {self.filters}, received an input with {channels}")
+        self._before = (self.filters - channels) // 2
+        self._after = self.filters - channels - self._before
+
+    def call(self, inputs: Any) -> Any:
+        x = inputs[:, :: self.stride, :: self.stride, :]
+        return ops.pad(x, ((0, 0), (0, 0), (0, 0), (self._before, self._after)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "filters": self.filters, "stride": self.stride}
+
+
+@keras.saving.register_keras_serializable(package="resnet_tf")
+class ImageNormalization(keras.layers.Layer):
+    """uint8 RGB images to what a set of weights was trained on: (x - mean) / deviation, RGB or BGR.
+
+    Computed in float32 whatever the precision of the network, since 8 bits do not fit into bfloat16.
+
+    Args:
+        mean: One number per channel, in 0 … 255, in the order of the output channels.
+        deviation: Likewise.
+        channels: "rgb" or "bgr", the order of the output channels.
+    """
+
+    def __init__(self, mean: list[float], deviation: list[float], channels: str = "rgb", **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if channels not in ("rgb", "bgr"):
+            raise UserError(f"channels must be 'rgb' or 'bgr', received {channels!r}")
+        self.mean = list(mean)
+        self.deviation = list(deviation)
+        self.channels = channels
+
+    def call(self, inputs: Any) -> Any:
+        x = ops.cast(inputs, "float32")
+        if self.channels == "bgr":
+            x = ops.flip(x, axis=-1)
+        x = (x - ops.convert_to_tensor(self.mean, "float32")) / ops.convert_to_tensor(self.deviation, "float32")
+        return ops.cast(x, self.compute_dtype)
+
+    def compute_output_spec(self, inputs: Any) -> keras.KerasTensor:
+        return keras.KerasTensor(inputs.shape, dtype=self.compute_dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "mean": self.mean,
+            "deviation": self.deviation,
+            "channels": self.channels,
+        }

@@ -1,0 +1,169 @@
+"""Putting tensors into a model, and an exact report of what matched, what did not, and why."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from resnet_tf.errors import UserError
+from resnet_tf.weights.names import BACKBONE_KERNEL, HEAD, batch_norm_of
+from resnet_tf.weights.readers import WeightFile, read_weights
+
+# A partial file is useful; one that misses more than a quarter of the convolutions is of another network
+# (the closest pair, ResNet-101's file for ResNet-152, fills 67 %).
+MINIMUM_MATCHED = 0.75
+
+
+@dataclass
+class LoadReport:
+    """What became of every tensor. Names are "layer/variable".
+
+    Args:
+        path: The file.
+        matched: Tensors of the model that the file filled.
+        missing: Tensors of the model that the file does not have; they keep their initial values.
+        left_over: Tensors of the file that the model does not have.
+        wrong_shape: Tensor to (shape in the model, shape in the file); they keep their initial values.
+        notes: What was done so that both sides compute the same.
+        convolutions: (filled, all) convolutions of the model.
+    """
+
+    path: Path
+    matched: list[str] = field(default_factory=list)
+    missing: list[str] = field(default_factory=list)
+    left_over: list[str] = field(default_factory=list)
+    wrong_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    convolutions: tuple[int, int] = (0, 0)
+
+    @property
+    def head_loaded(self) -> bool:
+        """Whether the classifier's weights came from the file, too."""
+        return f"{HEAD}/kernel" in self.matched
+
+    def __str__(self) -> str:
+        filled, total = self.convolutions
+        lines = [
+            f"weights {self.path.name}: {filled} of {total} convolutions, {len(self.matched)} tensors matched, "
+            f"{len(self.missing)} missing, {len(self.left_over)} left over, {len(self.wrong_shape)} of another shape"
+        ]
+        lines += [f"  missing: {_shortened(self.missing)}"] if self.missing else []
+        lines += [f"  left over: {_shortened(self.left_over)}"] if self.left_over else []
+        lines += [
+            f"  another shape: {name} is {here}, in the file {there}"
+            for name, (here, there) in list(self.wrong_shape.items())[:8]
+        ]
+        lines += [f"  {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def load_weights(model: keras.Model, source: str | Path | WeightFile, *, verbose: bool = True) -> LoadReport:
+    """Fills a model from a file, by layer name.
+
+    Biases of convolutions and batch norms that were folded away are adapted so that the model computes what
+    the file's network computed. A head of another size stays as it was, and the report says so.
+
+    Args:
+        model: From `resnet_tf.build` or `resnet_tf.build_classifier`.
+        source: A file (see `resnet_tf.weights.read_weights`), or what was read from one.
+        verbose: Whether to print the report.
+
+    Returns:
+        What matched, what did not, and why.
+
+    Raises:
+        UserError: The file cannot be read, or too little of it fits; the model is unchanged then.
+    """
+    file = source if isinstance(source, WeightFile) else read_weights(source)
+    variables = {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.weights}
+    tensors, notes = _adapt(file.tensors, model)
+
+    report = LoadReport(file.path, notes=notes)
+    values: dict[str, np.ndarray] = {}
+    for name, variable in variables.items():
+        if name not in tensors:
+            report.missing.append(name)
+        elif tensors[name].shape != tuple(variable.shape):
+            report.wrong_shape[name] = (tuple(variable.shape), tensors[name].shape)
+        else:
+            values[name] = tensors[name]
+            report.matched.append(name)
+    report.left_over = [name for name in tensors if name not in variables]
+    if any(name.startswith(f"{HEAD}/") for name in report.wrong_shape):
+        report.notes.append("the head has another number of classes and stays at its initial values")
+    _check_fit(report, variables, model.name)
+
+    for name, value in values.items():
+        variables[name].assign(value)
+    if verbose:
+        print(report)
+    return report
+
+
+def _check_fit(report: LoadReport, variables: dict[str, keras.Variable], model_name: str) -> None:
+    kernels = [name for name in variables if BACKBONE_KERNEL.fullmatch(name)]
+    matched = set(report.matched)
+    filled = sum(name in matched for name in kernels)
+    report.convolutions = (filled, len(kernels))
+    foreign = [name for name in report.left_over if BACKBONE_KERNEL.fullmatch(name)]
+    if filled < MINIMUM_MATCHED * len(kernels):
+        raise UserError(
+            f"the weights {str(report.path)!r} fill only {filled} of the {len(kernels)} convolutions of {model_name}; "
+            "are they for another architecture?"
+        )
+    if foreign:
+        raise UserError(
+            f"the weights {str(report.path)!r} have {len(foreign)} convolutions that {model_name} has not "
+            f"(such as {foreign[0]}); they are for another architecture"
+        )
+
+
+def _adapt(tensors: dict[str, np.ndarray], model: keras.Model) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The file's tensors for a model that may have convolution biases and batch norms where the file has none,
+    or the reverse, with the same function."""
+    tensors = dict(tensors)
+    moved = folded = zeroed = 0
+    layers = {layer.name: layer for layer in model.layers}
+    for name, layer in layers.items():
+        kernel, bias = f"{name}/kernel", f"{name}/bias"
+        batch_norm = batch_norm_of(name)
+        if not isinstance(layer, keras.layers.Conv2D) or kernel not in tensors or batch_norm not in layers:
+            continue
+        if bias in tensors and f"{batch_norm}/moving_mean" not in tensors:
+            tensors |= _identity_batch_norm(layers[batch_norm], batch_norm, tensors.pop(bias))
+            folded += 1
+        elif bias in tensors and not layer.use_bias:
+            # batch norm of (x + bias) with mean m is batch norm of x with mean m - bias
+            tensors[f"{batch_norm}/moving_mean"] = tensors[f"{batch_norm}/moving_mean"] - tensors.pop(bias)
+            moved += 1
+        if bias not in tensors and layer.use_bias:
+            tensors[bias] = np.zeros(layer.filters, np.float32)
+            zeroed += 1
+    notes = []
+    if folded:
+        notes.append(
+            f"{folded} batch norms are folded into their convolutions in the file: "
+            "they become identities with the bias, to be used with frozen statistics"
+        )
+    if moved:
+        notes.append(f"{moved} convolution biases went into the moving means behind them")
+    if zeroed:
+        notes.append(f"{zeroed} convolution biases that the file does not have are zero")
+    return tensors, notes
+
+
+def _identity_batch_norm(layer: keras.layers.BatchNormalization, name: str, bias: np.ndarray) -> dict[str, np.ndarray]:
+    """A batch norm that adds the bias and does nothing else, its epsilon taken into account."""
+    ones = np.ones_like(bias)
+    return {
+        f"{name}/gamma": ones * np.sqrt(np.float32(1.0 + layer.epsilon)),
+        f"{name}/beta": bias,
+        f"{name}/moving_mean": np.zeros_like(bias),
+        f"{name}/moving_variance": ones,
+    }
+
+
+def _shortened(names: list[str], most: int = 8) -> str:
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -1,0 +1,28 @@
+"""What images must look like for a set of weights: this travels with the weights."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """Normalization of RGB images in 0 … 255, and the geometry that the weights were evaluated with.
+
+    Args:
+        mean: Per output channel, subtracted first.
+        deviation: Per output channel, divided by.
+        channels: "rgb" or "bgr", the order of the output channels.
+        crop_fraction: An image is resized until its shorter side is size / crop_fraction pixels, and its
+            centre of size × size pixels is taken.
+    """
+
+    mean: tuple[float, float, float]
+    deviation: tuple[float, float, float]
+    channels: str = "rgb"
+    crop_fraction: float = 0.875
+
+
+# keras.applications.imagenet_utils, mode "caffe": the ResNet v1 files were converted from Caffe.
+CAFFE = Preprocessing(mean=(103.939, 116.779, 123.68), deviation=(1.0, 1.0, 1.0), channels="bgr")
+
+# torchvision, timm and Hugging Face: the mean and deviation of ImageNet, resize 256, centre crop 224.
+TORCH = Preprocessing(mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), deviation=(0.229 * 255, 0.224 * 255, 0.225 * 255))

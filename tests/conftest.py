@@ -1,0 +1,121 @@
+"""What the tests share: small real images, a small file of weights, one finished run."""
+
+import os
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+os.environ["KERAS_BACKEND"] = "tensorflow"
+
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from safetensors.numpy import save_file
+
+import resnet_tf
+from pipelines.config import FinetuneConfig, SampleConfig
+from pipelines.data.sample import draw_sample
+from pipelines.finetune import finetune
+from pipelines.run import Run
+
+# Two logical devices, so that MirroredStrategy can be tested without a GPU; must come before any computation.
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+
+SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data beside the repository."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the shared data are not at {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of three classes with ten drawn images each. Not to be changed."""
+    folder = tmp_path_factory.mktemp("data") / "images"
+    return draw_sample(SampleConfig(str(folder), classes=3, per_class=10, size=48))
+
+
+@pytest.fixture(scope="session")
+def torch_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole ResNet-18 with random numbers, in torchvision's names."""
+    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    save_file(torch_tensors(resnet_tf.ResNet18(classes=10, input_shape=(64, 64, 3))), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory: pytest.TempPathFactory, images: Path, torch_weights: Path) -> Run:
+    """A run with head and one epoch of all layers. Not to be changed."""
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    return finetune(small_config(images, run, weights=str(torch_weights)))
+
+
+def small_config(data: Path, run: Path, **settings: object) -> FinetuneConfig:
+    """The smallest training there is."""
+    defaults: dict = {"arch": "resnet18", "image_size": 32, "epochs": 1, "batch_size": 8, "weights": "none"}
+    return FinetuneConfig(data=str(data), run=str(run), **{**defaults, **settings})
+
+
+def torch_tensors(model: keras.Model) -> dict[str, np.ndarray]:
+    """The model's variables in torchvision's names and axes, written here a second time and by another way."""
+    tensors = {}
+    for layer in model.layers:
+        for variable in layer.weights:
+            value = np.asarray(variable)
+            if value.ndim == 4:
+                value = np.moveaxis(value, [3, 2], [0, 1])
+            elif value.ndim == 2:
+                value = value.T
+            tensors[f"{_torch_module(layer.name)}.{_TORCH_VARIABLES[variable.name]}"] = np.ascontiguousarray(value)
+    return tensors
+
+
+_TORCH_VARIABLES = {
+    "kernel": "weight",
+    "bias": "bias",
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+}
+
+
+def _torch_module(layer: str) -> str:
+    if layer == "predictions":
+        return "fc"
+    if layer.startswith("conv1_"):
+        return {"conv": "conv1", "bn": "bn1"}[layer.removeprefix("conv1_")]
+    stage, block, number, kind = layer.removeprefix("conv").replace("block", "").split("_")
+    prefix = f"layer{int(stage) - 1}.{int(block) - 1}"
+    if number == "0":
+        return f"{prefix}.downsample.{'0' if kind == 'conv' else '1'}"
+    return f"{prefix}.{kind}{number}"
+
+
+def randomize(model: keras.Model, seed: int = 0) -> None:
+    """Random values everywhere, moving statistics and biases too, that keep the signal in a healthy range."""
+    random = np.random.default_rng(seed)
+    for layer in model.layers:
+        for variable in layer.weights:
+            shape = tuple(variable.shape)
+            if variable.name in ("gamma", "moving_variance"):
+                value = random.uniform(0.5, 1.5, shape)
+            elif variable.name == "kernel":
+                value = random.normal(0, np.sqrt(2.0 / np.prod(shape[:-1])), shape)
+            else:
+                value = random.normal(0, 0.1, shape)
+            variable.assign(value.astype("float32"))
+
+
+def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
+    """The largest difference over the largest value."""
+    return float(np.abs(found - expected).max() / np.abs(expected).max())

@@ -1,0 +1,153 @@
+"""The command line: it answers at once, and bad input is one line and exit code 2."""
+
+import json
+import shutil
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pipelines.audit import audit_report
+from pipelines.cli import main
+from pipelines.data.manifest import look_at_images
+from pipelines.data.sample import CLASSES, draw_image
+
+
+def command(*words):
+    started = time.monotonic()
+    result = subprocess.run([sys.executable, "-m", "pipelines", *words], capture_output=True, text=True, check=False)
+    return result, time.monotonic() - started
+
+
+@pytest.mark.parametrize("words", [["--help"], ["finetune", "--help"]])
+def test_help_needs_no_tensorflow(words):
+    script = (
+        "import sys\nfrom pipelines.cli import main\ntry:\n    main(sys.argv[1:])\nfinally:\n"
+        "    assert not {'tensorflow', 'keras', 'pandas'} & set(sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", script, *words], capture_output=True, text=True, check=False)
+    assert result.returncode == 0
+    assert "resnet-tf" in result.stdout
+
+
+WRONG = [
+    ([], "required: COMMAND"),
+    (["finetune"], "required: DATA, --run"),
+    (["finetune", "{data}", "--run", "{new}", "--arch", "resnet19"], "unknown architecture 'resnet19'"),
+    (["finetune", "{data}", "--run", "{new}", "--epochs", "many"], "invalid int value: 'many'"),
+    (["finetune", "{data}", "--run", "{new}", "--learning-rate", "nan"], "received nan"),
+    (["finetune", "{data}", "--run", "{new}", "--val-fraction", "0.6", "--test-fraction", "0.6"], "leave nothing"),
+    (["finetune", "{data}", "--run", "{new}", "--precision", "int8"], "received 'int8'"),
+    (["finetune", "{data}", "--run", "{new}", "--shortcut", "Z"], "received 'Z'"),
+    (["finetune", "{data}", "--run", "{new}", "--image-size", "8"], "between 32 and 2048, received 8"),
+    (["finetune", "{data}/none", "--run", "{new}", "--weights", "none"], "there is no folder or CSV"),
+    (["finetune", "{data}", "--run", "{new}", "--weights", "none.h5"], "there is no weights file 'none.h5'"),
+    (["finetune", "{data}", "--run", "{new}", "--config", "none.json"], "cannot read 'none.json'"),
+    (["evaluate", "{new}"], "there is no run directory"),
+    (["evaluate", "{run}", "--split", "dev"], "received 'dev'"),
+    (["evaluate", "{data}"], "has no config.json"),
+    (["predict", "{run}", "none.jpg"], "named or matched by 'none.jpg'"),
+    (["predict", "{run}", "{data}", "--top", "0"], "received 0"),
+    (["export", "{run}", "--format", "pickle"], "received 'pickle'"),
+    (["audit", "{data}/none"], "there is no folder or CSV"),
+    (["sample", "{data}"], "exists and is not empty"),
+    (["sample", "{new}", "--classes", "99"], "between 2 and 30, received 99"),
+]
+
+
+@pytest.mark.parametrize(("words", "message"), WRONG, ids=[" ".join(words[:1] + words[-2:]) for words, _ in WRONG])
+def test_a_wrong_argument_is_one_line_and_exit_code_2(words, message, images, finished, tmp_path, capsys):
+    new = tmp_path / "new"
+    filled = [word.format(data=images, run=finished.path, new=new) for word in words]
+    assert main(filled) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert message in error
+    assert not new.exists()
+
+
+def test_the_installed_module_answers_with_exit_code_2_and_no_traceback():
+    result, _ = command("finetune", "nowhere", "--run", "x", "--arch", "resnet0")
+    assert result.returncode == 2
+    assert result.stdout == ""
+    assert result.stderr.startswith("error: unknown architecture 'resnet0'")
+    assert "Traceback" not in result.stderr
+
+
+def test_debug_shows_where_an_error_came_from(images, tmp_path, capsys):
+    assert main(["finetune", str(images / "none"), "--run", str(tmp_path / "x"), "--weights", "none", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_ctrl_c_is_one_word_and_exit_code_130(monkeypatch, images, tmp_path, capsys):
+    def interrupt(config):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pipelines.finetune.finetune", interrupt)
+    assert main(["finetune", str(images), "--run", str(tmp_path / "x"), "--weights", "none"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
+
+
+def test_audit_of_good_images_finds_nothing(images, tmp_path, capsys):
+    assert main(["audit", str(images), "--json", str(tmp_path / "audit.json")]) == 0
+    report = json.loads((tmp_path / "audit.json").read_text())
+    assert report["summary"]["files"] == len(report["images"]) == 30
+    assert all(image["readable"] and image["problems"] == [] for image in report["images"])
+    assert "0 unreadable" in capsys.readouterr().out
+
+
+def test_audit_finds_what_would_damage_training(images, tmp_path, capsys):
+    folder = shutil.copytree(images, tmp_path / "images")
+    first, second, third = sorted(folder.iterdir())
+    shutil.copy(first / "0000.jpg", second / "same.jpg")
+    (third / "cut.jpg").write_bytes((third / "0000.jpg").read_bytes()[:300])
+    assert main(["audit", str(folder)]) == 1
+    out = capsys.readouterr().out
+    assert f"unreadable: {third.name}/cut.jpg" in out
+    assert f"several labels or splits: {first.name}/0000.jpg, {second.name}/same.jpg" in out
+
+
+def test_audit_agrees_with_the_shared_odd_manifest(shared, tmp_path):
+    import pandas as pd
+
+    shutil.copytree(shared / "odd", tmp_path / "data" / "odd")
+    (tmp_path / "data" / "odd" / "manifest.csv").unlink()
+    report = audit_report(look_at_images(tmp_path / "data"))
+    expected = pd.read_csv(shared / "odd" / "manifest.csv").set_index("file")["should_be_readable"] == "yes"
+    assert {image["path"].removeprefix("odd/"): image["readable"] for image in report["images"]} == expected.to_dict()
+
+
+def test_the_sample_is_the_same_for_the_same_seed_only():
+    first, again, other = (np.asarray(draw_image("striped_star", 96, np.random.default_rng(s))) for s in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
+    assert first.shape == (96, 96, 3)
+    assert len(set(CLASSES)) == 30
+
+
+def test_colour_alone_does_not_tell_the_classes_of_the_sample_apart():
+    """Logistic regression on mean colours and their spread stays near the 1/30 of chance."""
+    from sklearn.linear_model import LogisticRegression
+
+    pictures = [
+        np.asarray(draw_image(name, 48, np.random.default_rng([number, copy])), float).reshape(-1, 3)
+        for number, name in enumerate(CLASSES)
+        for copy in range(16)
+    ]
+    features = np.array([np.concatenate([p.mean(axis=0), p.std(axis=0)]) for p in pictures]) / 255
+    labels = np.arange(len(pictures)) // 16
+    test = np.arange(len(pictures)) % 4 == 0
+    accuracy = LogisticRegression(max_iter=2000).fit(features[~test], labels[~test]).score(features[test], labels[test])
+    assert accuracy < 0.25
+
+
+def test_sample_writes_class_folders(tmp_path):
+    assert main(["sample", str(tmp_path / "s"), "--classes", "2", "--per-class", "3", "--size", "40"]) == 0
+    files = sorted(path.relative_to(tmp_path / "s").as_posix() for path in (tmp_path / "s").rglob("*.jpg"))
+    assert len(files) == 6
+    with Image.open(tmp_path / "s" / files[0]) as picture:
+        assert picture.size == (40, 40)

@@ -1,0 +1,256 @@
+"""evaluate, predict, export: one run, the same probabilities everywhere."""
+
+import json
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+from PIL import Image
+from sklearn import metrics as sk
+
+from pipelines.config import PredictConfig
+from pipelines.evaluate import evaluate
+from pipelines.export import export
+from pipelines.metrics import (
+    confusion_matrix,
+    expected_calibration_error,
+    most_confused,
+    per_class,
+    summarize,
+    top_k_accuracy,
+)
+from pipelines.predict import expand, predict
+from pipelines.report.figures import draw_confusion_matrix
+from pipelines.run import Run, read_json
+from resnet_tf.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def run(finished, tmp_path_factory) -> Run:
+    """A copy of the finished run that gets evaluation and export."""
+    return Run(shutil.copytree(finished.path, tmp_path_factory.mktemp("evaluated") / "run"))
+
+
+@pytest.fixture(scope="module")
+def folder(run):
+    evaluate(run, "test")
+    return run.evaluation("test")
+
+
+@pytest.fixture(scope="module")
+def exported(run):
+    return export(run)
+
+
+def test_the_evaluation_has_what_the_design_names(folder):
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "metrics.json",
+        "predictions.csv",
+        "per_class.csv",
+        "confusion_matrix.csv",
+        "confusion_matrix.png",
+        "summary.txt",
+        "report.html",
+    }
+    metrics = json.loads((folder / "metrics.json").read_text())
+    assert set(metrics) == {
+        "n",
+        "accuracy",
+        "accuracy_ci95",
+        "top5_accuracy",
+        "balanced_accuracy",
+        "macro_f1",
+        "cohen_kappa",
+        "matthews_corrcoef",
+        "log_loss",
+        "ece",
+        "classes",
+        "split",
+    }
+
+
+def test_every_file_of_an_evaluation_says_the_same(folder, run):
+    metrics = json.loads((folder / "metrics.json").read_text())
+    predictions = pd.read_csv(folder / "predictions.csv")
+    matrix = pd.read_csv(folder / "confusion_matrix.csv", index_col=0)
+    classes = read_json(run.classes)
+    assert list(predictions.columns) == ["path", "label", "predicted", "confidence", *classes]
+    assert list(matrix.columns) == list(matrix.index) == classes
+    assert len(predictions) == metrics["n"] == matrix.to_numpy().sum()
+    right = (predictions["label"] == predictions["predicted"]).mean()
+    assert right == pytest.approx(metrics["accuracy"])
+    assert matrix.to_numpy().trace() / metrics["n"] == pytest.approx(metrics["accuracy"])
+    np.testing.assert_allclose(predictions[classes].sum(axis=1), 1.0, atol=1e-9)
+    assert f"{metrics['accuracy']:.4f}" in (folder / "summary.txt").read_text()
+
+
+def test_predict_gives_the_probabilities_of_evaluate(folder, run, images, tmp_path, capsys):
+    evaluated = pd.read_csv(folder / "predictions.csv").set_index("path")
+    out = tmp_path / "predictions.csv"
+    predict(PredictConfig(str(run.path), (str(images),), top=2, out=str(out)))
+    predicted = pd.read_csv(out)
+    assert len(predicted) == 30
+    assert "label" not in predicted
+    predicted.index = [path.removeprefix(f"{images}/") for path in predicted["path"]]
+    classes = read_json(run.classes)
+    # Batches of other images change the last bits of float32.
+    np.testing.assert_allclose(predicted.loc[evaluated.index, classes], evaluated[classes], atol=1e-6)
+    first = capsys.readouterr().out.splitlines()[-1].split("  ")
+    assert len(first) == 3  # path and two classes
+
+
+def test_predict_takes_files_folders_and_globs(images):
+    label = next(images.iterdir()).name
+    assert expand(str(images / label / "0001.jpg")) == [images / label / "0001.jpg"]
+    assert len(expand(str(images / label))) == 10
+    assert len(expand(str(images / "*" / "0001.jpg"))) == 3
+    with pytest.raises(UserError, match=r"matched by '.*none\.jpg'"):
+        expand(str(images / "none.jpg"))
+
+
+def test_predict_names_what_is_no_image_and_goes_on(run, images, tmp_path, capsys):
+    shutil.copy(next(images.rglob("*.jpg")), tmp_path / "a.jpg")
+    (tmp_path / "b.jpg").write_text("a text")
+    assert predict(PredictConfig(str(run.path), (str(tmp_path),))) is True
+    assert "b.jpg (not an image)" in capsys.readouterr().err
+    with pytest.raises(UserError, match="not one of the 1 files is a readable image"):
+        predict(PredictConfig(str(run.path), (str(tmp_path / "b.jpg"),)))
+
+
+def test_a_split_without_images_is_named(run):
+    manifest = pd.read_csv(run.manifest, dtype=str, keep_default_na=False)
+    other = Run(shutil.copytree(run.path, run.path.with_name("other")))
+    manifest[manifest["split"] != "test"].to_csv(other.manifest, index=False)
+    with pytest.raises(UserError, match="no images in the split 'test'; it has train, val"):
+        evaluate(other, "test")
+
+
+def test_images_that_have_moved_are_named_and_found_again(run, images, tmp_path):
+    with pytest.raises(UserError, match=r"are not in .* any more, such as .*--data"):
+        evaluate(run, "val", data=str(tmp_path))
+    moved = shutil.copytree(images, tmp_path / "moved")
+    assert evaluate(run, "val", data=str(moved))["n"] > 0
+
+
+def test_the_saved_model_was_checked_in_a_fresh_process(exported, run):
+    report = read_json(run.export_report)["saved_model"]
+    assert report["images_checked"] > 0
+    assert report["largest_difference"] < 1e-4
+    assert (exported / "assets" / "labels.txt").read_text().splitlines() == read_json(run.classes)
+    assert not any(path.name.startswith(".") for path in exported.parent.iterdir())
+
+
+def test_both_signatures_give_the_probabilities_of_evaluate(exported, run, folder, images):
+    served = tf.saved_model.load(str(exported)).signatures
+    classes = read_json(run.classes)
+    for row in pd.read_csv(folder / "predictions.csv").to_dict("records"):
+        content = (images / row["path"]).read_bytes()
+        by_bytes = served["serve_bytes"](encoded=tf.constant([content, content]))
+        picture = tf.io.decode_jpeg(content, dct_method="INTEGER_ACCURATE")
+        by_image = served["serving_default"](images=picture[None])
+        for answer in (by_bytes, by_image):
+            expected = [row[name] for name in classes]
+            np.testing.assert_allclose(answer["probabilities"][0], expected, atol=1e-5)
+            assert answer["class_name"][0].numpy().decode() == row["predicted"]
+            assert classes[int(answer["class_index"][0])] == row["predicted"]
+
+
+def test_a_served_batch_may_have_any_size(exported):
+    served = tf.saved_model.load(str(exported)).signatures["serving_default"]
+    for shape in ((1, 31, 77, 3), (5, 300, 200, 3)):
+        assert served(images=tf.zeros(shape, tf.uint8))["probabilities"].shape == (shape[0], 3)
+
+
+def test_a_saved_model_that_disagrees_is_not_kept(run, monkeypatch, tmp_path):
+    other = Run(shutil.copytree(run.path, tmp_path / "run"))
+    shutil.rmtree(other.path / "export", ignore_errors=True)
+    monkeypatch.setattr("pipelines.export._expected", lambda model, images, view: np.ones((len(images), 3)))
+    with pytest.raises(UserError, match="differ from the Keras model's by"):
+        export(other)
+    assert list((other.path / "export" / "saved_model").iterdir()) == []
+
+
+CLASSES = ["a", "b", "c", "d"]
+
+
+def answers():
+    """Eight images of a, b and c; d has none, but is predicted once."""
+    labels = np.array([0, 0, 0, 1, 1, 2, 2, 2])
+    predicted = np.array([0, 0, 1, 1, 1, 2, 3, 0])
+    probabilities = np.full((8, 4), 0.1)
+    probabilities[np.arange(8), predicted] = 0.7
+    return labels, predicted, probabilities
+
+
+def test_a_class_missing_from_a_split_keeps_its_row_and_column():
+    labels, predicted, probabilities = answers()
+    matrix = confusion_matrix(labels, predicted, CLASSES)
+    assert matrix.loc["d"].tolist() == [0, 0, 0, 0]
+    assert matrix["d"].tolist() == [0, 0, 1, 0]
+    table = per_class(matrix).set_index("class")
+    assert table.loc["d", "images"] == 0
+    assert np.isnan(table.loc["d", "recall"])
+    assert table.loc["d", "precision"] == 0.0
+    assert table.loc["a", "recall"] == pytest.approx(2 / 3)
+    figures = summarize(labels, probabilities, CLASSES)
+    assert figures["balanced_accuracy"] == pytest.approx((2 / 3 + 1 + 1 / 3) / 3)
+
+
+def test_figures_are_those_of_scikit_learn_and_the_textbook():
+    labels, predicted, probabilities = answers()
+    figures = summarize(labels, probabilities, CLASSES)
+    assert figures["accuracy"] == 5 / 8
+    low, high = figures["accuracy_ci95"]
+    assert (low, high) == (pytest.approx(0.3057, abs=1e-4), pytest.approx(0.8632, abs=1e-4))  # Wilson, by hand
+    assert figures["cohen_kappa"] == pytest.approx(sk.cohen_kappa_score(labels, predicted))
+    assert figures["log_loss"] == pytest.approx(-(5 * np.log(0.7) + 3 * np.log(0.1)) / 8)
+    assert figures["macro_f1"] == pytest.approx((2 / 3 + 4 / 5 + 1 / 2) / 3)
+    assert expected_calibration_error(labels, probabilities) == pytest.approx(0.7 - 5 / 8)
+    assert top_k_accuracy(labels, probabilities, 4) == 1.0
+    assert top_k_accuracy(labels, probabilities, 1) == 5 / 8
+
+
+def test_one_class_everywhere_gives_numbers_and_no_nan():
+    figures = summarize(np.zeros(4, int), np.tile([0.9, 0.1], (4, 1)), ["a", "b"])
+    assert figures["accuracy"] == 1.0
+    assert all(np.isfinite(value) for value in figures.values() if isinstance(value, float))
+
+
+def test_the_most_confused_pairs_come_first():
+    labels, predicted = np.array([0] * 5 + [1] * 4), np.array([0, 1, 1, 1, 2, 1, 1, 0, 1])
+    matrix = confusion_matrix(labels, predicted, CLASSES)
+    assert most_confused(matrix) == [("a", "b", 3, 5), ("a", "c", 1, 5), ("b", "a", 1, 4)]
+
+
+def test_the_figure_is_a_png_with_odd_class_names_too(tmp_path):
+    names = ["$5", "a_very_long_class_name_that_does_not_fit_anywhere", "<b>", "ñ"]
+    matrix = confusion_matrix(*answers()[:2], names)
+    draw_confusion_matrix(matrix, tmp_path / "matrix.png", "run $x$")
+    with Image.open(tmp_path / "matrix.png") as picture:
+        assert min(picture.size) > 400
+
+
+def test_names_are_escaped_in_the_page(folder, images, tmp_path):
+    from pipelines.report.page import render_page
+
+    names = ["<script>alert(1)</script>", '"><img src=x>', "c&d", "d"]
+    labels, predicted, probabilities = answers()
+    matrix = confusion_matrix(labels, predicted, names)
+    predictions = pd.DataFrame(
+        {
+            "path": [next(images.rglob("*.jpg")).name] * 8,
+            "label": [names[n] for n in labels],
+            "predicted": [names[n] for n in predicted],
+            "confidence": 0.7,
+        }
+    )
+    metrics = {**summarize(labels, probabilities, names), "classes": names, "split": "test"}
+    figure = folder / "confusion_matrix.png"
+    page = render_page("<run>", metrics, matrix, predictions, next(images.rglob("*.jpg")).parent, figure)
+    assert "<script>" not in page
+    assert "<img src=x" not in page
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<title>&lt;run&gt;</title>" in page

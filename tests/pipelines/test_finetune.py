@@ -1,0 +1,237 @@
+"""finetune: the run directory, continuing, and what happens when training goes wrong."""
+
+import json
+import shutil
+
+import keras
+import numpy as np
+import pandas as pd
+import pytest
+
+from pipelines import finetune as module
+from pipelines.data.manifest import load_manifest
+from pipelines.finetune import Collapsed, finetune
+from pipelines.head import fit_head
+from pipelines.recipe import decide
+from pipelines.run import Run, load_model, read_json
+from pipelines.training import HISTORY_COLUMNS, Progress, Watch, collapse_reason
+from resnet_tf.classifier import build_classifier
+from resnet_tf.errors import UserError
+from tests.conftest import small_config
+
+
+def test_the_run_directory_has_what_the_design_names(finished, images):
+    files = {path.relative_to(finished.path).as_posix() for path in finished.path.rglob("*") if path.is_file()}
+    assert {"config.json", "classes.json", "manifest.csv", "history.csv", "model.keras"} <= files
+    assert any(name.startswith("tensorboard/train/events") for name in files)
+    assert any(name.startswith("checkpoints/") for name in files)
+    assert not any(".writing" in name for name in files)
+    assert read_json(finished.classes) == sorted(path.name for path in images.iterdir())
+    config = read_json(finished.config)
+    assert config["arguments"]["data"] == str(images)
+    assert len(config["weights"]["sha256"]) == len(config["data"]["fingerprint"]) == 64
+    assert set(config["versions"]) >= {"python", "tensorflow", "keras", "resnet_tf"}
+
+
+def test_the_history_has_the_head_and_each_epoch(finished):
+    history = pd.read_csv(finished.history)
+    assert list(history.columns) == list(HISTORY_COLUMNS)
+    assert history["phase"].tolist() == ["head", "all layers"]
+    assert history["epoch"].tolist() == [0, 1]
+
+
+def test_the_best_model_is_the_best_row_of_the_history(finished, images):
+    from pipelines.data.stream import evaluation_stream
+    from pipelines.inference import outputs, view_of
+
+    manifest, classes = load_manifest(finished.manifest), read_json(finished.classes)
+    rows = manifest[manifest["split"] == "val"]
+    model = load_model(finished)
+    logits = outputs(model, evaluation_stream(rows, images, classes, view_of(finished), batch_size=4), len(rows), "val")
+    accuracy = (logits.argmax(axis=1) == rows["label"].map(classes.index)).mean()
+    assert accuracy == pytest.approx(pd.read_csv(finished.history)["val_accuracy"].max())
+
+
+def test_a_finished_run_has_nothing_left_to_do(finished, images, torch_weights, capsys):
+    before = finished.model.stat().st_mtime_ns
+    finetune(small_config(images, finished.path, weights=str(torch_weights)))
+    assert "nothing is left to do" in capsys.readouterr().out
+    assert finished.model.stat().st_mtime_ns == before
+
+
+def test_a_run_with_other_settings_is_not_touched(finished, images, torch_weights):
+    with pytest.raises(UserError, match=r"exists with other settings \(seed 0, now 1\); choose another --run"):
+        finetune(small_config(images, finished.path, weights=str(torch_weights), seed=1))
+
+
+def test_a_folder_that_is_no_run_is_not_touched(images, tmp_path):
+    (tmp_path / "letters.txt").write_text("mine")
+    with pytest.raises(UserError, match="is no run directory"):
+        finetune(small_config(images, tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == ["letters.txt"]
+
+
+def test_a_place_that_cannot_be_written_is_named_before_any_work(images, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match="cannot write the run"):
+        finetune(small_config(images, tmp_path / "file" / "run"))
+
+
+def test_weights_of_another_architecture_leave_no_run_behind(images, torch_weights, tmp_path):
+    with pytest.raises(UserError, match="for another architecture"):
+        finetune(small_config(images, tmp_path / "run", arch="resnet34", weights=str(torch_weights)))
+    assert not (tmp_path / "run").exists()
+
+
+def variables(run):
+    return {variable.path: np.asarray(variable) for variable in load_model(run).variables}
+
+
+def test_a_run_that_was_cut_off_continues_to_the_same_end(images, tmp_path, monkeypatch):
+    whole = finetune(small_config(images, tmp_path / "whole", epochs=3))
+
+    original = Watch.on_epoch_begin
+
+    def cut(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+        original(self, epoch, logs)
+
+    monkeypatch.setattr(Watch, "on_epoch_begin", cut)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(small_config(images, tmp_path / "cut", epochs=3))
+    assert Run(tmp_path / "cut").model.is_file()  # the best so far is kept
+    monkeypatch.setattr(Watch, "on_epoch_begin", original)
+    continued = finetune(small_config(images, tmp_path / "cut", epochs=3))
+
+    columns = ["epoch", "loss", "accuracy", "val_accuracy", "val_log_loss", "learning_rate"]
+    a, b = (pd.read_csv(run.history)[columns] for run in (whole, continued))
+    assert len(b) == 3
+    # Threads add in another order each time; three epochs of float32 keep about four digits.
+    np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
+
+
+def test_the_same_seed_gives_the_same_split_and_start(images, tmp_path):
+    runs = [finetune(small_config(images, tmp_path / name, epochs=0)) for name in ("a", "b")]
+    assert runs[0].manifest.read_text() == runs[1].manifest.read_text()
+
+
+def test_mirrored_replicas_train_and_save_a_plain_model(images, tmp_path, torch_weights):
+    run = finetune(small_config(images, tmp_path / "run", strategy="mirrored", weights=str(torch_weights)))
+    assert len(pd.read_csv(run.history)) == 2
+    assert load_model(run).get_layer("conv1_conv").compute_dtype == "float32"
+
+
+def test_a_batch_that_cannot_be_divided_among_devices_is_named(images, tmp_path):
+    with pytest.raises(UserError, match="--batch-size 7 cannot be divided among 2 devices"):
+        finetune(small_config(images, tmp_path / "run", strategy="mirrored", batch_size=7))
+
+
+def test_a_bfloat16_run_saves_a_float32_model(images, tmp_path):
+    run = finetune(small_config(images, tmp_path / "run", precision="bfloat16"))
+    model = load_model(run)
+    assert {layer.compute_dtype for layer in model.layers if layer.weights} == {"float32"}
+    assert read_json(run.config)["precision"] == "bfloat16"
+
+
+def test_a_loss_that_becomes_nan_is_named_and_the_best_model_kept(images, tmp_path, torch_weights):
+    settings = {"weights": str(torch_weights), "learning_rate": 1e20, "epochs": 3}
+    with pytest.raises(Collapsed, match=r"the loss became NaN.*best model so far is kept, epoch 0.*--learning-rate"):
+        finetune(small_config(images, tmp_path / "run", **settings))
+    for value in variables(Run(tmp_path / "run")).values():
+        assert np.isfinite(value).all()
+
+
+def test_a_fall_to_chance_is_a_collapse():
+    assert collapse_reason(1.0, 0.04, best_accuracy=0.9, chance=0.033).startswith("validation accuracy fell from 0.900")
+    assert collapse_reason(1.0, 0.30, best_accuracy=0.9, chance=0.033) == ""
+    assert collapse_reason(1.0, 0.04, best_accuracy=0.05, chance=0.033) == ""  # it had learned nothing yet
+    assert "NaN" in collapse_reason(float("nan"), 0.9, best_accuracy=0.9, chance=0.033)
+
+
+def test_better_is_more_accurate_then_surer():
+    progress = Progress(best_accuracy=0.8, best_log_loss=0.5)
+    assert progress.improves(0.81, 9.0)
+    assert progress.improves(0.80, 0.4)
+    assert not progress.improves(0.80, 0.5)
+    assert not progress.improves(0.79, 0.1)
+
+
+def test_training_stops_early_without_improvement(images, tmp_path):
+    run = finetune(small_config(images, tmp_path / "run", epochs=30, patience=1, learning_rate=1e-9))
+    assert len(pd.read_csv(run.history)) < 30
+
+
+def test_a_damaged_checkpoint_is_one_sentence(images, tmp_path):
+    run = finetune(small_config(images, tmp_path / "run", epochs=0))
+    file = next(run.checkpoints.iterdir())
+    file.write_bytes(file.read_bytes()[:20])
+    with pytest.raises(UserError, match="is damaged"):
+        finetune(small_config(images, tmp_path / "run", epochs=0))
+
+
+def test_no_validation_images_is_an_error(images, tmp_path):
+    with pytest.raises(UserError, match="--val-fraction above 0"):
+        finetune(small_config(images, tmp_path / "run", val_fraction=0.0))
+
+
+def test_imagenet_weights_are_asked_for_by_default(images, tmp_path, monkeypatch):
+    asked = {}
+
+    def resolve(weights, arch, include_top):
+        asked.update(weights=weights, arch=arch, include_top=include_top)
+        raise UserError("no network here")
+
+    monkeypatch.setattr(module, "resolve_weights", resolve)
+    from pipelines.config import FinetuneConfig
+
+    with pytest.raises(UserError, match="no network here"):
+        finetune(FinetuneConfig(str(images), str(tmp_path / "run")))
+    assert asked == {"weights": "imagenet", "arch": "resnet50", "include_top": False}
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("classes", [2, 5])
+def test_the_head_is_logistic_regression_to_convergence(classes):
+    random = np.random.default_rng(0)
+    centres = random.normal(0, 1, (classes, 8)) * 3
+    labels = np.arange(40 * classes) % classes
+    features = (centres[labels] + random.normal(0, 1, (len(labels), 8))) * 100 + 500  # far from standardized
+    features[:, 3] = 7.0  # a channel that is always the same
+    fitted = fit_head((features, labels), (features, labels), classes)
+    logits = features @ fitted.kernel + fitted.bias
+    assert fitted.kernel.shape == (8, classes)
+    assert (logits.argmax(axis=1) == labels).mean() == fitted.accuracy > 0.95
+    loss = float(keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits))
+    assert loss == pytest.approx(fitted.log_loss, abs=1e-3)
+
+
+def test_the_recipe_follows_from_the_data_and_the_user_goes_first(images):
+    pretrained = decide(small_config(images, "run", weights="x", epochs=None, batch_size=32), images=1000)
+    scratch = decide(small_config(images, "run", epochs=None, batch_size=32), images=1000)
+    assert (pretrained.head_first, pretrained.freeze_batch_norms) == (True, True)
+    assert (scratch.head_first, scratch.freeze_batch_norms) == (False, False)
+    assert scratch.epochs > pretrained.epochs
+    assert pretrained.total_steps == 32 * pretrained.epochs
+    asked = decide(small_config(images, "run", epochs=7, learning_rate=0.5), images=1000)
+    assert (asked.epochs, asked.learning_rate) == (7, 0.5)
+
+
+def test_the_saved_model_has_our_layers_and_loads_in_safe_mode(finished):
+    model = load_model(finished)
+    assert type(model.get_layer("conv1_bn")).__name__ == "FusedBatchNormalization"
+    reference = build_classifier("resnet18", 3, head_stages=3)
+    assert [layer.name for layer in model.layers] == [layer.name for layer in reference.layers]
+
+
+def test_settings_of_another_run_can_be_repeated(finished, tmp_path):
+    from pipelines.cli import main
+
+    copy = tmp_path / "config.json"
+    shutil.copy(finished.config, copy)
+    data = read_json(copy)["arguments"]["data"]
+    assert main(["finetune", data, "--run", str(tmp_path / "again"), "--config", str(copy), "--epochs", "0"]) == 0
+    again = read_json(tmp_path / "again" / "config.json")["arguments"]
+    assert again == {**read_json(copy)["arguments"], "epochs": 0}
+    copy.write_text(json.dumps({"arguments": {"colour": "red"}}))
+    assert main(["finetune", data, "--run", str(tmp_path / "other"), "--config", str(copy)]) == 2

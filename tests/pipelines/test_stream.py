@@ -1,0 +1,111 @@
+"""The stream is a pure function of (seed, epoch, position)."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import tensorflow as tf
+
+from pipelines.data.augment import augment, key_of, random_resized_crop
+from pipelines.data.manifest import class_names, make_manifest
+from pipelines.data.stream import UNKNOWN_LABEL, View, evaluation_stream, steps_per_epoch, training_stream
+
+VIEW = View(32)
+
+
+@pytest.fixture(scope="module")
+def rows(images):
+    return make_manifest(images, 0.2, 0.0, 0)
+
+
+def collect(stream):
+    pixels, labels = zip(*((x.numpy(), y.numpy()) for x, y in stream), strict=True)
+    return np.concatenate(pixels), np.concatenate(labels)
+
+
+def train(rows, root, **changes):
+    arguments = {"batch_size": 8, "seed": 1, **changes}
+    return collect(training_stream(rows, root, class_names(rows), VIEW, **arguments))
+
+
+def test_one_seed_gives_identical_bytes_whatever_the_parallelism(rows, images):
+    first = train(rows, images, epochs=2, parallel=1)
+    second = train(rows, images, epochs=2, parallel=7)
+    for a, b in zip(first, second, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_another_seed_or_epoch_gives_another_order_and_other_pixels(rows, images):
+    pixels, labels = train(rows, images)
+    for change in ({"seed": 2}, {"first_epoch": 1}):
+        other_pixels, other_labels = train(rows, images, **change)
+        assert not np.array_equal(labels, other_labels)
+        assert not np.array_equal(pixels, other_pixels)
+
+
+def test_a_later_epoch_can_be_had_without_those_before(rows, images):
+    both = train(rows, images, epochs=2)
+    second = train(rows, images, first_epoch=1)
+    size = steps_per_epoch(len(rows), 8) * 8
+    np.testing.assert_array_equal(both[0][size:], second[0])
+    np.testing.assert_array_equal(both[1][size:], second[1])
+
+
+def test_each_epoch_has_every_image_and_full_batches(rows, images):
+    stream = training_stream(rows, images, class_names(rows), VIEW, batch_size=8, seed=0)
+    shapes = [x.shape[0] for x, _ in stream]
+    assert shapes == [8] * steps_per_epoch(len(rows), 8)
+    _, labels = train(rows, images, batch_size=10)  # 30 images: no filling
+    assert np.bincount(labels).tolist() == [10, 10, 10]
+
+
+def test_batches_are_uint8_images_and_labels_in_class_order(rows, images):
+    names = list(reversed(class_names(rows)))
+    x, y = next(iter(training_stream(rows, images, names, VIEW, batch_size=4, seed=0)))
+    assert (x.dtype, x.shape, y.dtype) == (tf.uint8, (4, 32, 32, 3), tf.int32)
+    _, labels = collect(evaluation_stream(rows, images, names, VIEW, batch_size=7))
+    assert [names[label] for label in labels] == rows["label"].tolist()
+
+
+def test_evaluation_sees_each_image_once_in_order_with_an_uneven_last_batch(rows, images):
+    batches = [len(y) for _, y in evaluation_stream(rows, images, class_names(rows), VIEW, batch_size=7)]
+    assert batches == [7, 7, 7, 7, 2]
+
+
+def test_a_label_that_is_no_class_is_marked(rows, images):
+    _, labels = collect(evaluation_stream(rows, images, class_names(rows)[:1], VIEW, batch_size=30))
+    assert set(labels[rows["label"] != class_names(rows)[0]]) == {UNKNOWN_LABEL}
+
+
+def test_one_image_can_be_streamed(rows, images):
+    pixels, _ = train(pd.DataFrame(rows.iloc[:1]), images, batch_size=3)
+    assert pixels.shape == (3, 32, 32, 3)
+    assert not np.array_equal(pixels[0], pixels[1])  # the filling is other crops
+
+
+def test_augmentation_is_the_same_eagerly_and_in_a_graph():
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, (50, 70, 3)).astype(np.uint8))
+    key = key_of(3, tf.constant(1, tf.int64), tf.constant(5, tf.int64))
+    graph = tf.function(lambda x, k: augment(x, k, 32, 0.35))
+    np.testing.assert_array_equal(augment(image, key, 32, 0.35), graph(image, key))
+
+
+def test_crops_have_the_asked_area_and_flips_are_even():
+    """The image's two channels are its coordinates, so that a crop shows where it was cut."""
+    y, x = np.mgrid[:200, :200]
+    image = tf.constant(np.stack([x, y, x], -1).astype(np.uint8))
+    areas, mirrored = [], 0
+    for number in range(200):
+        key = key_of(0, tf.constant(0, tf.int64), tf.constant(number, tf.int64))
+        crop = augment(image, key, 32, 0.5).numpy().astype(float)
+        width, height = abs(crop[16, -1, 0] - crop[16, 0, 0]), crop[-1, 16, 1] - crop[0, 16, 1]
+        areas.append(width * height / 200**2)
+        mirrored += crop[16, 0, 0] > crop[16, -1, 0]
+    assert 0.40 < min(areas) < 0.6  # half a pixel of the 32 is missing on each side
+    assert max(areas) > 0.85
+    assert 70 < mirrored < 130  # 4 standard deviations
+
+
+def test_a_crop_of_the_whole_image_is_the_image_resized():
+    image = tf.constant(np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8))
+    key = key_of(0, tf.constant(0, tf.int64), tf.constant(0, tf.int64))
+    assert random_resized_crop(image, key, 40, 0.9999).shape == (40, 40, 3)

@@ -1,0 +1,128 @@
+"""FusedBatchNormalization is held to Keras's own layer; the others to their definitions."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from resnet_tf.errors import UserError
+from resnet_tf.layers import ChannelPadding, FusedBatchNormalization, ImageNormalization
+
+# float32 sums in another order; bfloat16 has 8 bits, and the two round at different places.
+TOLERANCE = {"float32": 2e-6, "mixed_bfloat16": 2e-2}
+
+
+def outputs_and_gradients(layer_class, dtype, *, training, trainable, **arguments):
+    """Outputs, gradients of input, gamma and beta, and the moving statistics after one call in a graph."""
+    random = np.random.default_rng(0)
+    layer = layer_class(dtype=dtype, epsilon=1e-5, **arguments)
+    x = tf.cast(random.normal(1, 2, (8, 5, 6, 16)), layer.compute_dtype)
+    weight = tf.cast(random.normal(0, 1, x.shape), layer.compute_dtype)
+    layer.build(x.shape)
+    for variable in layer.weights:
+        low = 0.5 if variable.name in ("gamma", "moving_variance") else -1.0
+        variable.assign(random.uniform(low, 2.0, variable.shape))
+    layer.trainable = trainable
+    trained = [variable.value for variable in (layer.gamma, layer.beta) if variable is not None]
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch([x, *trained])
+            y = layer(x, training=training)
+            loss = tf.reduce_sum(tf.cast(y * weight, tf.float32))
+        return [y, *tape.gradient(loss, [x, *trained])]
+
+    values = [*step(), layer.moving_mean.value, layer.moving_variance.value]
+    return [tf.cast(value, tf.float32).numpy() for value in values]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(
+    ("training", "trainable"), [(True, True), (False, True), (True, False)], ids=["training", "inference", "frozen"]
+)
+def test_fused_batch_norm_is_keras_batch_norm(dtype, training, trainable):
+    ours = outputs_and_gradients(FusedBatchNormalization, dtype, training=training, trainable=trainable)
+    theirs = outputs_and_gradients(keras.layers.BatchNormalization, dtype, training=training, trainable=trainable)
+    for name, a, b in zip(("y", "dx", "dgamma", "dbeta", "mean", "variance"), ours, theirs, strict=True):
+        assert np.abs(a - b).max() <= TOLERANCE[dtype] * max(1.0, np.abs(b).max()), name
+
+
+@pytest.mark.parametrize("missing", ["scale", "center"])
+def test_fused_batch_norm_without_gamma_or_beta(missing):
+    arguments = {"training": True, "trainable": True, missing: False}
+    ours = outputs_and_gradients(FusedBatchNormalization, "float32", **arguments)
+    theirs = outputs_and_gradients(keras.layers.BatchNormalization, "float32", **arguments)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_fused_batch_norm_is_one_operation_in_the_graph():
+    layer = FusedBatchNormalization()
+    layer.build((None, 4, 4, 8))
+    graph = tf.function(lambda x: layer(x, training=True)).get_concrete_function(tf.TensorSpec((2, 4, 4, 8))).graph
+    kinds = [operation.type for operation in graph.get_operations()]
+    assert kinds.count("FusedBatchNormV3") == 1
+    assert "Rsqrt" not in kinds
+
+
+@pytest.mark.parametrize(
+    ("shape", "arguments"),
+    [
+        ((4, 3, 5, 5), {"axis": 1}),
+        ((4, 7), {}),
+        ((4, 3, 3, 2), {"dtype": "float64"}),
+        ((4, 3, 3, 2), {"renorm": True}),
+        ((4, 3, 3, 2), {"synchronized": True}),
+    ],
+    ids=["channels first", "vectors", "float64", "renorm", "synchronized"],
+)
+def test_batch_norm_falls_back_to_keras(shape, arguments):
+    x = np.random.default_rng(0).normal(3, 2, shape)
+    ours, theirs = FusedBatchNormalization(**arguments), keras.layers.BatchNormalization(**arguments)
+    graph = tf.function(lambda value: ours(value, training=True))
+    np.testing.assert_allclose(graph(tf.constant(x, ours.compute_dtype)), theirs(x, training=True), atol=1e-5)
+    kinds = {
+        op.type for op in graph.get_concrete_function(tf.TensorSpec(shape, ours.compute_dtype)).graph.get_operations()
+    }
+    assert "FusedBatchNormV3" not in kinds
+
+
+def test_fused_batch_norm_keeps_the_variables_and_config_of_keras():
+    ours, theirs = FusedBatchNormalization(name="bn"), keras.layers.BatchNormalization(name="bn")
+    for layer in (ours, theirs):
+        layer.build((None, 4, 4, 8))
+    assert [v.path for v in ours.variables] == [v.path for v in theirs.variables]
+    assert ours.get_config() == theirs.get_config()
+
+
+def test_channel_padding_takes_every_second_pixel_and_pads_zeros_on_both_sides():
+    x = np.arange(1 * 4 * 4 * 2, dtype="float32").reshape(1, 4, 4, 2)
+    y = keras.ops.convert_to_numpy(ChannelPadding(6, 2)(x))
+    assert y.shape == (1, 2, 2, 6)
+    np.testing.assert_array_equal(y[..., 2:4], x[:, ::2, ::2])
+    assert not y[..., :2].any()
+    assert not y[..., 4:].any()
+
+
+def test_channel_padding_cannot_take_channels_away():
+    with pytest.raises(UserError, match="up to 2, received an input with 4"):
+        ChannelPadding(2)(np.zeros((1, 2, 2, 4), "float32"))
+
+
+def test_image_normalization_in_the_order_of_the_weights():
+    image = np.array([[[[10, 20, 30]]]], np.uint8)
+    rgb = ImageNormalization([1, 2, 3], [1, 2, 3], "rgb")(image)
+    bgr = ImageNormalization([1, 2, 3], [1, 1, 1], "bgr")(image)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(rgb)[0, 0, 0], [9, 9, 9])
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(bgr)[0, 0, 0], [29, 18, 7])
+
+
+def test_image_normalization_agrees_with_keras_applications():
+    image = np.random.default_rng(0).integers(0, 256, (2, 5, 5, 3)).astype(np.uint8)
+    from resnet_tf.weights import CAFFE, TORCH
+
+    for preprocessing, mode in ((CAFFE, "caffe"), (TORCH, "torch")):
+        layer = ImageNormalization(preprocessing.mean, preprocessing.deviation, preprocessing.channels)
+        expected = keras.applications.imagenet_utils.preprocess_input(image.astype("float32"), mode=mode)
+        np.testing.assert_allclose(keras.ops.convert_to_numpy(layer(image)), expected, atol=1e-4)

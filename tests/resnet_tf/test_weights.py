@@ -1,0 +1,236 @@
+"""Weights from files: what matches, what does not, and that the network then computes the same."""
+
+import json
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+import resnet_tf
+from resnet_tf.errors import UserError
+from resnet_tf.weights import CAFFE, TORCH, load_weights, read_weights
+from resnet_tf.weights.names import keras_name
+from tests.conftest import randomize, relative_error, torch_tensors
+
+LOGITS = 1e-4
+
+
+def batch(size=64):
+    return np.random.default_rng(7).normal(0, 50, (2, size, size, 3)).astype("float32")
+
+
+@pytest.mark.parametrize("name", ["ResNet50", "ResNet101", "ResNet152"])
+def test_weights_of_keras_applications_give_the_same_logits(name, tmp_path):
+    """With the classifier, and without: the file of the headless network, and features in place of logits."""
+    shape = (64, 64, 3)
+    reference = getattr(keras.applications, name)(
+        weights=None, input_shape=shape, classes=20, classifier_activation=None
+    )
+    randomize(reference)
+    headless = keras.Model(reference.input, reference.get_layer("avg_pool").output)
+    ours = getattr(resnet_tf, name)(input_shape=shape, classes=20)
+    assert {v.path: tuple(v.shape) for v in ours.variables} == {v.path: tuple(v.shape) for v in reference.variables}
+    assert ours.count_params() == reference.count_params()
+    our_headless = keras.Model(ours.input, ours.get_layer("avg_pool").output)
+    for theirs, mine in ((headless, our_headless), (reference, ours)):
+        theirs.save_weights(tmp_path / "reference.weights.h5")
+        report = load_weights(mine, tmp_path / "reference.weights.h5")
+        assert (report.missing, report.left_over, report.wrong_shape) == ([], [], {})
+        assert relative_error(mine.predict(batch(), verbose=0), theirs.predict(batch(), verbose=0)) < LOGITS
+
+
+@pytest.mark.parametrize("extension", ["h5", "keras", "weights.h5"])
+def test_every_file_of_keras_loads_with_and_without_biases(extension, tmp_path):
+    reference = keras.applications.ResNet50(
+        weights=None, input_shape=(64, 64, 3), classes=5, classifier_activation=None
+    )
+    randomize(reference)
+    path = tmp_path / f"reference.{extension}"
+    (reference.save_weights if extension == "weights.h5" else reference.save)(path)
+    expected = reference.predict(batch(), verbose=0)
+    for use_bias in (True, False):
+        ours = resnet_tf.ResNet50(classes=5, input_shape=(64, 64, 3), use_bias=use_bias)
+        report = load_weights(ours, path)
+        assert report.convolutions == (53, 53)
+        assert bool(report.notes) is not use_bias  # the biases moved into the batch norms
+        assert relative_error(ours.predict(batch(), verbose=0), expected) < LOGITS
+
+
+def old_layout(model, path):
+    """The layout of Keras's official files: layer/layer/kernel:0."""
+    with h5py.File(path, "w") as file:
+        for layer in model.layers:
+            for variable in layer.weights:
+                file[f"{layer.name}/{layer.name}/{variable.name}:0"] = np.asarray(variable)
+
+
+def test_the_layout_of_the_official_files_loads(tmp_path):
+    reference = resnet_tf.ResNet50(classes=5, input_shape=(64, 64, 3))
+    randomize(reference)
+    old_layout(reference, tmp_path / "old.h5")
+    ours = resnet_tf.ResNet50(classes=5, input_shape=(64, 64, 3), weights=str(tmp_path / "old.h5"))
+    np.testing.assert_array_equal(np.asarray(ours(batch())), np.asarray(reference(batch())))
+
+
+@pytest.mark.parametrize("kind", ["safetensors", "npz"])
+def test_torchvision_names_load(kind, tmp_path):
+    reference = resnet_tf.ResNet50(classes=5, input_shape=(64, 64, 3), use_bias=False, stride_at="3x3")
+    randomize(reference)
+    tensors = torch_tensors(reference)
+    tensors["layer1.0.bn1.num_batches_tracked"] = np.array(7)
+    path = tmp_path / f"torch.{kind}"
+    save_file(tensors, path) if kind == "safetensors" else np.savez(path, **tensors)
+    assert read_weights(path).stride_at == "3x3"
+    assert read_weights(path).preprocessing == TORCH
+    for use_bias in (False, True):
+        ours = resnet_tf.ResNet50(classes=5, input_shape=(64, 64, 3), use_bias=use_bias, stride_at="3x3")
+        report = load_weights(ours, path)
+        assert (report.missing, report.left_over, report.wrong_shape) == ([], [], {})
+        assert relative_error(ours.predict(batch(), verbose=0), reference.predict(batch(), verbose=0)) < LOGITS
+
+
+def folded(tensors):
+    """Each batch norm folded into the convolution before it, which gets a bias."""
+    result = {name: value for name, value in tensors.items() if name.startswith("fc.")}
+    for name, kernel in tensors.items():
+        if kernel.ndim != 4:
+            continue
+        module = name.removesuffix(".weight")
+        norm = module.replace("conv", "bn") if "downsample" not in module else module[:-1] + "1"
+        scale = tensors[f"{norm}.weight"] / np.sqrt(tensors[f"{norm}.running_var"] + 1e-5)
+        result[name] = kernel * scale[:, None, None, None]
+        result[f"{module}.bias"] = tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * scale
+    return result
+
+
+def test_folded_batch_norms_become_identities(tmp_path):
+    reference = resnet_tf.ResNet18(classes=5, input_shape=(64, 64, 3))
+    randomize(reference)
+    np.savez(tmp_path / "folded.npz", **folded(torch_tensors(reference)))
+    ours = resnet_tf.ResNet18(classes=5, input_shape=(64, 64, 3))
+    report = load_weights(ours, tmp_path / "folded.npz")
+    assert "20 batch norms are folded" in str(report)
+    assert relative_error(ours.predict(batch(), verbose=0), reference.predict(batch(), verbose=0)) < LOGITS
+
+
+def test_the_shared_partial_file_loads_and_the_report_says_what_is_missing(shared):
+    model = resnet_tf.ResNet18(classes=1000, input_shape=(64, 64, 3))
+    report = load_weights(model, shared / "weights" / "resnet18_imagenet_trunk.npz")
+    assert report.convolutions == (16, 20)
+    kernels = [name for name in report.missing if name.endswith("kernel")]
+    assert kernels == [f"conv5_block{block}_{number}_conv/kernel" for block in (1, 2) for number in (1, 2)]
+    assert "16 of 20 convolutions" in str(report)
+    assert "16 batch norms are folded" in str(report)
+
+
+def test_the_shared_whole_file_loads_completely(shared):
+    path = shared / "weights" / "resnet18_imagenet.safetensors"
+    report = load_weights(resnet_tf.ResNet18(classes=200), path)
+    assert (report.missing, report.left_over, report.wrong_shape) == ([], [], {})
+    assert report.head_loaded
+    report = load_weights(resnet_tf.ResNet18(classes=30), path)
+    assert set(report.wrong_shape) == {"predictions/kernel", "predictions/bias"}
+    assert not report.head_loaded
+    assert "another number of classes" in str(report)
+
+
+def test_a_classifier_of_ours_carries_its_own_preprocessing(tmp_path):
+    model = resnet_tf.build_classifier("resnet50", 3, image_size=64, preprocessing=TORCH, stride_at="3x3")
+    model.save(tmp_path / "ours.keras")
+    file = read_weights(tmp_path / "ours.keras")
+    assert file.preprocessing == TORCH
+    assert file.stride_at == "3x3"
+    assert load_weights(resnet_tf.build_classifier("resnet50", 3, image_size=64), file).missing == []
+    keras.applications.ResNet50(weights=None).save(tmp_path / "theirs.keras")
+    theirs = read_weights(tmp_path / "theirs.keras")
+    assert (theirs.preprocessing, theirs.stride_at) == (CAFFE, "1x1")
+
+
+def test_weights_of_another_architecture_are_refused_and_change_nothing(torch_weights):
+    for name, message in (("resnet34", "only 20 of the 36 convolutions of resnet34"), ("resnet50", "another")):
+        model = resnet_tf.build(name, input_shape=(64, 64, 3))
+        before = [np.asarray(v) for v in model.variables]
+        with pytest.raises(UserError, match=message):
+            load_weights(model, torch_weights)
+        for old, new in zip(before, model.variables, strict=True):
+            np.testing.assert_array_equal(old, np.asarray(new))
+
+
+def test_weights_of_a_deeper_network_are_refused(tmp_path):
+    save_file(torch_tensors(resnet_tf.ResNet34(classes=5)), tmp_path / "deeper.safetensors")
+    with pytest.raises(UserError, match="has not"):
+        load_weights(resnet_tf.ResNet18(classes=5), tmp_path / "deeper.safetensors")
+
+
+def damaged_files(tmp_path):
+    whole = tmp_path / "whole.h5"
+    with h5py.File(whole, "w") as file:
+        file["conv1_conv/conv1_conv/kernel:0"] = np.zeros((7, 7, 3, 64), "float32")
+    (tmp_path / "cut.h5").write_bytes(whole.read_bytes()[:1500])
+    save_file({"conv1.weight": np.zeros((64, 3, 7, 7), "float32")}, tmp_path / "whole.safetensors")
+    content = (tmp_path / "whole.safetensors").read_bytes()
+    (tmp_path / "length.safetensors").write_bytes((10**7).to_bytes(8, "little") + content[8:])
+    (tmp_path / "cut.safetensors").write_bytes(content[:-100])
+    with zipfile.ZipFile(tmp_path / "config.keras", "w") as archive:
+        archive.writestr("model.weights.h5", b"no")
+        archive.writestr("config.json", json.dumps({}))
+    np.savez(tmp_path / "pickle.npz", conv1=np.array([{"a": 1}], dtype=object))
+    (tmp_path / "zip.npz").write_bytes((tmp_path / "pickle.npz").read_bytes()[:-40])
+    (tmp_path / "text.h5").write_text("These are no weights, but a text.")
+    (tmp_path / "empty.h5").write_bytes(b"")
+    whole.unlink()
+    (tmp_path / "whole.safetensors").unlink()
+    return sorted(tmp_path.iterdir())
+
+
+def test_a_damaged_file_is_one_clear_sentence(tmp_path):
+    files = damaged_files(tmp_path)
+    assert len(files) == 8
+    for file in files:
+        with pytest.raises(UserError) as caught:
+            read_weights(file)
+        assert str(file) in str(caught.value)
+        assert "\n" not in str(caught.value)
+
+
+def test_an_hdf5_file_that_points_outside_itself_is_refused(tmp_path):
+    secret = tmp_path / "secret.bin"
+    secret.write_bytes(bytes(16))
+    with h5py.File(tmp_path / "evil.h5", "w") as file:
+        file.create_dataset("conv1_conv/kernel:0", (4,), "float32", external=[(str(secret), 0, 16)])
+    with pytest.raises(UserError, match="outside of itself"):
+        read_weights(tmp_path / "evil.h5")
+
+
+def test_a_pytorch_pickle_is_refused_with_a_way_out(tmp_path):
+    with zipfile.ZipFile(tmp_path / "model.pth", "w") as archive:
+        archive.writestr("model/data.pkl", b"\x80\x02.")
+    with pytest.raises(UserError, match=r"safetensors\.torch\.save_file"):
+        read_weights(tmp_path / "model.pth")
+
+
+def test_half_precision_files_become_float32(tmp_path):
+    tensors = {name: value.astype(np.float16) for name, value in torch_tensors(resnet_tf.ResNet18(classes=2)).items()}
+    save_file(tensors, tmp_path / "half.safetensors")
+    assert load_file(tmp_path / "half.safetensors")["conv1.weight"].dtype == np.float16
+    assert {str(tensor.dtype) for tensor in read_weights(tmp_path / "half.safetensors").tensors.values()} == {"float32"}
+
+
+@pytest.mark.parametrize(
+    ("torch_name", "name"),
+    [
+        ("conv1.weight", "conv1_conv/kernel"),
+        ("bn1.running_var", "conv1_bn/moving_variance"),
+        ("layer1.0.conv1.weight", "conv2_block1_1_conv/kernel"),
+        ("layer4.2.bn3.bias", "conv5_block3_3_bn/beta"),
+        ("layer2.0.downsample.0.weight", "conv3_block1_0_conv/kernel"),
+        ("layer2.0.downsample.1.running_mean", "conv3_block1_0_bn/moving_mean"),
+        ("fc.weight", "predictions/kernel"),
+        ("fpn.inner.weight", "fpn.inner.weight"),
+    ],
+)
+def test_torchvision_names(torch_name, name):
+    assert keras_name(torch_name) == name
