@@ -6,7 +6,7 @@ import pandas as pd
 
 from pipelines.data.manifest import data_root, load_manifest
 from pipelines.data.stream import evaluation_stream
-from pipelines.inference import outputs, prediction_table, softmax, view_of
+from pipelines.inference import compiled, outputs, prediction_table, softmax, view_of
 from pipelines.metrics import confusion_matrix, most_confused, per_class, summarize
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.report.page import render_page
@@ -37,7 +37,7 @@ def evaluate(run: Run, split: str = "test", data: str | None = None) -> dict[str
     model = load_model(run)
 
     stream = evaluation_stream(rows, root, classes, view_of(run), batch_size=BATCH_SIZE)
-    probabilities = softmax(outputs(model, stream, len(rows), f"evaluated on {split}"))
+    probabilities = softmax(outputs(compiled(model), stream, len(rows), f"evaluated on {split}"))
     labels = rows["label"].map(classes.index).to_numpy()
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), classes)
     metrics = {**summarize(labels, probabilities, classes), "classes": classes, "split": split}

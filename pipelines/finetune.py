@@ -15,7 +15,7 @@ from pipelines.config import FinetuneConfig
 from pipelines.data.manifest import class_names, data_root, fingerprint, load_manifest, make_manifest
 from pipelines.data.stream import steps_per_epoch, training_stream
 from pipelines.head import fit_head
-from pipelines.inference import outputs
+from pipelines.inference import compiled, outputs
 from pipelines.run import Run, check_writable, read_json, sha256, write_csv, write_json
 from pipelines.session import Session, build_session
 from pipelines.terminal import say
@@ -26,7 +26,9 @@ from pipelines.training import (
     keep_if_better,
     load_checkpoint,
     load_progress,
+    load_start,
     save_checkpoint,
+    save_start,
     write_history,
 )
 from resnet_tf import __version__
@@ -34,6 +36,9 @@ from resnet_tf.classifier import feature_extractor, head
 from resnet_tf.distribution import scope
 from resnet_tf.errors import UserError
 from resnet_tf.weights import WeightFile, read_weights, resolve_weights
+
+# Of the trained weights, in the averages with those before; 0 and 1 are known already.
+AVERAGED_SHARES = (0.25, 0.5, 0.75)
 
 
 class Collapsed(UserError):
@@ -44,8 +49,8 @@ def finetune(config: FinetuneConfig) -> Run:
     """Fits a classifier to the user's images.
 
     The images are looked at and divided; the network is built and its weights are loaded; the head is fitted to
-    the frozen backbone's features; all layers are trained from there. After the head, the best model by
-    validation is in the run directory at every moment.
+    the frozen backbone's features; all layers are trained from there; and their weights are averaged with those
+    before, where validation says so. After the head, the best model is in the run directory at every moment.
 
     Args:
         config: What to do. The same config on an unfinished run continues it.
@@ -71,10 +76,14 @@ def finetune(config: FinetuneConfig) -> Run:
     _write_run(run, session, manifest, weights)
     say(session.describe())
 
-    if session.recipe.head_first and progress.best_epoch < 0:
+    if session.recipe.head_first and not progress.best:
         _fit_head(run, session, progress)
     _train_all_layers(run, session, progress)
-    say(f"best model: epoch {progress.best_epoch}, validation accuracy {progress.best_accuracy:.4f}, {run.model}")
+    if session.recipe.head_first and session.recipe.epochs:
+        _average_with_start(run, session, progress)
+    progress.finished = progress.stopped or f"all {session.recipe.epochs} epochs"
+    save_checkpoint(run, session.model, progress)
+    say(_what_is_kept(run, progress))
     return run
 
 
@@ -82,7 +91,11 @@ def _check_run(run: Run, config: FinetuneConfig) -> None:
     """A new run needs a free place; an existing one must have the same settings."""
     check_writable(run)
     if not run.config.exists():
-        if run.path.exists() and any(run.path.iterdir()):
+        strange = run.path.exists() and {file.name for file in run.path.iterdir()} - {
+            run.manifest.name,
+            run.classes.name,
+        }
+        if strange:  # the other two stand there where config.json, which comes last, could not be written
             raise UserError(f"{str(run.path)!r} exists and is no run directory; choose another --run")
         return
     before, now = read_json(run.config)["arguments"], config.as_arguments()
@@ -101,11 +114,14 @@ def _find_weights(config: FinetuneConfig) -> WeightFile | None:
 
 
 def _find_manifest(run: Run, config: FinetuneConfig) -> pd.DataFrame:
-    if run.manifest.exists():
+    if run.config.exists():
         return load_manifest(run.manifest)
     manifest = make_manifest(config.data, config.val_fraction, config.test_fraction, config.seed)
     if not (manifest["split"] == "val").any():
         raise UserError("there are no validation images to choose the best epoch by; give --val-fraction above 0")
+    untrained = sorted(set(manifest["label"]) - set(manifest.loc[manifest["split"] == "train", "label"]))
+    if untrained:
+        raise UserError(f"the class {untrained[0]!r} has no training images; add some, or remove it from all splits")
     return manifest
 
 
@@ -136,19 +152,21 @@ def _write_run(run: Run, session: Session, manifest: pd.DataFrame, weights: Weig
 
 def _fit_head(run: Run, session: Session, progress: Progress) -> None:
     """Features are computed once, on the evaluation's view; the head then takes seconds."""
-    extractor = feature_extractor(session.model)
+    extract = compiled(feature_extractor(session.model))
     features = {}
     for split, rows in session.rows.items():
         stream = session.evaluation_stream(split)
         labels = rows["label"].map(session.classes.index).to_numpy()
-        features[split] = outputs(extractor, stream, len(rows), f"features of {split}"), labels
+        features[split] = outputs(extract, stream, len(rows), f"features of {split}"), labels
     fitted = fit_head(features["train"], features["val"], len(session.classes))
     with scope(session.strategy):
         head(session.model).set_weights([fitted.kernel, fitted.bias])
     progress.rows.append(
         {"epoch": 0, "phase": "head", "val_accuracy": fitted.accuracy, "val_log_loss": fitted.log_loss}
     )
-    keep_if_better(progress, 0, fitted.accuracy, fitted.log_loss, lambda: session.save(run.model))
+    score = fitted.accuracy, fitted.log_loss
+    keep_if_better(progress, "head on frozen features", 0, score, lambda: session.save(run.model))
+    save_start(run, session.model)
     save_checkpoint(run, session.model, progress)
     write_history(run, progress)
     say(
@@ -160,18 +178,19 @@ def _fit_head(run: Run, session: Session, progress: Progress) -> None:
 def _train_all_layers(run: Run, session: Session, progress: Progress) -> None:
     config, recipe, model = session.config, session.recipe, session.model
     done = progress.epochs_done
-    if done or (recipe.head_first and progress.best_epoch >= 0):
+    if done or progress.best:
         load_checkpoint(run, model)
     watch = Watch(
         run,
         progress,
-        lambda: session.save(run.model),
+        validate=session.validator(),
+        save_best=lambda: session.save(run.model),
         chance=float(session.rows["val"]["label"].value_counts(normalize=True).max()),
         patience=config.patience,
         epochs=recipe.epochs,
     )
     try:
-        if done < recipe.epochs:
+        if done < recipe.epochs and not progress.stopped:
             model.fit(
                 training_stream(
                     session.rows["train"],
@@ -186,7 +205,6 @@ def _train_all_layers(run: Run, session: Session, progress: Progress) -> None:
                 initial_epoch=done,
                 epochs=recipe.epochs,
                 steps_per_epoch=steps_per_epoch(len(session.rows["train"]), config.batch_size),
-                validation_data=session.evaluation_stream("val"),
                 callbacks=[watch, StepBar(), keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)],
                 verbose=0,
                 shuffle=False,  # the stream has its order
@@ -199,17 +217,30 @@ def _train_all_layers(run: Run, session: Session, progress: Progress) -> None:
             f"training failed: {watch.collapsed}; {_what_is_kept(run, progress)}; "
             f"start a new run with --learning-rate {recipe.learning_rate / 5:g}"
         )
-    if not progress.finished:
-        progress.finished = f"all {recipe.epochs} epochs"
-    save_checkpoint(run, model, progress)
+
+
+def _average_with_start(run: Run, session: Session, progress: Progress) -> None:
+    """Between the weights before and after training all layers there are often better ones than both (Wortsman et
+    al. 2022, "Robust fine-tuning of zero-shot models", arXiv 2109.01903)."""
+    start, validate = load_start(run), session.validator()
+    end = {variable.path: keras.ops.convert_to_numpy(variable) for variable in session.model.variables}
+    epoch = progress.epochs_done
+    for share in AVERAGED_SHARES:
+        with scope(session.strategy):
+            for variable in session.model.variables:
+                variable.assign((1.0 - share) * start[variable.path] + share * end[variable.path])
+        accuracy, loss = validate()
+        phase = f"average: {share:g} of epoch {epoch}"
+        progress.rows.append({"epoch": epoch, "phase": phase, "val_accuracy": accuracy, "val_log_loss": loss})
+        better = keep_if_better(progress, phase, epoch, (accuracy, loss), lambda: session.save(run.model))
+        say(f"{phase}  val accuracy {accuracy:.4f}  val log loss {loss:.4f}{'  best' if better else ''}")
+    write_history(run, progress)
 
 
 def _what_is_kept(run: Run, progress: Progress) -> str:
-    if progress.best_epoch < 0:
+    if not progress.best:
         return "there is no model yet"
-    return f"the best model so far is kept, epoch {progress.best_epoch} with validation accuracy " + (
-        f"{progress.best_accuracy:.4f}, {run.model}"
-    )
+    return f"best model kept: {progress.best}, validation accuracy {progress.best_accuracy:.4f}, {run.model}"
 
 
 def _versions() -> dict[str, Any]:

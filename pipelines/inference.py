@@ -1,5 +1,6 @@
 """Running a network over a stream of images, and the table of its predictions."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,16 @@ def view_of(run: Run) -> View:
     return View(config["arguments"]["image_size"], config["preprocessing"]["crop_fraction"])
 
 
-def outputs(model: Any, stream: tf.data.Dataset, images: int, label: str) -> np.ndarray:
-    """The network's output for every image of a stream of (images, labels), in order.
+def compiled(model: Any) -> Callable[[Any], Any]:
+    """A model's inference as one graph, to be used with `outputs` as often as wanted."""
+    return tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+
+
+def outputs(compute: Callable[[Any], Any], stream: tf.data.Dataset, images: int, label: str) -> np.ndarray:
+    """What `compiled(model)` gives for every image of a stream of (images, labels), in order.
 
     Args:
-        model: A `keras.Model` from images to one tensor.
+        compute: From `compiled`.
         stream: Batches of at most the size of the first one.
         images: How many there are in all.
         label: What the progress bar says.
@@ -29,7 +35,6 @@ def outputs(model: Any, stream: tf.data.Dataset, images: int, label: str) -> np.
     Returns:
         float32 [images, …].
     """
-    compute = tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
     batch_size = next(iter(stream.take(1)))[0].shape[0] if images else 1
     batches = (compute(batch).numpy() for batch, _ in stream)
     return np.concatenate(list(progress(batches, images, label, size=batch_size))).astype(np.float32)

@@ -27,7 +27,6 @@ class Recipe:
         total_steps: Of warm-up and cosine together.
         weight_decay: Of kernels only, decoupled: per step a weight loses learning_rate × weight_decay of itself.
         label_smoothing: Share of the target spread over all classes.
-        train_size: Height and width of the random crops in training, in pixels.
         min_area: Smallest random crop, as a share of the image.
     """
 
@@ -42,7 +41,6 @@ class Recipe:
     total_steps: int
     weight_decay: float
     label_smoothing: float
-    train_size: int
     min_area: float
 
     def __str__(self) -> str:
@@ -51,8 +49,8 @@ class Recipe:
             frozen = " and ".join(self.frozen_stages)
             start = f"head on frozen features of the last {self.head_stages} stages, then all but {frozen}"
         return (
-            f"recipe: {start}, {self.epochs} epochs of {self.optimizer} at "
-            f"{self.train_size} pixels, peak rate {self.learning_rate:g}, "
+            f"recipe: {start}, {self.epochs} epochs of {self.optimizer}, "
+            f"peak rate {self.learning_rate:g}, "
             f"{self.warmup_steps} warm-up steps of {self.total_steps}"
         )
 
@@ -64,7 +62,7 @@ def decide(config: FinetuneConfig, images: int) -> Recipe:
         config: What the user asked for.
         images: For training.
     """
-    policy = (pretrained_policy if config.pretrained else scratch_policy)(config.batch_size, config.image_size)
+    policy = (pretrained_policy if config.pretrained else scratch_policy)(config.batch_size)
     epochs = policy["epochs"] if config.epochs is None else config.epochs
     steps = math.ceil(images / config.batch_size) * epochs
     chosen = {
@@ -77,7 +75,7 @@ def decide(config: FinetuneConfig, images: int) -> Recipe:
     return Recipe(**{**policy, **chosen})
 
 
-def pretrained_policy(batch_size: int, image_size: int) -> dict[str, Any]:
+def pretrained_policy(batch_size: int) -> dict[str, Any]:
     """Head first, then all layers from there with a small rate: Kumar et al. 2022, arXiv 2202.10054.
 
     The head sees three stages, since the features of other classes than the weights' stand in the middle of the
@@ -91,16 +89,15 @@ def pretrained_policy(batch_size: int, image_size: int) -> dict[str, Any]:
         "head_stages": 3,
         "frozen_stages": ("conv1", "conv2"),
         "freeze_batch_norms": True,
-        "epochs": 10,
+        "epochs": 4,
         "optimizer": "adamw",
         "learning_rate": 1e-4 * math.sqrt(batch_size / REFERENCE_BATCH),
         "weight_decay": 0.05,
-        "train_size": smaller_size(image_size),
-        "min_area": 0.25,
+        "min_area": 0.5,
     }
 
 
-def scratch_policy(batch_size: int, image_size: int) -> dict[str, Any]:
+def scratch_policy(batch_size: int) -> dict[str, Any]:
     """He et al. 2015's SGD with a cosine in place of its steps.
 
     Their L2 penalty of 1e-4 under momentum 0.9 is a decoupled decay of 1e-3; the small sets of this job want
@@ -115,12 +112,5 @@ def scratch_policy(batch_size: int, image_size: int) -> dict[str, Any]:
         "optimizer": "sgd",
         "learning_rate": 0.05 * batch_size / REFERENCE_BATCH,
         "weight_decay": 5e-3,
-        "train_size": image_size,
         "min_area": 0.35,
     }
-
-
-def smaller_size(image_size: int) -> int:
-    """160 for 224: random crops show objects larger than the evaluation's view does, and training on fewer
-    pixels makes up for that (Touvron et al. 2019, arXiv 1906.06423), in half of the time."""
-    return max(32, round(image_size * 160 / 224 / 32) * 32)

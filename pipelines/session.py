@@ -1,5 +1,6 @@
 """What one training works with: the network on its devices, the recipe, the images of each split."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -7,9 +8,11 @@ from typing import Any
 import keras
 import pandas as pd
 import tensorflow as tf
+from sklearn.metrics import log_loss
 
 from pipelines.config import FinetuneConfig
 from pipelines.data.stream import View, evaluation_stream
+from pipelines.inference import compiled, outputs, softmax
 from pipelines.recipe import Recipe, decide
 from pipelines.run import write_atomically
 from resnet_tf.architectures import StridePlace
@@ -55,6 +58,22 @@ class Session:
         return evaluation_stream(
             self.rows[split], self.root, self.classes, self.view, batch_size=self.config.batch_size
         )
+
+    def validator(self) -> Callable[[], tuple[float, float]]:
+        """A function that gives accuracy and log loss of the present model on the validation images.
+
+        Keras's own validation fails where a strategy's replicas get parts of unequal size (it averages the
+        images themselves, `_maybe_symbolic_build`), and its figures depend on how batches are divided.
+        """
+        compute, rows, stream = compiled(self.model), self.rows["val"], self.evaluation_stream("val")
+        labels = rows["label"].map(self.classes.index).to_numpy()
+
+        def validate() -> tuple[float, float]:
+            logits = outputs(compute, stream, len(rows), "")
+            loss = log_loss(labels, softmax(logits), labels=list(range(len(self.classes))))
+            return float((logits.argmax(axis=1) == labels).mean()), float(loss)
+
+        return validate
 
     def save(self, path: Path) -> None:
         """Writes the present model, always in float32, so that evaluation and export compute alike everywhere."""
@@ -102,7 +121,7 @@ def build_session(
         classes=classes,
         root=root,
         rows=rows,
-        view=View(config.image_size, preprocessing.crop_fraction, recipe.train_size, recipe.min_area),
+        view=View(config.image_size, preprocessing.crop_fraction, recipe.min_area),
         preprocessing=preprocessing,
         stride_at=stride_at,
         precision=precision,
@@ -138,18 +157,17 @@ def _compile(model: keras.Model, recipe: Recipe, precision: str) -> None:
         warmup_steps=recipe.warmup_steps,
     )
     if recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay)
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, name="optimizer")
     else:
-        optimizer = keras.optimizers.SGD(schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay)
+        optimizer = keras.optimizers.SGD(
+            schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, name="optimizer"
+        )
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     if precision == "float16":
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
         optimizer,
         SmoothedCrossentropy(recipe.label_smoothing),
-        metrics=[
-            keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
-            keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name="log_loss"),
-        ],
+        metrics=[keras.metrics.SparseCategoricalAccuracy(name="accuracy")],
     )
     optimizer.build(model.trainable_variables)

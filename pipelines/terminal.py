@@ -19,12 +19,16 @@ def warn(text: str) -> None:
 
 
 def progress(items: Iterable[Item], total: int, label: str, unit: str = "image", size: int = 1) -> Iterator[Item]:
-    """Passes the items on, and shows how many of `total` units have gone by, `size` with each item."""
+    """Passes the items on, and shows how many of `total` units have gone by, `size` with each item.
+
+    Without a label nothing is shown.
+    """
     from tqdm import tqdm
 
     started = time.monotonic()
-    with tqdm(total=total, desc=label, unit=unit, disable=None, leave=False, file=sys.stderr) as bar:
+    with tqdm(total=total, desc=label, unit=unit, disable=None if label else True, leave=False, file=sys.stderr) as bar:
         for item in items:
             yield item
             bar.update(min(size, total - bar.n))
-    say(f"{label}: {total} {unit}s in {time.monotonic() - started:.1f} s")
+    if label:
+        say(f"{label}: {total} {unit}s in {time.monotonic() - started:.1f} s")

@@ -3,6 +3,7 @@
 import json
 import math
 import time
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -34,23 +35,31 @@ class Progress:
 
     Args:
         epochs_done: Of the phase in which all layers are trained.
-        best_accuracy: On the validation part, of the model in model.keras.
-        best_log_loss: Likewise; decides between equal accuracies.
+        best: What model.keras is, in words; "" while there is none.
         best_epoch: When that was; 0 is the head on frozen features.
+        best_accuracy: On the validation part.
+        best_log_loss: Likewise.
         rows: Of history.csv.
-        finished: Why training ended, or "" while it has not.
+        stopped: Why the epochs ended early, or "".
+        finished: Why nothing is left to do, or "" while something is.
     """
 
     epochs_done: int = 0
-    best_accuracy: float = -1.0
-    best_log_loss: float = math.inf
-    best_epoch: int = -1
+    best: str = ""
+    best_epoch: int = 0
+    best_accuracy: float = 0.0
+    best_log_loss: float | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
+    stopped: str = ""
     finished: str = ""
 
-    def improves(self, accuracy: float, log_loss: float) -> bool:
-        """Whether a model is better than the best so far: more accurate, or as accurate and surer."""
-        return (accuracy, -log_loss) > (self.best_accuracy, -self.best_log_loss)
+    def improves(self, log_loss: float) -> bool:
+        """Whether a model is better than the best so far.
+
+        Log loss is a proper score and uses every probability; the accuracy on a few hundred validation images
+        is too coarse to tell epochs apart.
+        """
+        return math.isfinite(log_loss) and (self.best_log_loss is None or log_loss < self.best_log_loss)
 
 
 def collapse_reason(loss: float, accuracy: float, best_accuracy: float, chance: float) -> str:
@@ -75,6 +84,7 @@ class Watch(keras.callbacks.Callback):
     Args:
         run: Where all of it goes.
         progress: Changed in place.
+        validate: Gives accuracy and log loss on the validation part.
         save_best: Writes the model's present variables as the best model.
         chance: Accuracy of always naming the largest class.
         patience: Epochs without improvement before training stops.
@@ -85,14 +95,15 @@ class Watch(keras.callbacks.Callback):
         self,
         run: Run,
         progress: Progress,
-        save_best: Callable[[], None],
         *,
+        validate: Callable[[], tuple[float, float]],
+        save_best: Callable[[], None],
         chance: float,
         patience: int,
         epochs: int,
     ) -> None:
         super().__init__()
-        self.run, self.progress, self.save_best = run, progress, save_best
+        self.run, self.progress, self.validate, self.save_best = run, progress, validate, save_best
         self.chance, self.patience, self.epochs = chance, patience, epochs
         self.collapsed = ""
         self.started = 0.0
@@ -108,6 +119,7 @@ class Watch(keras.callbacks.Callback):
         if self.collapsed:
             return
         assert logs is not None
+        logs["val_accuracy"], logs["val_log_loss"] = self.validate()  # TensorBoard, which comes next, shows them too
         progress, number = self.progress, epoch + 1
         reason = collapse_reason(logs["loss"], logs["val_accuracy"], progress.best_accuracy, self.chance)
         if reason:
@@ -125,10 +137,10 @@ class Watch(keras.callbacks.Callback):
         }
         progress.rows.append(row)
         progress.epochs_done = number
-        better = progress.improves(row["val_accuracy"], row["val_log_loss"])
-        keep_if_better(progress, number, row["val_accuracy"], row["val_log_loss"], self.save_best)
+        score = row["val_accuracy"], row["val_log_loss"]
+        better = keep_if_better(progress, f"epoch {number}", number, score, self.save_best)
         if number - progress.best_epoch >= self.patience:
-            progress.finished = f"no better validation for {self.patience} epochs"
+            progress.stopped = f"no better validation for {self.patience} epochs"
             self.model.stop_training = True
         save_checkpoint(self.run, self.model, progress)
         write_history(self.run, progress)
@@ -160,12 +172,27 @@ class StepBar(keras.callbacks.Callback):
 
 
 def keep_if_better(
-    progress: Progress, epoch: int, accuracy: float, log_loss: float, save_best: Callable[[], None]
-) -> None:
-    """Writes the model where it is the best so far, and remembers that."""
-    if progress.improves(accuracy, log_loss):
-        save_best()
-        progress.best_accuracy, progress.best_log_loss, progress.best_epoch = accuracy, log_loss, epoch
+    progress: Progress, name: str, epoch: int, score: tuple[float, float], save_best: Callable[[], None]
+) -> bool:
+    """Writes the model where it is the best so far, and remembers that.
+
+    Args:
+        progress: Changed in place.
+        name: Of the model, in words.
+        epoch: When it was.
+        score: Accuracy and log loss on the validation part.
+        save_best: Writes it.
+
+    Returns:
+        Whether it was the best.
+    """
+    accuracy, log_loss = score
+    if not progress.improves(log_loss):
+        return False
+    save_best()
+    progress.best, progress.best_epoch = name, epoch
+    progress.best_accuracy, progress.best_log_loss = accuracy, log_loss
+    return True
 
 
 def write_history(run: Run, progress: Progress) -> None:
@@ -178,6 +205,8 @@ def save_checkpoint(run: Run, model: keras.Model, progress: Progress) -> None:
 
     A finished run keeps the progress only.
     """
+    if progress.finished:
+        _start_file(run).unlink(missing_ok=True)
     path = run.checkpoints / f"epoch-{progress.epochs_done:04d}.npz"
     variables = {} if progress.finished else _variables(model)
     arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
@@ -186,6 +215,22 @@ def save_checkpoint(run: Run, model: keras.Model, progress: Progress) -> None:
     for older in _checkpoints(run):
         if older != path:
             older.unlink()
+
+
+def save_start(run: Run, model: keras.Model) -> None:
+    """The model's variables before all layers are trained, for `load_start`."""
+    arrays = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.variables}
+    write_atomically(_start_file(run), lambda temporary: _save_npz(temporary, arrays))
+
+
+def load_start(run: Run) -> dict[str, np.ndarray]:
+    """What `save_start` kept, by variable path.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    with _open_checkpoint(_start_file(run)) as arrays:
+        return {name: arrays[name] for name in arrays.files}
 
 
 def load_progress(run: Run) -> Progress:
@@ -223,6 +268,10 @@ def _variables(model: keras.Model) -> dict[str, keras.Variable]:
     return dict(named)
 
 
+def _start_file(run: Run) -> Path:
+    return run.checkpoints / "start.npz"
+
+
 def _checkpoints(run: Run) -> list[Path]:
     return sorted(run.checkpoints.glob("epoch-*.npz"))
 
@@ -235,7 +284,7 @@ def _newest(run: Run) -> Path | None:
 def _open_checkpoint(path: Path) -> Any:
     try:
         return np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile) as error:
         raise UserError(f"the checkpoint {str(path)!r} is damaged ({error}); choose another --run") from error
 
 

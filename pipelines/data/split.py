@@ -33,6 +33,8 @@ def assign_splits(
         val_fraction = 0.0 if (given == "val").any() else val_fraction
     for number, label in enumerate(sorted(labels.unique())):
         free = np.flatnonzero((labels == label).to_numpy() & given.isin(["", "train"]).to_numpy())
+        if not len(free):
+            continue
         order = np.random.default_rng([seed, number]).permutation(free)
         test, val = (_part(len(free), fraction) for fraction in (test_fraction, val_fraction))
         if len(free) - test - val < 1:

@@ -19,15 +19,13 @@ class View:
     """How an image is brought to the size of the network.
 
     Args:
-        size: Height and width in evaluation, in pixels.
+        size: Height and width, in pixels.
         crop_fraction: Of the evaluation's view, see `resize_and_center_crop`.
-        train_size: Height and width in training; None for the same.
         min_area: Of the training's random crops, see `random_resized_crop`.
     """
 
     size: int
     crop_fraction: float = 0.875
-    train_size: int | None = None
     min_area: float = 0.35
 
 
@@ -65,17 +63,16 @@ def training_stream(
         parallel: Images decoded at a time; None lets TensorFlow choose. It changes no pixel.
 
     Returns:
-        Dataset of (uint8 [batch_size, train_size, train_size, 3], int32 [batch_size]).
+        Dataset of (uint8 [batch_size, size, size, 3], int32 [batch_size]).
     """
     files = _Files(rows, root, classes)
     per_epoch = steps_per_epoch(len(rows), batch_size) * batch_size
-    size = view.train_size or view.size
 
     def load(number: Any) -> tuple[Any, Any]:
         epoch, position = number // per_epoch, number % per_epoch
         index = shuffled_index(position % len(rows), seed, epoch, len(rows))
         image, label = files.load(index)
-        return augment(image, key_of(seed, epoch, position), size, view.min_area), label
+        return augment(image, key_of(seed, epoch, position), view.size, view.min_area), label
 
     numbers = tf.data.Dataset.range(first_epoch * per_epoch, (first_epoch + epochs) * per_epoch)
     return _batched(numbers, load, batch_size, parallel)

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import metrics as sk
 
 from pipelines import finetune as module
 from pipelines.data.manifest import load_manifest
@@ -36,20 +37,23 @@ def test_the_run_directory_has_what_the_design_names(finished, images):
 def test_the_history_has_the_head_and_each_epoch(finished):
     history = pd.read_csv(finished.history)
     assert list(history.columns) == list(HISTORY_COLUMNS)
-    assert history["phase"].tolist() == ["head", "all layers"]
-    assert history["epoch"].tolist() == [0, 1]
+    assert history["phase"].tolist()[:2] == ["head", "all layers"]
+    assert history["epoch"].tolist() == [0, 1, 1, 1, 1]
+    assert history["phase"].tolist()[2].startswith("average: 0.25 of epoch 1")
 
 
 def test_the_best_model_is_the_best_row_of_the_history(finished, images):
     from pipelines.data.stream import evaluation_stream
-    from pipelines.inference import outputs, view_of
+    from pipelines.inference import compiled, outputs, softmax, view_of
 
     manifest, classes = load_manifest(finished.manifest), read_json(finished.classes)
     rows = manifest[manifest["split"] == "val"]
     model = load_model(finished)
-    logits = outputs(model, evaluation_stream(rows, images, classes, view_of(finished), batch_size=4), len(rows), "val")
-    accuracy = (logits.argmax(axis=1) == rows["label"].map(classes.index)).mean()
-    assert accuracy == pytest.approx(pd.read_csv(finished.history)["val_accuracy"].max())
+    logits = outputs(
+        compiled(model), evaluation_stream(rows, images, classes, view_of(finished), batch_size=4), len(rows), "val"
+    )
+    loss = sk.log_loss(rows["label"].map(classes.index), softmax(logits), labels=range(3))
+    assert loss == pytest.approx(pd.read_csv(finished.history)["val_log_loss"].min(), rel=1e-4)
 
 
 def test_a_finished_run_has_nothing_left_to_do(finished, images, torch_weights, capsys):
@@ -118,7 +122,7 @@ def test_the_same_seed_gives_the_same_split_and_start(images, tmp_path):
 
 def test_mirrored_replicas_train_and_save_a_plain_model(images, tmp_path, torch_weights):
     run = finetune(small_config(images, tmp_path / "run", strategy="mirrored", weights=str(torch_weights)))
-    assert len(pd.read_csv(run.history)) == 2
+    assert len(pd.read_csv(run.history)) == 5
     assert load_model(run).get_layer("conv1_conv").compute_dtype == "float32"
 
 
@@ -136,7 +140,9 @@ def test_a_bfloat16_run_saves_a_float32_model(images, tmp_path):
 
 def test_a_loss_that_becomes_nan_is_named_and_the_best_model_kept(images, tmp_path, torch_weights):
     settings = {"weights": str(torch_weights), "learning_rate": 1e20, "epochs": 3}
-    with pytest.raises(Collapsed, match=r"the loss became NaN.*best model so far is kept, epoch 0.*--learning-rate"):
+    with pytest.raises(
+        Collapsed, match=r"the loss became NaN.*best model kept: head on frozen features.*--learning-rate"
+    ):
         finetune(small_config(images, tmp_path / "run", **settings))
     for value in variables(Run(tmp_path / "run")).values():
         assert np.isfinite(value).all()
@@ -149,12 +155,12 @@ def test_a_fall_to_chance_is_a_collapse():
     assert "NaN" in collapse_reason(float("nan"), 0.9, best_accuracy=0.9, chance=0.033)
 
 
-def test_better_is_more_accurate_then_surer():
-    progress = Progress(best_accuracy=0.8, best_log_loss=0.5)
-    assert progress.improves(0.81, 9.0)
-    assert progress.improves(0.80, 0.4)
-    assert not progress.improves(0.80, 0.5)
-    assert not progress.improves(0.79, 0.1)
+def test_better_is_a_lower_log_loss():
+    assert Progress().improves(3.0)
+    assert not Progress().improves(float("nan"))
+    progress = Progress(best="epoch 1", best_accuracy=0.8, best_log_loss=0.5)
+    assert progress.improves(0.4)
+    assert not progress.improves(0.5)
 
 
 def test_training_stops_early_without_improvement(images, tmp_path):
@@ -173,6 +179,18 @@ def test_a_damaged_checkpoint_is_one_sentence(images, tmp_path):
 def test_no_validation_images_is_an_error(images, tmp_path):
     with pytest.raises(UserError, match="--val-fraction above 0"):
         finetune(small_config(images, tmp_path / "run", val_fraction=0.0))
+
+
+def test_a_class_without_training_images_is_named(images, tmp_path):
+    rows = [(path.relative_to(images).as_posix(), path.parent.name) for path in sorted(images.rglob("*.jpg"))]
+    first = min(label for _, label in rows)
+    table = pd.DataFrame(rows, columns=["path", "label"])
+    table["split"] = ["test" if label == first else "" for label in table["label"]]
+    folder = shutil.copytree(images, tmp_path / "images")
+    table.to_csv(folder / "labels.csv", index=False)
+    with pytest.raises(UserError, match=f"the class '{first}' has no training images"):
+        finetune(small_config(folder / "labels.csv", tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
 
 
 def test_imagenet_weights_are_asked_for_by_default(images, tmp_path, monkeypatch):
