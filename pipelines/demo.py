@@ -14,7 +14,8 @@ from pipelines.terminal import say
 from resnet_tf.errors import UserError
 
 _IMAGE_SIZE = 64
-_EPOCHS = 20
+_PER_CLASS = 44
+_EPOCHS = 16
 
 
 def demo(path: Path, weights: str) -> None:
@@ -29,7 +30,7 @@ def demo(path: Path, weights: str) -> None:
     """
     images = path.with_name(path.name + "-images")
     _remove_previous(path, images)
-    draw_sample(SampleConfig(str(images)))
+    draw_sample(SampleConfig(str(images), per_class=_PER_CLASS))
     config = FinetuneConfig(
         data=str(images), run=str(path), arch="resnet18", weights=weights, image_size=_IMAGE_SIZE, epochs=_EPOCHS
     )

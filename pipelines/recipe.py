@@ -110,7 +110,7 @@ def scratch_policy(batch_size: int) -> dict[str, Any]:
         "freeze_batch_norms": False,
         "epochs": 60,
         "optimizer": "sgd",
-        "learning_rate": 0.05 * batch_size / REFERENCE_BATCH,
+        "learning_rate": 0.02 * batch_size / REFERENCE_BATCH,
         "weight_decay": 5e-3,
         "min_area": 0.35,
     }
