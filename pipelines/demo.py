@@ -15,7 +15,7 @@ from resnet_tf.errors import UserError
 
 _IMAGE_SIZE = 64
 _PER_CLASS = 44
-_EPOCHS = 12
+_EPOCHS = 10
 
 
 def demo(path: Path, weights: str) -> None:
