@@ -205,8 +205,6 @@ def save_checkpoint(run: Run, model: keras.Model, progress: Progress) -> None:
 
     A finished run keeps the progress only.
     """
-    if progress.finished:
-        _start_file(run).unlink(missing_ok=True)
     path = run.checkpoints / f"epoch-{progress.epochs_done:04d}.npz"
     variables = {} if progress.finished else _variables(model)
     arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables.items()}
@@ -215,6 +213,8 @@ def save_checkpoint(run: Run, model: keras.Model, progress: Progress) -> None:
     for older in _checkpoints(run):
         if older != path:
             older.unlink()
+    if progress.finished:  # only now: a run that is cut off before still needs the start
+        _start_file(run).unlink(missing_ok=True)
 
 
 def save_start(run: Run, model: keras.Model) -> None:
