@@ -12,7 +12,6 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -23,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from PIL import Image
 
-from benchmarks.input_stream import BATCH, SIZE, draw
+from benchmarks.input_stream import BATCH, SIZE, draw, images_per_second
 from pipelines.data.cache import open_cache
 from pipelines.data.manifest import class_names, make_manifest
 from pipelines.data.stream import Cached, View, training_stream
@@ -70,7 +69,7 @@ def compare(folder: Path, name: str, rounds: int, seconds: float) -> str:
     rates: dict[str, list[float]] = {where: [] for where in PLACES}
     for _ in range(rounds):
         for where in PLACES:
-            rates[where].append(rate(streams[where], seconds))
+            rates[where].append(images_per_second(streams[where], seconds))
     medians = {where: statistics.median(found) for where, found in rates.items()}
     columns = [f"none {medians['none']:6.0f}"]
     columns += [f"{where} {medians[where]:6.0f} ({medians[where] / medians['none']:.2f} x)" for where in PLACES[1:]]
@@ -81,16 +80,6 @@ def batches(rows: dict[str, Any], root: Path, view: View, cached: Cached | None 
     train = rows["train"]
     order = {"batch_size": BATCH, "seed": 0, "epochs": 10**6}
     return iter(training_stream(train, root, class_names(train), view, **order, cached=cached))
-
-
-def rate(stream: Iterator[Any], seconds: float) -> float:
-    """Images per second; four batches first, which build the graph or were made ahead."""
-    for _ in range(4):
-        next(stream)
-    images, started = 0, time.perf_counter()
-    while time.perf_counter() - started < seconds:
-        images += int(next(stream)[1].shape[0])
-    return images / (time.perf_counter() - started)
 
 
 if __name__ == "__main__":

@@ -145,19 +145,24 @@ def _pillow_crop(name: str) -> np.ndarray:
 
 
 def measure(loader: str, folder: Path, augmented: bool, seconds: float) -> float:
-    """Images per second; two batches first, which build the graph."""
+    """Images per second of one loader."""
     loaders = {
         "resnet_tf": ours,
         "keras": keras_reader,
         "keras_antialiased": keras_antialiased,
         "pillow": pillow_loader,
     }
-    batches = loaders[loader](folder, augmented)
+    return images_per_second(loaders[loader](folder, augmented), seconds)
+
+
+def images_per_second(batches: Iterator[Any], seconds: float) -> float:
+    """Four batches first, which build the graph or were made ahead. A batch is an array, or images and labels."""
     for _ in range(4):
         next(batches)
     images, started = 0, time.perf_counter()
     while time.perf_counter() - started < seconds:
-        images += len(next(batches)) if loader == "pillow" else int(next(batches)[0].shape[0])
+        batch = next(batches)
+        images += int((batch[0] if isinstance(batch, tuple) else batch).shape[0])
     return images / (time.perf_counter() - started)
 
 

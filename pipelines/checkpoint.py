@@ -88,8 +88,7 @@ def save_checkpoint(run: Run, model: keras.Model, progress: Progress) -> None:
     arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in named.items()}
     if not run.writable:
         return
-    arrays["progress"] = np.frombuffer(json.dumps(asdict(progress)).encode(), np.uint8)
-    _write(run.checkpoints / f"{progress.checkpoints:08d}.npz", arrays)
+    _write(run.checkpoints / f"{progress.checkpoints:08d}.npz", with_progress(arrays, progress))
     for older in _checkpoints(run)[: -1 if progress.finished else -KEPT]:
         older.unlink()
     if progress.finished:  # only now: a run that is cut off before still needs the start
@@ -105,15 +104,24 @@ def load_checkpoint(run: Run) -> Checkpoint | None:
     found = _checkpoints(run)
     for path in reversed(found):
         try:
-            arrays = _read(path)
-            progress = Progress(**json.loads(arrays.pop("progress").tobytes()))
+            return without_progress(path, _read(path))
         except _Damaged as damage:
             if path != found[0]:
                 warn(f"{damage}; going back to the one before")
                 continue
             raise UserError(f"{damage}, and there is no whole one before; start anew with another --run") from damage
-        return Checkpoint(path, progress, arrays)
     return None
+
+
+def with_progress(arrays: dict[str, np.ndarray], progress: Progress) -> dict[str, np.ndarray]:
+    """All of a checkpoint as arrays, which `without_progress` understands."""
+    return {**arrays, "progress": np.frombuffer(json.dumps(asdict(progress)).encode(), np.uint8)}
+
+
+def without_progress(path: Path, arrays: dict[str, np.ndarray]) -> Checkpoint:
+    """The checkpoint that `with_progress` has made arrays of."""
+    progress = Progress(**json.loads(arrays.pop("progress").tobytes()))
+    return Checkpoint(path, progress, arrays)
 
 
 def restore(checkpoint: Checkpoint, model: keras.Model) -> None:
@@ -138,11 +146,15 @@ def add_metrics(checkpoint: Checkpoint, model: keras.Model) -> None:
         variable.assign(keras.ops.convert_to_numpy(variable) + checkpoint.arrays[name])
 
 
+def values_of(model: keras.Model) -> dict[str, np.ndarray]:
+    """The model's variables by their paths."""
+    return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.variables}
+
+
 def save_start(run: Run, model: keras.Model, **extra: np.ndarray) -> None:
     """The model's variables before all layers are trained, and what else continued runs need, for `load_start`."""
     if run.writable:
-        arrays = {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.variables}
-        _write(_start_file(run), {**arrays, **extra})
+        _write(_start_file(run), {**values_of(model), **extra})
 
 
 def load_start(run: Run) -> dict[str, np.ndarray]:

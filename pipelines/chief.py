@@ -5,7 +5,6 @@ paths that its own command names.
 """
 
 import io
-import json
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.checkpoint import Checkpoint, Progress, load_checkpoint
+from pipelines.checkpoint import Checkpoint, load_checkpoint, with_progress, without_progress
 from pipelines.config import FinetuneConfig
 from pipelines.data.manifest import load_manifest
 from pipelines.head import Head
@@ -37,16 +36,10 @@ def checkpoint_for_all(run: Run, workers: Workers) -> Checkpoint | None:
 
     def read() -> dict[str, np.ndarray]:
         checkpoint = load_checkpoint(run)
-        if checkpoint is None:
-            return {}
-        progress = json.dumps(asdict(checkpoint.progress)).encode()
-        return {**checkpoint.arrays, "progress": np.frombuffer(progress, np.uint8)}
+        return with_progress(checkpoint.arrays, checkpoint.progress) if checkpoint else {}
 
     arrays = workers.arrays_from_chief(read)
-    if not arrays:
-        return None
-    progress = Progress(**json.loads(arrays.pop("progress").tobytes()))
-    return Checkpoint(run.checkpoints, progress, arrays)
+    return without_progress(run.checkpoints, arrays) if arrays else None
 
 
 def weights_for_all(

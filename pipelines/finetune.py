@@ -21,6 +21,7 @@ from pipelines.checkpoint import (
     restore,
     save_checkpoint,
     save_start,
+    values_of,
 )
 from pipelines.chief import checkpoint_for_all, head_for_all, manifest_for_all, weights_for_all
 from pipelines.config import FinetuneConfig
@@ -40,7 +41,7 @@ from pipelines.head import fit_head
 from pipelines.inference import compiled
 from pipelines.interrupts import Interrupts
 from pipelines.lock import locked
-from pipelines.run import WRITING, Run, check_writable, fingerprint_of, read_json, write_csv, write_json
+from pipelines.run import Run, check_writable, fingerprint_of, foreign_files, read_json, write_csv, write_json
 from pipelines.session import Session, build_session
 from pipelines.terminal import say
 from pipelines.training import Watch, fit, keep_if_better, write_history
@@ -128,10 +129,10 @@ def _run(
         restore(checkpoint, session.model)
     elif session.recipe.head_first:
         _fit_head(run, session, progress)
-    validate = session.validator()
-    _train_all_layers(run, session, progress, checkpoint, interrupts, validate)
+    validate, save_best = session.validator(), _saver(run, session)
+    _train_all_layers(run, session, progress, checkpoint, interrupts, validate, save_best)
     if session.recipe.head_first and session.recipe.epochs:
-        _average_with_start(run, session, progress, validate)
+        _average_with_start(run, session, progress, validate, save_best)
     progress.finished = progress.stopped or f"all {session.recipe.epochs} epochs"
     save_checkpoint(run, session.model, progress)
     remove_cache(run.cache)
@@ -160,10 +161,7 @@ def _check_run(run: Run, config: FinetuneConfig) -> None:
     """A new run needs a free place; an existing one must have the same settings."""
     check_writable(run)
     if not run.config.exists():
-        own = {run.manifest.name, run.classes.name, run.lock.name}
-        names = [file.name for file in run.path.iterdir()] if run.path.exists() else []
-        strange = [name for name in names if name not in own and not name.startswith(WRITING)]
-        if strange:  # the others stand there where config.json, which comes last, could not be written
+        if foreign_files(run, run.manifest, run.classes):  # config.json comes last, and might not have been written
             raise UserError(f"{str(run.path)!r} exists and is no run directory; choose another --run")
         return
     before, now = read_json(run.config)["arguments"], config.as_arguments()
@@ -264,6 +262,7 @@ def _train_all_layers(
     checkpoint: Checkpoint | None,
     interrupts: Interrupts,
     validate: Callable[[], tuple[float, float]],
+    save_best: Callable[[], None],
 ) -> None:
     config, recipe = session.config, session.recipe
     watch = Watch(
@@ -273,7 +272,7 @@ def _train_all_layers(
         interrupts=interrupts,
         workers=session.workers,
         validate=validate,
-        save_best=_saver(run, session),
+        save_best=save_best,
         chance=float(session.rows["val"]["label"].value_counts(normalize=True).max()),
         patience=config.patience,
         epochs=recipe.epochs,
@@ -295,13 +294,16 @@ def _train_all_layers(
 
 
 def _average_with_start(
-    run: Run, session: Session, progress: Progress, validate: Callable[[], tuple[float, float]]
+    run: Run,
+    session: Session,
+    progress: Progress,
+    validate: Callable[[], tuple[float, float]],
+    save_best: Callable[[], None],
 ) -> None:
     """Between the weights before and after training all layers there are often better ones than both (Wortsman et
     al. 2022, "Robust fine-tuning of zero-shot models", arXiv 2109.01903)."""
     start = session.workers.arrays_from_chief(lambda: load_start(run))
-    save_best = _saver(run, session)
-    end = {variable.path: keras.ops.convert_to_numpy(variable) for variable in session.model.variables}
+    end = values_of(session.model)
     epoch = progress.epochs_done
     for share in AVERAGED_SHARES:
         with scope(session.strategy):

@@ -8,7 +8,7 @@ import pandas as pd
 from pipelines.config import ImportConfig
 from pipelines.data.manifest import COLUMNS, class_names, describe_data, make_manifest
 from pipelines.lock import locked
-from pipelines.run import WRITING, Run, check_writable, fingerprint_of, write_atomically, write_csv, write_json
+from pipelines.run import Run, check_writable, fingerprint_of, foreign_files, write_atomically, write_csv, write_json
 from pipelines.terminal import say
 from resnet_tf.architectures import find_architecture
 from resnet_tf.classifier import build_classifier
@@ -81,10 +81,7 @@ def _import(run: Run, config: ImportConfig) -> None:
 
 
 def _check_free(run: Run) -> None:
-    """There may be what a process was writing when it was killed, and its lock."""
-    own = {file.name for file in (*_files(run), run.lock)}
-    names = [file.name for file in run.path.iterdir()] if run.path.exists() else []
-    if run.config.exists() or any(name not in own and not name.startswith(WRITING) for name in names):
+    if run.config.exists() or foreign_files(run, *_files(run)):
         raise UserError(f"{str(run.path)!r} exists; choose another --run")
 
 

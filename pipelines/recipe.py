@@ -62,10 +62,11 @@ def decide(config: FinetuneConfig, images: int) -> Recipe:
         images: For training.
     """
     parts = find_architecture(config.arch).parts
-    policy = pretrained_policy(config.batch_size, images, parts) if config.pretrained else scratch_policy(config)
+    batch = config.batch_size
+    policy = pretrained_policy(batch, images, parts) if config.pretrained else scratch_policy(batch)
     asked = {name: getattr(config, name) for name in ASKED if getattr(config, name) is not None}
     epochs = asked.get("epochs", policy["epochs"])
-    steps = math.ceil(images / config.batch_size) * epochs
+    steps = math.ceil(images / batch) * epochs
     schedule = {
         "warmup_steps": round(WARMUP_SHARE * steps),  # long enough for the optimizer's averages to fill
         "total_steps": max(1, steps),
@@ -114,7 +115,7 @@ def frozen_stages(images: int, parts: tuple[str, ...]) -> tuple[str, ...]:
     return parts[:-1] if images < FEW_IMAGES else parts[:2]
 
 
-def scratch_policy(config: FinetuneConfig) -> dict[str, Any]:
+def scratch_policy(batch_size: int) -> dict[str, Any]:
     """He et al. 2015's SGD with a cosine in place of its steps.
 
     Their L2 penalty of 1e-4 under momentum 0.9 is a decoupled decay of 1e-3; the small sets of this job want
@@ -129,7 +130,7 @@ def scratch_policy(config: FinetuneConfig) -> dict[str, Any]:
         "freeze_batch_norms": False,
         "epochs": 60,
         "optimizer": "sgd",
-        "learning_rate": 0.02 * config.batch_size / REFERENCE_BATCH,
+        "learning_rate": 0.02 * batch_size / REFERENCE_BATCH,
         "weight_decay": 5e-3,
         "label_smoothing": 0.1,
         "min_area": 0.35,

@@ -92,6 +92,18 @@ def check_writable(run: Run) -> None:
         raise UserError(f"cannot write the run {str(run.path)!r}: {error.strerror} ({str(place)!r})") from error
 
 
+def foreign_files(run: Run, *own: Path) -> list[str]:
+    """What stands in the directory of a run that has no config.json, and is not of it.
+
+    Args:
+        run: Need not exist.
+        own: What a process may have written before it was killed; its lock and half-written files are so anyway.
+    """
+    names = [file.name for file in run.path.iterdir()] if run.path.exists() else []
+    known = {file.name for file in (*own, run.lock)}
+    return [name for name in names if name not in known and not name.startswith(WRITING)]
+
+
 def finished_run(path: str | Path) -> Run:
     """A run that has a model.
 

@@ -9,7 +9,6 @@ import random
 import signal
 import time
 from dataclasses import dataclass
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,7 @@ import pytest
 
 from pipelines.checkpoint import load_checkpoint
 from pipelines.run import Run, load_model
+from tests.pipelines.processes import start
 
 KILLS = int(os.environ.get("RESNET_TF_KILLS", "3"))
 EPOCHS, STEPS = 2, 3  # 20 images in batches of 8
@@ -56,33 +56,6 @@ MOMENTS = (
     Moment("validation", checkpoints=1 + STEPS + 1 + STEPS),
     Moment("averaging", checkpoints=1 + EPOCHS * (STEPS + 1), within=0.5),
 )
-
-
-def start(arguments, output, terminate_in_step=None):
-    """A process of its own, which may be told to send itself SIGTERM while it does a step of an epoch.
-
-    The fork server has TensorFlow imported, which spares each process seconds.
-    """
-    context = get_context("forkserver")
-    context.set_forkserver_preload(["pipelines.finetune"])
-    output.write_text("")
-    process = context.Process(target=_command, args=(arguments, str(output), terminate_in_step))
-    process.start()
-    return process
-
-
-def _command(arguments, output, terminate_in_step):
-    handle = os.open(output, os.O_WRONLY | os.O_APPEND)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    from pipelines.cli import main
-    from pipelines.training import Watch
-
-    if terminate_in_step is not None:
-        Watch.on_train_batch_begin = lambda self, batch, logs=None: (
-            os.kill(os.getpid(), signal.SIGTERM) if batch == terminate_in_step else None
-        )
-    raise SystemExit(main(arguments))
 
 
 def finish(arguments, output):
@@ -160,7 +133,7 @@ def test_signals_save_the_step_first(command, whole, tmp_path):
     run, output = Run(tmp_path / "run"), tmp_path / "output"
     arguments = [*command, "--run", str(run.path)]
     arguments[arguments.index("--checkpoint-seconds") + 1] = "3600"  # so that only the signal saves
-    process = start(arguments, output, terminate_in_step=1)
+    process = start(arguments, output, signals=[(1, signal.SIGTERM)])
     process.join()
     assert process.exitcode == 143, output.read_text()
     assert_last_line(output, "terminated; best model kept: head on frozen features")

@@ -8,7 +8,6 @@ import os
 import signal
 import socket
 import time
-from multiprocessing import get_context
 from types import SimpleNamespace
 
 import numpy as np
@@ -25,6 +24,7 @@ from pipelines.session import Session
 from resnet_tf.errors import UserError
 from resnet_tf.workers import Workers
 from tests.conftest import small_config
+from tests.pipelines.processes import start
 
 WORKERS = int(os.environ.get("RESNET_TF_WORKERS", "2"))
 PATIENCE = 60.0  # seconds until the others must have noticed that one is gone
@@ -44,20 +44,15 @@ class Group:
     """
 
     def __init__(self, arguments, folder, count, end=()):
-        context = get_context("forkserver")
-        context.set_forkserver_preload(["pipelines.finetune"])
         addresses = [f"localhost:{port}" for port in free_ports(count)]
         self.outputs = [folder / f"output{index}" for index in range(count)]
         self.runs = [Run(folder / ("run" if index == 0 else f"other{index}")) for index in range(count)]
         self.processes = []
         for index, (output, run) in enumerate(zip(self.outputs, self.runs, strict=True)):
-            output.write_text("")
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             own = [(batch, number) for worker, batch, number in end if worker == index]
             words = [*arguments, "--run", str(run.path)]
-            process = context.Process(target=_command, args=(words, str(output), json.dumps(config), own))
-            process.start()
-            self.processes.append(process)
+            self.processes.append(start(words, output, own, TF_CONFIG=json.dumps(config)))
 
     def finish(self):
         """The exit codes, and how many seconds lay between the first end and the last one."""
@@ -80,23 +75,6 @@ def free_ports(count):
     for each in sockets:
         each.close()
     return ports
-
-
-def _command(arguments, output, tf_config, end):
-    handle = os.open(output, os.O_WRONLY | os.O_APPEND)
-    os.dup2(handle, 1)
-    os.dup2(handle, 2)
-    os.environ["TF_CONFIG"] = tf_config
-    from pipelines.cli import main
-    from pipelines.training import Watch
-
-    def begin(self, batch, logs=None):
-        for at, number in end:
-            if at == batch:
-                os.kill(os.getpid(), number)
-
-    Watch.on_train_batch_begin = begin
-    raise SystemExit(main(arguments))
 
 
 @pytest.fixture(scope="module")
