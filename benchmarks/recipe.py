@@ -197,17 +197,28 @@ def measure(arguments: argparse.Namespace, name: str, seed: int) -> None:
 
 def table(arguments: argparse.Namespace) -> str:
     """One row per variant."""
-    lines = ["| setting | of each seed | accuracy | 95 % interval | log loss | minutes |", "|---|---|---|---|---|---|"]
-    for name in arguments.only or [*VARIANTS, *HEADS, GUIDE]:
-        seeds = 1 if name in HEADS else arguments.seeds
-        results = [result(arguments, name, seed) for seed in range(seeds)]
-        accuracy, loss, seconds = (
-            statistics.mean(each[key] for each in results) for key in ("accuracy", "log_loss", "seconds")
-        )
+    names = arguments.only or [*VARIANTS, *HEADS, GUIDE]
+    seeds = {name: 1 if name in HEADS else arguments.seeds for name in names}
+    return table_of({name: [result(arguments, name, seed) for seed in range(seeds[name])] for name in names})
+
+
+def table_of(rows: dict[str, list[dict[str, float]]]) -> str:
+    """One row per name, with means over the seeds; a column that no row has is left out."""
+    columns = {
+        "accuracy": ("accuracy", lambda value: f"{value:.3f}"),
+        "validation_log_loss": ("validation log loss", lambda value: f"{value:.3f}"),
+        "log_loss": ("log loss", lambda value: f"{value:.3f}"),
+        "seconds": ("minutes", lambda value: f"{value / 60:.1f}"),
+    }
+    known = [key for key in columns if all(key in each for results in rows.values() for each in results)]
+    titles = ["setting", "of each seed", "95 % interval", *(columns[key][0] for key in known)]
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for name, results in rows.items():
+        means = {key: statistics.mean(each[key] for each in results) for key in known}
         spread = " ".join(f"{each['accuracy']:.3f}" for each in results)
-        low, high = wilson(accuracy, int(results[0]["n"]))
-        row = (name, spread, f"{accuracy:.3f}", f"{low:.3f} to {high:.3f}", f"{loss:.3f}", f"{seconds / 60:.1f}")
-        lines.append(f"| {' | '.join(row)} |")
+        low, high = wilson(means["accuracy"], int(results[0]["n"]))
+        values = [columns[key][1](means[key]) for key in known]
+        lines.append(f"| {' | '.join([name, spread, f'{low:.3f} to {high:.3f}', *values])} |")
     return "\n".join(lines)
 
 
@@ -219,14 +230,29 @@ def wilson(accuracy: float, images: int) -> tuple[float, float]:
     return middle - half, middle + half
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_arguments(parser: argparse.ArgumentParser, names: list[str]) -> None:
+    """What all tables of this kind ask for."""
     parser.add_argument("data", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--arch", default="resnet18")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--only", nargs="+", choices=[*VARIANTS, *HEADS, GUIDE], metavar="NAME")
+    parser.add_argument("--only", nargs="+", choices=names, metavar="NAME")
+
+
+def make_split(arguments: argparse.Namespace) -> None:
+    """manifest.csv in the folder, by seed 0."""
+    from pipelines.data.manifest import make_manifest
+    from pipelines.run import write_csv
+
+    if not (arguments.out / "manifest.csv").exists():
+        arguments.out.mkdir(parents=True, exist_ok=True)
+        write_csv(arguments.out / "manifest.csv", make_manifest(str(arguments.data), 0.15, 0.15, 0, None, None, None))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser, [*VARIANTS, *HEADS, GUIDE])
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -234,12 +260,7 @@ def main() -> None:
     if arguments.one:
         measure(arguments, arguments.one[0], int(arguments.one[1]))
         return
-    from pipelines.data.manifest import make_manifest
-    from pipelines.run import write_csv
-
-    if not (arguments.out / "manifest.csv").exists():
-        arguments.out.mkdir(parents=True, exist_ok=True)
-        write_csv(arguments.out / "manifest.csv", make_manifest(str(arguments.data), 0.15, 0.15, 0, None, None, None))
+    make_split(arguments)
     print(table(arguments))
 
 

@@ -1,0 +1,303 @@
+"""What the settings of the recipe's second part are worth, where only the last stage learns.
+
+    python benchmarks/last_stage.py DATA WEIGHTS --out FOLDER [--arch resnet18] [--seeds 3] [--only NAME …]
+
+What the frozen stages make of the images of each seed is computed once, and each row trains the last stage on it: the
+same images in the same order as a whole run of `resnet-tf finetune` with that seed, to within rounding. Rows that are
+in FOLDER already are not trained again. Prints a table as `benchmarks/recipe.py` does, and beside it the log loss on
+validation, by which a row should be judged.
+"""
+
+import argparse
+import dataclasses
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as resnet-tf does
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from benchmarks.recipe import add_arguments, file_of, make_split, table_of
+from pipelines.config import FinetuneConfig
+from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
+from pipelines.data.stream import View, evaluation_stream, training_stream
+from pipelines.finetune import AVERAGED_SHARES
+from pipelines.head import Head, fit_head
+from pipelines.inference import compiled, softmax
+from pipelines.metrics import summarize
+from pipelines.session import Session, build_session
+from resnet_tf.classifier import averaged_features, head
+from resnet_tf.losses import SmoothedCrossentropy
+from resnet_tf.weights import find_weights
+from resnet_tf.workers import Workers
+
+RECIPE = "the recipe's last stage"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the table.
+
+    Args:
+        recipe: Changes of the recipe: learning_rate, optimizer, label_smoothing.
+        view: Changes of the training's view of the images: augment, mix.
+        adapt: Whether the batch norms of the last stage use and learn the statistics of the batches.
+        averaged: Momentum of an exponential average of the weights in training, or None.
+        head_rate: Factor of the rate of the last layer.
+        decay_all: Whether batch norms and biases decay as well.
+    """
+
+    recipe: dict[str, Any] = field(default_factory=dict)
+    view: dict[str, Any] = field(default_factory=dict)
+    adapt: bool = False
+    averaged: float | None = None
+    head_rate: float = 1.0
+    decay_all: bool = False
+
+
+ROWS = {
+    RECIPE: Row(),
+    "three times the rate": Row({"learning_rate": 3e-4}),
+    "a third of the rate": Row({"learning_rate": 3e-5}),
+    "ten times the rate in the head": Row(head_rate=10.0),
+    "SGD, rate 1e-3": Row({"optimizer": "sgd", "learning_rate": 1e-3}),
+    "labels smoothed by 0.1": Row({"label_smoothing": 0.1}),
+    "batch norms adapt": Row(adapt=True),
+    "batch norms and biases decay": Row(decay_all=True),
+    "exponential average of the weights": Row(averaged=0.98),
+    "colour jitter": Row(view={"augment": "colour"}),
+    "TrivialAugment": Row(view={"augment": "trivial"}),
+    "MixUp": Row(view={"mix": "mixup"}),
+    "CutMix": Row(view={"mix": "cutmix"}),
+}
+# Other views of the images of validation and test; what was trained is the recipe's.
+MIRRORED = "the recipe's, mirror images beside the images at the test"
+LARGER = "the recipe's, 256 pixels at the test"
+
+
+class LastStage:
+    """The network in two parts, and what the first one makes of the images.
+
+    Args:
+        arguments: Of the command.
+        seed: Of order and crops.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, seed: int) -> None:
+        self.session = session_of(arguments, seed)
+        model, recipe = self.session.model, self.session.recipe
+        parts = [layer.name for layer in model.layers]
+        crossing = [f"{part}_{kind}_pool" for kind in ("avg", "max") for part in recipe.frozen_stages]
+        last_frozen = [name for name in parts if name.startswith(f"{recipe.frozen_stages[-1]}_block")][-1]
+        outputs = [
+            model.get_layer(name).output for name in (last_frozen, *(name for name in crossing if name in parts))
+        ]
+        self.first = compiled(keras.Model(model.input, outputs))
+        self.second = keras.Model(outputs, model.output)
+        self.features = compiled(keras.Model(outputs, head(model).input))
+        self.labels = {split: label_numbers(rows, self.session.classes) for split, rows in self.session.rows.items()}
+        self.fixed = {split: self.through(self.stream(split, self.session.view))[0] for split in self.session.rows}
+        self.training: dict[View, tuple[list[np.ndarray], np.ndarray]] = {}
+        self.head = self.fit_head()
+        self.start = {variable.path: variable.numpy() for variable in self.second.variables}
+
+    def stream(self, split: str, view: View) -> tf.data.Dataset:
+        """The images of a split as evaluation sees them."""
+        session = self.session
+        return evaluation_stream(session.rows[split], session.root, session.classes, view, batch_size=32)
+
+    def through(self, stream: tf.data.Dataset) -> tuple[list[np.ndarray], np.ndarray]:
+        """What the frozen stages make of a stream's images, and the labels."""
+        found = [([part.numpy() for part in self.first(images)], labels.numpy()) for images, labels in stream]
+        activations = [np.concatenate(parts) for parts in zip(*(parts for parts, _ in found), strict=True)]
+        return activations, np.concatenate([labels for _, labels in found])
+
+    def fit_head(self) -> Head:
+        """As a run does."""
+        features = {
+            split: np.concatenate([self.features(batch).numpy() for batch in batches(self.fixed[split])])
+            for split in ("train", "val")
+        }
+        both = [(features[split], self.labels[split]) for split in ("train", "val")]
+        found = fit_head(both[0], both[1], len(self.session.classes), averaged_features(self.session.model))
+        head(self.second).set_weights([found.kernel, found.bias])
+        return found
+
+    def training_images(self, view: View) -> tuple[list[np.ndarray], np.ndarray]:
+        """Those of all epochs; only the last view is kept, for they are large."""
+        if view not in self.training:
+            session = self.session
+            config, rows, epochs = session.config, session.rows["train"], session.recipe.epochs
+            order: dict[str, Any] = {"batch_size": config.batch_size, "seed": config.seed, "epochs": epochs}
+            self.training.clear()
+            self.training[view] = self.through(training_stream(rows, session.root, session.classes, view, **order))
+        return self.training[view]
+
+    def train(self, row: Row) -> Iterator[None]:
+        """Yields at each model that a run would judge: the head alone, each epoch's end, the averages."""
+        recipe = dataclasses.replace(self.session.recipe, **row.recipe)
+        view = dataclasses.replace(self.session.view, **row.view)
+        images, labels = self.training_images(view)
+        self.assign(self.start)
+        yield
+        trained = recipe.frozen_stages[-1]
+        for layer in self.second.layers:
+            norm = isinstance(layer, keras.layers.BatchNormalization)
+            layer.trainable = (row.adapt or not norm) and not layer.name.startswith(trained)
+        self.second.compile(optimizer_of(recipe, row, self.second), SmoothedCrossentropy(recipe.label_smoothing))
+        for number, batch in enumerate(batches([*images, labels]), 1):
+            self.second.train_on_batch(batch[:-1], batch[-1])
+            if number % (len(labels) // 32 // recipe.epochs) == 0:
+                if row.averaged and number == len(labels) // 32:
+                    self.second.optimizer.finalize_variable_values(self.second.trainable_variables)
+                yield
+        end = {variable.path: variable.numpy() for variable in self.second.variables}
+        for share in AVERAGED_SHARES:
+            self.assign({path: (1.0 - share) * self.start[path] + share * end[path] for path in end})
+            yield
+
+    def assign(self, values: dict[str, np.ndarray]) -> None:
+        """Puts values into the second part's variables."""
+        for variable in self.second.variables:
+            variable.assign(values[variable.path])
+
+    def probabilities(self, activations: list[list[np.ndarray]], whole: bool) -> np.ndarray:
+        """Means over several views of the same images.
+
+        Args:
+            activations: Of each view.
+            whole: Whether the head is the one that is fitted to validation as well.
+        """
+        kernel, bias = head(self.second).get_weights()
+        if whole:
+            kernel, bias = (
+                kernel + self.head.refit_kernel - self.head.kernel,
+                bias + self.head.refit_bias - self.head.bias,
+            )
+        found = []
+        for view in activations:
+            features = np.concatenate([self.features(batch).numpy() for batch in batches(view)])
+            found.append(softmax(features @ kernel + bias))
+        return np.mean(found, axis=0)
+
+    def figures(self, row: Row, views: dict[str, dict[str, list[list[np.ndarray]]]]) -> dict[str, dict[str, float]]:
+        """By the name of the views: the test's figures of the model that validation chooses."""
+        best: dict[str, dict[str, float]] = {}
+        for _ in self.train(row):
+            for name, activations in views.items():
+                validation = summarize(
+                    self.labels["val"], self.probabilities(activations["val"], whole=False), self.session.classes
+                )
+                if name not in best or validation["log_loss"] < best[name]["validation_log_loss"]:
+                    test = self.probabilities(activations["test"], whole=True)
+                    found = summarize(self.labels["test"], test, self.session.classes)
+                    best[name] = {**found, "validation_log_loss": validation["log_loss"]}
+        return best
+
+
+def optimizer_of(recipe: Any, row: Row, model: keras.Model) -> keras.optimizers.Optimizer:
+    """The recipe's, with the row's changes."""
+    average: dict[str, Any] = {"use_ema": True, "ema_momentum": row.averaged} if row.averaged else {}
+
+    def make(rate: float) -> keras.optimizers.Optimizer:
+        schedule = keras.optimizers.schedules.CosineDecay(
+            0.0, recipe.total_steps - recipe.warmup_steps, warmup_target=rate, warmup_steps=recipe.warmup_steps
+        )
+        if recipe.optimizer == "adamw":
+            made = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, **average)
+        else:
+            settings = {"momentum": 0.9, "nesterov": True, "weight_decay": recipe.weight_decay, **average}
+            made = keras.optimizers.SGD(schedule, **settings)
+        if not row.decay_all:
+            made.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+        return made
+
+    if row.head_rate == 1.0:
+        return make(recipe.learning_rate)
+    last = {variable.path for variable in head(model).trainable_variables}
+    return keras.optimizers.MultiOptimizer(
+        [
+            (make(recipe.learning_rate * row.head_rate), lambda variable: variable.path in last),
+            (make(recipe.learning_rate), lambda variable: variable.path not in last),
+        ]
+    )
+
+
+def batches(arrays: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
+    """Of 32 each, in order."""
+    for begin in range(0, len(arrays[0]), 32):
+        yield [array[begin : begin + 32] for array in arrays]
+
+
+def session_of(arguments: argparse.Namespace, seed: int) -> Session:
+    """What a run would train, with the test's rows."""
+    manifest, weights = load_manifest(arguments.out / "manifest.csv"), str(arguments.weights)
+    config = FinetuneConfig(data=str(arguments.data), run="", arch=arguments.arch, weights=weights, seed=seed)
+    found = find_weights(weights, arguments.arch, include_top=False)
+    root = data_root(config.data)
+    session = build_session(config, manifest, class_names(manifest), root, found, Workers())
+    session.rows["test"] = manifest[manifest["split"] == "test"]
+    return session
+
+
+def measure(arguments: argparse.Namespace, names: list[str], seed: int) -> None:
+    """Trains the rows that are not there yet."""
+    missing = [name for name in names if not file_of(arguments, name, seed).exists()]
+    if not missing:
+        return
+    keras.utils.set_random_seed(seed)
+    stage = LastStage(arguments, seed)
+    plain = {split: [stage.fixed[split]] for split in ("val", "test")}
+    for name in [name for name in ROWS if name in missing]:
+        started = time.perf_counter()
+        views = {name: plain}
+        if name == RECIPE:
+            views |= other_views(stage)
+        for each, figures in stage.figures(ROWS[name], views).items():
+            kept = {key: figures[key] for key in ("n", "accuracy", "log_loss", "validation_log_loss")}
+            file_of(arguments, each, seed).write_text(json.dumps(kept))
+        print(f"{name}, seed {seed}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
+
+
+def other_views(stage: LastStage) -> dict[str, dict[str, list[list[np.ndarray]]]]:
+    """Of the images of validation and test."""
+    view = stage.session.view
+    found: dict[str, dict[str, list[list[np.ndarray]]]] = {MIRRORED: {}, LARGER: {}}
+    for split in ("val", "test"):
+        mirrored = stage.stream(split, view).map(lambda images, labels: (images[:, :, ::-1], labels))
+        found[MIRRORED][split] = [stage.fixed[split], stage.through(mirrored)[0]]
+        found[LARGER][split] = [stage.through(stage.stream(split, dataclasses.replace(view, size=256)))[0]]
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_arguments(parser, [*ROWS, MIRRORED, LARGER])
+    arguments = parser.parse_args()
+    make_split(arguments)
+    names = arguments.only or [RECIPE, MIRRORED, LARGER, *(name for name in ROWS if name != RECIPE)]
+    trained = [RECIPE if name in (MIRRORED, LARGER) else name for name in names]
+    for seed in range(arguments.seeds):
+        measure(arguments, list(dict.fromkeys(trained)), seed)
+    print(
+        table_of(
+            {
+                name: [json.loads(file_of(arguments, name, seed).read_text()) for seed in range(arguments.seeds)]
+                for name in names
+            }
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()
