@@ -13,6 +13,7 @@ from pipelines.config import (
     EXPORT_FORMATS,
     MIXES,
     PRECISIONS,
+    RECIPES,
     SPLITS,
     STRATEGIES,
     TENSOR_NAMES,
@@ -133,6 +134,7 @@ def _add_finetune(verbs: Any) -> None:
         "imagenet, none, timm:NAME, hf:OWNER/NAME, https://…#sha256=…, or a file: Keras .h5 and .keras, safetensors, "
         ".npz, PyTorch .pth, .caffemodel, SavedModel",
     )
+    add("recipe", "--recipe", str, "NAME", f"for --weights none: {', '.join(RECIPES)}")
     add("image_size", "--image-size", int, "N", "height and width, in pixels")
     add("epochs", "--epochs", int, "N", "passes in which all layers are trained")
     add("batch_size", "--batch-size", int, "N", "images per step, over all devices")

@@ -274,7 +274,7 @@ def _train_all_layers(
         validate=validate,
         save_best=save_best,
         chance=float(session.rows["val"]["label"].value_counts(normalize=True).max()),
-        patience=config.patience,
+        patience=recipe.patience,
         epochs=recipe.epochs,
         seconds=config.checkpoint_seconds,
     )

@@ -35,6 +35,7 @@ from resnet_tf.errors import UserError
 from resnet_tf.loss_scaling import AgreedLossScaleOptimizer
 from resnet_tf.losses import SmoothedCrossentropy
 from resnet_tf.networks import structure_for
+from resnet_tf.optimizers import PenalizedSGD
 from resnet_tf.weights import TORCH, Preprocessing, Structure, WeightFile, load_weights, write_weights
 from resnet_tf.workers import Workers
 
@@ -199,7 +200,7 @@ def build_session(
         if strategy is not None:
             synchronize_batch_norms(model)
         weighted = class_weights(rows["train"]["label"], classes) if config.balance == "weights" else None
-        _compile(model, recipe, precision, weighted, soft_labels=config.mix != "none")
+        _compile(model, recipe, precision, weighted)
     return Session(
         config=config,
         recipe=recipe,
@@ -211,8 +212,8 @@ def build_session(
             preprocessing.crop_fraction,
             preprocessing.interpolation,
             recipe.min_area,
-            augment=config.augment,
-            mix=config.mix,
+            augment=recipe.augment,
+            mix=recipe.mix,
             balanced=config.balance == "sampling",
         ),
         preprocessing=preprocessing,
@@ -240,34 +241,49 @@ def _build(
         shortcut=structure.shortcut,
         stride_at=structure.stride_at,
         stem_pool=structure.stem_pool,
+        zero_init=recipe.zero_init,
         head_stages=recipe.head_stages,
         head_pooling=recipe.head_pooling,
         precision=precision,
     )
 
 
-def _compile(
-    model: keras.Model, recipe: Recipe, precision: str, class_weights: list[float] | None, soft_labels: bool
-) -> None:
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if recipe.warmup_steps else recipe.learning_rate,
-        decay_steps=max(1, recipe.total_steps - recipe.warmup_steps),
-        warmup_target=recipe.learning_rate if recipe.warmup_steps else None,
-        warmup_steps=recipe.warmup_steps,
-    )
+def _compile(model: keras.Model, recipe: Recipe, precision: str, class_weights: list[float] | None) -> None:
+    rate = _steps(recipe) if recipe.schedule == "steps" else _cosine(recipe)
     if recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, name="optimizer")
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, name="optimizer")
+    elif recipe.optimizer == "momentum":
+        optimizer = PenalizedSGD(rate, penalty=recipe.weight_decay, momentum=0.9, name="optimizer")
     else:
         optimizer = keras.optimizers.SGD(
-            schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, name="optimizer"
+            rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, name="optimizer"
         )
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     if precision == "float16":
         optimizer = AgreedLossScaleOptimizer(optimizer)
-    accuracy = keras.metrics.CategoricalAccuracy if soft_labels else keras.metrics.SparseCategoricalAccuracy
+    mixed = recipe.mix != "none"
+    accuracy = keras.metrics.CategoricalAccuracy if mixed else keras.metrics.SparseCategoricalAccuracy
     model.compile(
         optimizer,
         SmoothedCrossentropy(recipe.label_smoothing, class_weights),
         metrics=[accuracy(name="accuracy")],
     )
     optimizer.build(model.trainable_variables)
+
+
+def _cosine(recipe: Recipe) -> Any:
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if recipe.warmup_steps else recipe.learning_rate,
+        decay_steps=max(1, recipe.total_steps - recipe.warmup_steps),
+        warmup_target=recipe.learning_rate if recipe.warmup_steps else None,
+        warmup_steps=recipe.warmup_steps,
+    )
+
+
+def _steps(recipe: Recipe) -> Any:
+    rates = [recipe.learning_rate / 10**drops for drops in range(len(recipe.drop_steps) + 1)]
+    ends = list(recipe.drop_steps)
+    if recipe.warmup_steps:
+        rates, ends = [recipe.learning_rate / 10, *rates], [recipe.warmup_steps, *ends]
+    # Each rate holds up to the step of its boundary, that included; steps count from 0.
+    return keras.optimizers.schedules.PiecewiseConstantDecay([end - 1 for end in ends], rates)
