@@ -114,7 +114,7 @@ def _add_finetune(verbs: Any) -> None:
         "data", metavar="DATA", help="folder of class folders, folder with train/ val/ test/, or CSV path,label[,split]"
     )
     parser.add_argument("--run", required=True, help="run directory to make, or to continue")
-    parser.add_argument("--config", metavar="FILE", help="config.json of another run, to repeat its settings")
+    parser.add_argument("--config", metavar="FILE", help="config.json of another run, to repeat it")
     options = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
 
     def add(name: str, option: str, kind: Callable[[str], Any], metavar: str, help: str) -> None:

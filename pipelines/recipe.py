@@ -3,7 +3,7 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from pipelines.config import FinetuneConfig
@@ -95,9 +95,10 @@ def decide(config: FinetuneConfig, images: int, recorded: Mapping[str, Any] | No
     policy = pretrained_policy(config, images) if config.pretrained else random_policy(config, images)
     chosen = {**policy, **recorded, **asked}
     total = max(1, math.ceil(images / config.batch_size) * chosen["epochs"])
-    if recorded.get("total_steps") != total:
-        chosen |= schedule_steps(chosen["schedule"], config, total)
-    return Recipe(**{field.name: chosen[field.name] for field in fields(Recipe)})
+    steps = schedule_steps(chosen["schedule"], config, total)
+    if recorded.get("total_steps") == total:
+        steps |= {name: recorded[name] for name in steps if name in recorded}
+    return Recipe(**{**chosen, **steps})
 
 
 def schedule_steps(schedule: str, config: FinetuneConfig, total: int) -> dict[str, Any]:

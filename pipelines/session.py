@@ -19,6 +19,7 @@ from pipelines.data.stream import Cached, View, evaluation_stream
 from pipelines.data.trouble import lost_images_named
 from pipelines.inference import compiled, outputs, softmax
 from pipelines.recipe import Recipe, decide, explain
+from pipelines.repeat import Earlier, repeated_precision, repeated_recipe
 from pipelines.run import write_atomically
 from resnet_tf.architectures import find_architecture
 from resnet_tf.classifier import (
@@ -58,6 +59,7 @@ class Session:
         workers: Those that train together.
         model: Compiled, in the strategy's scope.
         cache: Where pictures are taken from before the files, or None.
+        source: The config.json whose decisions are repeated, or "".
     """
 
     config: FinetuneConfig
@@ -73,6 +75,7 @@ class Session:
     workers: Workers
     model: keras.Model
     cache: Cache | None = None
+    source: str = ""
     _streams: dict[str, tf.data.Dataset] = field(default_factory=dict, init=False, repr=False)
 
     def cached(self, split: str) -> Cached | None:
@@ -165,7 +168,7 @@ class Session:
         return (
             f"{self.config.arch} at {self.config.image_size} pixels, {len(self.classes)} classes, images: {images}; "
             f"{self.precision} on {replicas(self.strategy)} device(s)\n"
-            + explain(self.recipe, self.config, len(self.rows["train"]))
+            + explain(self.recipe, self.config, len(self.rows["train"]), self.source)
         )
 
 
@@ -176,18 +179,19 @@ def build_session(
     root: Path,
     weights: WeightFile | None,
     workers: Workers,
+    earlier: Earlier | None = None,
 ) -> Session:
-    """Builds, fills and compiles the network on the chosen devices.
+    """Builds, fills and compiles the network on the chosen devices, as an earlier run decided where there is one.
 
     Raises:
         UserError: The weights do not fit, or a batch cannot be divided among the devices.
     """
     rows = {split: manifest[manifest["split"] == split] for split in ("train", "val")}
-    recipe = decide(config, len(rows["train"]))
+    recipe = decide(config, len(rows["train"]), repeated_recipe(earlier, config))
     preprocessing = weights.preprocessing if weights else TORCH
     structure = structure_for(find_architecture(config.arch), weights, config.shortcut, config.stride_at)
     strategy = workers.strategy or choose_strategy(config.strategy)
-    precision = workers.from_chief(lambda: choose_precision(config.precision))
+    precision = workers.from_chief(lambda: choose_precision(repeated_precision(earlier, config)))
     if config.batch_size % replicas(strategy):
         raise UserError(f"--batch-size {config.batch_size} cannot be divided among {replicas(strategy)} devices")
     with scope(strategy):
@@ -222,6 +226,7 @@ def build_session(
         strategy=strategy,
         workers=workers,
         model=model,
+        source=earlier.source if earlier else "",
     )
 
 
