@@ -9,8 +9,8 @@ HE, MODERN = "he", "modern"
 # Which is taken where the user does not say; measured in docs/recipe.md.
 DEFAULT_RECIPE = MODERN
 
-# Epochs from which on there are mixed images and TrivialAugment: the shortest training with such in Wightman et al.
-# 2021 (arXiv 2110.00476, table 2, A3). Shorter ones do not come to fit what is made so hard.
+# Epochs from which on a training has time for mixed images, TrivialAugment and blocks that do nothing at first: those of
+# the shortest training with such images in Wightman et al. 2021 (arXiv 2110.00476, table 2, A3).
 LONG_TRAINING = 100
 # Between CIFAR-10 and ImageNet, whose usual settings differ; where between is a judgement.
 MANY_IMAGES = 100_000
@@ -104,7 +104,8 @@ def modern_policy(row: Architecture, shortcut: Shortcut, batch_size: int, images
     """After He et al. 2018 ("Bag of tricks", arXiv 1812.01187), Wightman et al. 2021 ("ResNet strikes back", arXiv
     2110.00476) and torchvision's recipe (Vryniotis 2021, "How to train state-of-the-art models using TorchVision's
     latest primitives"): a cosine after a warm-up, smoothed labels (Szegedy et al. 2015), no decay of batch norms and
-    biases, blocks that start as identities, and in a long training TrivialAugment and CutMix.
+    biases; in a long training TrivialAugment, CutMix, and blocks that start as identities, which costs a short one most
+    of its steps.
 
     SGD with Nesterov momentum, as in the first and the third; LAMB is for batches of 2,048. An exponential average of
     the weights is left out: behind a cosine, which ends at 0, the last weights hardly move.
@@ -114,7 +115,7 @@ def modern_policy(row: Architecture, shortcut: Shortcut, batch_size: int, images
     long = epochs >= LONG_TRAINING
     return {
         "name": MODERN,
-        "zero_init": starts_as_identity(row, shortcut),
+        "zero_init": long and can_start_as_identity(row, shortcut),
         "optimizer": "sgd",
         "schedule": "cosine",
         "learning_rate": modern_rate(row, batch_size),
@@ -126,7 +127,7 @@ def modern_policy(row: Architecture, shortcut: Shortcut, batch_size: int, images
     }
 
 
-def starts_as_identity(row: Architecture, shortcut: Shortcut) -> bool:
+def can_start_as_identity(row: Architecture, shortcut: Shortcut) -> bool:
     """Whether the last scale of each block can start at 0 (Goyal et al. 2017, section 5.1): where there is a shortcut
     beside it, and the branch ends in a batch norm.
 
