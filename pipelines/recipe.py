@@ -263,10 +263,9 @@ def _explain_he(recipe: Recipe, images: int, line: _Line) -> list[str]:
 def _explain_modern(recipe: Recipe, images: int, line: _Line) -> list[str]:
     long = f"{recipe.epochs} epochs are {'fewer than' if recipe.epochs < LONG_TRAINING else 'at least'} {LONG_TRAINING}"
     many = f"{images} training images are {'fewer than' if images < MANY_IMAGES else 'at least'} {MANY_IMAGES}"
-    start = "start as identities" if recipe.zero_init else "do not start as identities"
     return [
         line("the recipe modern", "after He et al. 2018, Wightman et al. 2021 and torchvision's", "name"),
-        line(f"blocks {start}", "where they have a shortcut and end in a batch norm", "zero_init"),
+        *([line("blocks start as identities", long, "zero_init")] if recipe.zero_init else []),
         line(f"{_rate(recipe)}, then a cosine to 0", "linear in the batch (Goyal et al. 2017)", "learning_rate"),
         line(f"weight decay {recipe.weight_decay:g} of kernels", many, "weight_decay"),
         line(_smoothing(recipe), "Szegedy et al. 2015", "label_smoothing"),

@@ -9,8 +9,8 @@ HE, MODERN = "he", "modern"
 # Which is taken where the user does not say; measured in docs/recipe.md.
 DEFAULT_RECIPE = MODERN
 
-# Epochs from which on a training has time for mixed images, TrivialAugment and blocks that do nothing at first: those of
-# the shortest training with such images in Wightman et al. 2021 (arXiv 2110.00476, table 2, A3).
+# Epochs from which on a training has time for mixed images, TrivialAugment and blocks that do nothing at first: those
+# of the shortest training with such images in Wightman et al. 2021 (arXiv 2110.00476, table 2, A3).
 LONG_TRAINING = 100
 # Between CIFAR-10 and ImageNet, whose usual settings differ; where between is a judgement.
 MANY_IMAGES = 100_000
