@@ -56,7 +56,7 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
 
     settings, changes = VARIANTS[name]
     decide = session.decide
-    session.decide = lambda config, images: dataclasses.replace(decide(config, images), **changes)
+    session.decide = lambda *facts: dataclasses.replace(decide(*facts), **changes)
     config = FinetuneConfig(
         data=str(arguments.data),
         run=str(arguments.out / f"{slug(name)}-{seed}"),

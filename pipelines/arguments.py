@@ -13,6 +13,7 @@ from pipelines.config import (
     EXPORT_FORMATS,
     MIXES,
     PRECISIONS,
+    RECIPES,
     SPLITS,
     STRATEGIES,
     TENSOR_NAMES,
@@ -113,7 +114,7 @@ def _add_finetune(verbs: Any) -> None:
         "data", metavar="DATA", help="folder of class folders, folder with train/ val/ test/, or CSV path,label[,split]"
     )
     parser.add_argument("--run", required=True, help="run directory to make, or to continue")
-    parser.add_argument("--config", metavar="FILE", help="config.json of another run, to repeat its settings")
+    parser.add_argument("--config", metavar="FILE", help="config.json of another run, to repeat it")
     options = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
 
     def add(name: str, option: str, kind: Callable[[str], Any], metavar: str, help: str) -> None:
@@ -133,6 +134,7 @@ def _add_finetune(verbs: Any) -> None:
         "imagenet, none, timm:NAME, hf:OWNER/NAME, https://…#sha256=…, or a file: Keras .h5 and .keras, safetensors, "
         ".npz, PyTorch .pth, .caffemodel, SavedModel",
     )
+    add("recipe", "--recipe", str, "NAME", f"for --weights none: {', '.join(RECIPES)}")
     add("image_size", "--image-size", int, "N", "height and width, in pixels")
     add("epochs", "--epochs", int, "N", "passes in which all layers are trained")
     add("batch_size", "--batch-size", int, "N", "images per step, over all devices")

@@ -16,6 +16,7 @@ from pipelines.checkpoint import Checkpoint, load_checkpoint, with_progress, wit
 from pipelines.config import FinetuneConfig
 from pipelines.data.manifest import load_manifest
 from pipelines.head import Head
+from pipelines.repeat import Earlier, read_earlier
 from pipelines.run import Run, fingerprint_of
 from resnet_tf.errors import UserError
 from resnet_tf.weights import WeightFile
@@ -40,6 +41,26 @@ def checkpoint_for_all(run: Run, workers: Workers) -> Checkpoint | None:
 
     arrays = workers.arrays_from_chief(read)
     return without_progress(run.checkpoints, arrays) if arrays else None
+
+
+def earlier_for_all(run: Run, workers: Workers, repeated: Earlier | None) -> Earlier | None:
+    """What the run itself has decided, where it is continued; else the run that the chief repeats. Collective.
+
+    Args:
+        run: The run.
+        workers: All of them.
+        repeated: From `--config`, or None.
+
+    Raises:
+        UserError: The run's config.json is damaged.
+    """
+
+    def find() -> dict[str, Any] | None:
+        earlier = read_earlier(run.config) if run.config.exists() else repeated
+        return asdict(earlier) if earlier else None
+
+    found = workers.from_chief(find)
+    return Earlier(**found) if found else None
 
 
 def weights_for_all(

@@ -114,18 +114,17 @@ def _show_batch(parsed: argparse.Namespace) -> int:
 def _finetune(parsed: argparse.Namespace) -> int:
     names = {field.name for field in dataclasses.fields(FinetuneConfig)}
     settings = {name: value for name, value in vars(parsed).items() if name in names}
+    earlier = None
     if parsed.config:
-        from pipelines.run import read_json
+        from pipelines.repeat import read_earlier
 
-        content = read_json(Path(parsed.config))
-        if not isinstance(content, dict) or not isinstance(content.get("arguments"), dict):
-            raise UserError(f"{parsed.config!r} is no config.json of a run: it has no 'arguments'")
-        settings = {**known_settings(content["arguments"], parsed.config), **settings}
+        earlier = read_earlier(Path(parsed.config))
+        settings = {**known_settings(earlier.arguments, parsed.config), **settings}
     config = FinetuneConfig(**settings)
     import_tensorflow()
     from pipelines.finetune import finetune
 
-    finetune(config)
+    finetune(config, earlier)
     return DONE
 
 

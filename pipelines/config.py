@@ -14,9 +14,10 @@ STRATEGIES = ("auto", "one", "mirrored", "multiworker")
 SPLITS = ("train", "val", "test")
 EXPORT_FORMATS = ("saved_model",)
 TENSOR_NAMES = ("keras", "torchvision")
-AUGMENTATIONS = ("light", "paper", "colour", "trivial", "strong")
+AUGMENTATIONS = ("light", "paper", "cifar", "colour", "trivial", "strong")
 MIXES = ("none", "mixup", "cutmix")
 BALANCES = ("none", "weights", "sampling")
+RECIPES = ("he", "modern")
 CACHES = ("none", "ram", "disk")
 
 # More unreadable files than this share mean that something is wrong with the folder, not with a file.
@@ -34,6 +35,7 @@ class FinetuneConfig:
         run: The run directory.
         arch: Name of the architecture.
         weights: "imagenet", "none", or another source, see `resnet_tf.weights.find_weights`.
+        recipe: For random weights, "he" or "modern", see `pipelines.scratch`.
         image_size: Height and width of what the network sees, in pixels.
         epochs: Passes over the training images in which all layers are trained.
         batch_size: Images per step, over all devices together.
@@ -64,6 +66,7 @@ class FinetuneConfig:
     run: str
     arch: str = "resnet50"
     weights: str = "imagenet"
+    recipe: str | None = None
     image_size: int = 224
     epochs: int | None = None
     batch_size: int = 32
@@ -76,9 +79,9 @@ class FinetuneConfig:
     shortcut: Shortcut | Literal["default"] = DEFAULT
     stride_at: StridePlace | None = None
     label_smoothing: float | None = None
-    patience: int = 10
-    augment: str = "light"
-    mix: str = "none"
+    patience: int | None = None
+    augment: str | None = None
+    mix: str | None = None
     balance: str = "none"
     group: str | None = None
     folds: int | None = None
@@ -94,8 +97,9 @@ class FinetuneConfig:
         _check_choice("--strategy", self.strategy, STRATEGIES)
         _check_choice("--shortcut", self.shortcut, (DEFAULT, *SHORTCUTS))
         _check_choice("--stride", self.stride_at, (None, *STRIDE_PLACES))
-        _check_choice("--augment", self.augment, AUGMENTATIONS)
-        _check_choice("--mix", self.mix, MIXES)
+        _check_choice("--recipe", self.recipe, (None, *RECIPES))
+        _check_choice("--augment", self.augment, (None, *AUGMENTATIONS))
+        _check_choice("--mix", self.mix, (None, *MIXES))
         _check_choice("--balance", self.balance, BALANCES)
         _check_choice("--cache", self.cache, CACHES)
         _check_range("--image-size", self.image_size, 32, 2048)
@@ -113,6 +117,8 @@ class FinetuneConfig:
             raise UserError(
                 f"--val-fraction {self.val_fraction} and --test-fraction {self.test_fraction} leave nothing to train on"
             )
+        if self.recipe is not None and self.pretrained:
+            raise UserError(f"--recipe {self.recipe} is for random weights; leave it out, or give --weights none")
         _check_division(self.group, self.folds, self.fold, self.manifest)
 
     @property
@@ -296,8 +302,8 @@ class ShowBatchConfig:
     data: str
     out: str
     image_size: int = FinetuneConfig.image_size
-    augment: str = FinetuneConfig.augment
-    mix: str = FinetuneConfig.mix
+    augment: str = "light"
+    mix: str = "none"
     balance: str = FinetuneConfig.balance
     seed: int = FinetuneConfig.seed
     images: int = 32

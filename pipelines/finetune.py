@@ -23,7 +23,7 @@ from pipelines.checkpoint import (
     save_start,
     values_of,
 )
-from pipelines.chief import checkpoint_for_all, head_for_all, manifest_for_all, weights_for_all
+from pipelines.chief import checkpoint_for_all, earlier_for_all, head_for_all, manifest_for_all, weights_for_all
 from pipelines.config import FinetuneConfig
 from pipelines.data.cache import open_cache, remove_cache
 from pipelines.data.manifest import (
@@ -41,6 +41,7 @@ from pipelines.head import fit_head
 from pipelines.inference import compiled
 from pipelines.interrupts import Interrupts
 from pipelines.lock import locked
+from pipelines.repeat import Earlier, check_weights, differences
 from pipelines.run import Run, check_writable, fingerprint_of, foreign_files, read_json, write_csv, write_json
 from pipelines.session import Session, build_session
 from pipelines.terminal import say
@@ -60,7 +61,7 @@ class Collapsed(UserError):
     """Training failed; the best model before that is kept."""
 
 
-def finetune(config: FinetuneConfig) -> Run:
+def finetune(config: FinetuneConfig, repeated: Earlier | None = None) -> Run:
     """Fits a classifier to the user's images.
 
     The images are looked at and divided; the network is built and its weights are loaded; the head is fitted to
@@ -69,6 +70,8 @@ def finetune(config: FinetuneConfig) -> Run:
 
     Args:
         config: What to do. The same config on an unfinished run continues it.
+        repeated: The run whose decisions are repeated, where the config leaves them open. A run that is continued
+            repeats its own.
 
     Returns:
         The run.
@@ -88,7 +91,7 @@ def finetune(config: FinetuneConfig) -> Run:
                 say(f"{run.path} is finished ({progress.finished}); nothing is left to do")
                 return run
             try:
-                _run(run, config, progress, checkpoint, interrupts, workers)
+                _run(run, config, repeated, progress, checkpoint, interrupts, workers)
             except KeyboardInterrupt as reason:
                 text = f"{str(reason) or 'interrupted'}; {_what_is_kept(run, progress)}; the same command continues"
                 raise type(reason)(text) from reason
@@ -110,6 +113,7 @@ def _taken(run: Run, config: FinetuneConfig) -> Iterator[None]:
 def _run(
     run: Run,
     config: FinetuneConfig,
+    repeated: Earlier | None,
     progress: Progress,
     checkpoint: Checkpoint | None,
     interrupts: Interrupts,
@@ -117,10 +121,15 @@ def _run(
 ) -> None:
     _make_repeatable(config)
     check_exists(config.data)
+    earlier = earlier_for_all(run, workers, repeated)
     weights = weights_for_all(config, workers, lambda: _find_weights(config))
+    check_weights(earlier, config, weights.path if weights else None)
     manifest = manifest_for_all(workers, lambda: _find_manifest(run, config))
-    session = build_session(config, manifest, class_names(manifest), data_root(config.data), weights, workers)
+    classes, root = class_names(manifest), data_root(config.data)
+    session = build_session(config, manifest, classes, root, weights, workers, earlier)
     _write_run(run, session, manifest, weights)
+    for line in differences(earlier, config, asdict(session.structure), describe_data(manifest), _versions()):
+        say(line)
     say(session.describe())
     if config.cache != "none":
         session = with_cache(session, run.cache)
@@ -274,7 +283,7 @@ def _train_all_layers(
         validate=validate,
         save_best=save_best,
         chance=float(session.rows["val"]["label"].value_counts(normalize=True).max()),
-        patience=config.patience,
+        patience=recipe.patience,
         epochs=recipe.epochs,
         seconds=config.checkpoint_seconds,
     )

@@ -2,11 +2,23 @@
 (Kolesnikov et al. 2020)."""
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pipelines.config import FinetuneConfig
-from resnet_tf.architectures import find_architecture
+from pipelines.scratch import (
+    DEFAULT_RECIPE,
+    HE,
+    LONG_TRAINING,
+    MANY_IMAGES,
+    POLICIES,
+    he_drops,
+    he_warmup,
+    scratch_epochs,
+    scratch_patience,
+)
+from resnet_tf.architectures import DEFAULT, find_architecture
 
 REFERENCE_BATCH = 32
 WARMUP_SHARE = 0.1
@@ -14,7 +26,7 @@ WARMUP_SHARE = 0.1
 # it was not (docs/recipe.md); the number above that is a judgement.
 FEW_IMAGES = 5000
 # What the user may ask for; None leaves it to the recipe.
-ASKED = ("epochs", "learning_rate", "label_smoothing")
+ASKED = ("epochs", "learning_rate", "label_smoothing", "augment", "mix", "patience")
 
 
 @dataclass(frozen=True)
@@ -22,59 +34,90 @@ class Recipe:
     """All that training needs to know beyond the data.
 
     Args:
+        name: "pretrained", or which of `pipelines.scratch`.
         head_first: Whether a head is fitted to the frozen backbone's features before.
         head_stages: How many of the last stages the head sees.
         head_pooling: How each is pooled, "avg" or "avg+max"; the head may leave the maxima out, see `fit_head`.
         refit_head: Whether the head that is kept was fitted to the validation images as well.
         frozen_stages: Stages that keep the variables of the weights.
         freeze_batch_norms: Whether batch norms keep the statistics of the weights.
+        zero_init: Whether the last scale of each block starts at 0, so that blocks start as identities.
         epochs: Passes in which the layers are trained together.
-        optimizer: "adamw", or "sgd" with Nesterov momentum 0.9.
+        patience: Epochs without a better validation before training stops early.
+        optimizer: "adamw"; "sgd" with Nesterov momentum 0.9; "momentum", 0.9 as well, with the papers' L2 penalty.
+        schedule: "cosine" to 0 (Loshchilov and Hutter 2016), or "steps".
         learning_rate: Peak.
-        warmup_steps: Linear from 0 to the peak; a cosine to 0 follows (Loshchilov and Hutter 2016).
-        total_steps: Of warm-up and cosine together.
-        weight_decay: Of kernels only, decoupled: per step a weight loses learning_rate × weight_decay of itself.
+        warmup_steps: Before a cosine linear from 0 to the peak; before steps a tenth of it.
+        drop_steps: Where the rate of "steps" is divided by 10.
+        total_steps: Of all.
+        weight_decay: Decoupled, of kernels only: per step a weight loses learning_rate × weight_decay of itself. For
+            "momentum" the factor of the penalty, of all variables, see `resnet_tf.optimizers`.
         label_smoothing: Share of the target spread over all classes.
+        augment: What happens to each image, one of `pipelines.data.augment.AUGMENTATIONS`.
+        mix: And to each batch, "none" or one of `pipelines.data.mix.MIXES`.
         min_area: Smallest random crop, as a share of the image.
     """
 
+    name: str
     head_first: bool
     head_stages: int
     head_pooling: str
     refit_head: bool
     frozen_stages: tuple[str, ...]
     freeze_batch_norms: bool
+    zero_init: bool
     epochs: int
+    patience: int
     optimizer: str
+    schedule: str
     learning_rate: float
     warmup_steps: int
+    drop_steps: tuple[int, ...]
     total_steps: int
     weight_decay: float
     label_smoothing: float
+    augment: str
+    mix: str
     min_area: float
 
 
-def decide(config: FinetuneConfig, images: int) -> Recipe:
-    """The settings of a run. What the user asked for goes before what is decided here.
+def decide(config: FinetuneConfig, images: int, recorded: Mapping[str, Any] | None = None) -> Recipe:
+    """The settings of a run. What the user asked for goes before what an earlier run has decided, and that before what
+    is decided here. Steps follow from the number of images, and are the earlier run's where it had as many.
 
     Args:
         config: What the user asked for.
         images: For training.
+        recorded: Decisions that are repeated, by name; see `pipelines.repeat`.
     """
-    parts = find_architecture(config.arch).parts
-    batch = config.batch_size
-    policy = pretrained_policy(batch, images, parts) if config.pretrained else scratch_policy(batch)
+    recorded = recorded or {}
     asked = {name: getattr(config, name) for name in ASKED if getattr(config, name) is not None}
-    epochs = asked.get("epochs", policy["epochs"])
-    steps = math.ceil(images / batch) * epochs
-    schedule = {
-        "warmup_steps": round(WARMUP_SHARE * steps),  # long enough for the optimizer's averages to fill
-        "total_steps": max(1, steps),
-    }
-    return Recipe(**{**policy, **asked, **schedule})
+    policy = pretrained_policy(config, images) if config.pretrained else random_policy(config, images)
+    chosen = {**policy, **recorded, **asked}
+    total = max(1, math.ceil(images / config.batch_size) * chosen["epochs"])
+    steps = schedule_steps(chosen["schedule"], config, total)
+    if recorded.get("total_steps") == total:
+        steps |= {name: recorded[name] for name in steps if name in recorded}
+    return Recipe(**{**chosen, **steps})
 
 
-def pretrained_policy(batch_size: int, images: int, parts: tuple[str, ...]) -> dict[str, Any]:
+def schedule_steps(schedule: str, config: FinetuneConfig, total: int) -> dict[str, Any]:
+    """Where the rate changes.
+
+    Args:
+        schedule: "cosine" or "steps".
+        config: What the user asked for.
+        total: Steps in all.
+    """
+    row = find_architecture(config.arch)
+    if schedule == "steps":
+        warmup, drops = he_warmup(row, config.batch_size, total), tuple(round(share * total) for share in he_drops(row))
+    else:
+        warmup, drops = round(WARMUP_SHARE * total), ()  # long enough for the optimizer's averages to fill
+    return {"warmup_steps": warmup, "drop_steps": drops, "total_steps": total}
+
+
+def pretrained_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
     """Head first, then a small rate from there: Kumar et al. 2022, arXiv 2202.10054.
 
     The head sees three stages, since the features of other classes than the weights' stand in the middle of the
@@ -83,22 +126,27 @@ def pretrained_policy(batch_size: int, images: int, parts: tuple[str, ...]) -> d
     2205.10287). Labels are not smoothed, since the best model is chosen by log loss, which smoothing raises.
 
     Args:
-        batch_size: Images per step.
+        config: What the user asked for.
         images: For training.
-        parts: Of the architecture, from the input on.
     """
     return {
+        "name": "pretrained",
         "head_first": True,
         "head_stages": 3,
         "head_pooling": "avg+max",
         "refit_head": True,
-        "frozen_stages": frozen_stages(images, parts),
+        "frozen_stages": frozen_stages(images, find_architecture(config.arch).parts),
         "freeze_batch_norms": True,
+        "zero_init": False,
         "epochs": 3 if images < FEW_IMAGES else 4,
+        "patience": 10,
         "optimizer": "adamw",
-        "learning_rate": 1e-4 * math.sqrt(batch_size / REFERENCE_BATCH),
+        "schedule": "cosine",
+        "learning_rate": 1e-4 * math.sqrt(config.batch_size / REFERENCE_BATCH),
         "weight_decay": 0.05,
         "label_smoothing": 0.0,
+        "augment": "light",
+        "mix": "none",
         "min_area": 0.35 if images < FEW_IMAGES else 0.5,
     }
 
@@ -115,12 +163,16 @@ def frozen_stages(images: int, parts: tuple[str, ...]) -> tuple[str, ...]:
     return parts[:-1] if images < FEW_IMAGES else parts[:2]
 
 
-def scratch_policy(batch_size: int) -> dict[str, Any]:
-    """He et al. 2015's SGD with a cosine in place of its steps.
+def random_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
+    """All layers from random weights, by one of the recipes of `pipelines.scratch`.
 
-    Their L2 penalty of 1e-4 under momentum 0.9 is a decoupled decay of 1e-3; the small sets of this job want
-    five times that. The rate is linear in the batch (Goyal et al. 2017). Labels are smoothed as in Szegedy et al. 2015.
+    Args:
+        config: What the user asked for.
+        images: For training.
     """
+    row = find_architecture(config.arch)
+    shortcut = row.shortcut if config.shortcut == DEFAULT else config.shortcut
+    epochs = scratch_epochs(images) if config.epochs is None else config.epochs
     return {
         "head_first": False,
         "head_stages": 1,
@@ -128,49 +180,110 @@ def scratch_policy(batch_size: int) -> dict[str, Any]:
         "refit_head": False,
         "frozen_stages": (),
         "freeze_batch_norms": False,
-        "epochs": 60,
-        "optimizer": "sgd",
-        "learning_rate": 0.02 * batch_size / REFERENCE_BATCH,
-        "weight_decay": 5e-3,
-        "label_smoothing": 0.1,
-        "min_area": 0.35,
+        "epochs": epochs,
+        "patience": scratch_patience(epochs),
+        **POLICIES[config.recipe or DEFAULT_RECIPE](row, shortcut, config.batch_size, images, epochs),
     }
 
 
-def explain(recipe: Recipe, config: FinetuneConfig, images: int) -> str:
+# Makes a line of what was decided, its reason, and the settings that it tells of.
+_Line = Callable[..., str]
+
+
+def explain(recipe: Recipe, config: FinetuneConfig, images: int, source: str = "") -> str:
     """The decisions and why, one per line.
 
     Args:
         recipe: What was decided.
         config: What the user asked for.
         images: For training.
+        source: The file whose decisions it repeats, if any.
     """
+    now = decide(config, images)
 
-    def why(setting: str, reason: str) -> str:
-        return "as asked" if getattr(config, setting) is not None else reason
+    def line(decision: str, reason: str, *settings: str) -> str:
+        if any(getattr(config, name, None) is not None for name in settings):
+            reason = "as asked"
+        elif any(getattr(recipe, name) != getattr(now, name) for name in settings):
+            reason = f"as in {source}" if source else "as given"
+        return f"{decision}: {reason}"
 
+    lines = _explain_pretrained if recipe.head_first else _explain_random
+    return "\n  ".join(["recipe:", *lines(recipe, images, line)])
+
+
+def _explain_pretrained(recipe: Recipe, images: int, line: _Line) -> list[str]:
     few = f"{images} training images are {'fewer than' if images < FEW_IMAGES else 'at least'} {FEW_IMAGES}"
-    if not recipe.head_first:
-        lines = ["all layers from random weights, as --weights none asks"]
-        rate, smoothing = "He et al.'s for this batch", "Szegedy et al. 2015"
-    else:
-        frozen = recipe.frozen_stages
-        lines = [
-            f"head first, on frozen features of the last {recipe.head_stages} stages: a random head would damage the "
-            "weights (Kumar et al. 2022)",
-            "maxima of the stages beside averages, and the regularization: chosen on validation",
-            f"then {frozen[0]} to {frozen[-1]} stay frozen: {few}",
-            "batch norms keep their statistics: those of the weights come from more images",
-            "the kept head is fitted to the validation images too: no labelled image is wasted once the choice is made",
-        ]
-        rate, smoothing = "small, to stay near the weights", "the best model is chosen by log loss, which it raises"
-    return "\n  ".join(
-        [
-            "recipe:",
-            *lines,
-            f"{recipe.epochs} epochs of {recipe.optimizer}: {why('epochs', few)}",
-            f"peak rate {recipe.learning_rate:g} after {recipe.warmup_steps} of {recipe.total_steps} steps: "
-            f"{why('learning_rate', rate)}",
-            f"label smoothing {recipe.label_smoothing:g}: {why('label_smoothing', smoothing)}",
-        ]
-    )
+    return [
+        line(
+            f"head first, on frozen features of the last {recipe.head_stages} stages",
+            "a random head would damage the weights (Kumar et al. 2022)",
+            "head_stages",
+        ),
+        line("maxima of the stages beside averages, and the regularization", "chosen on validation"),
+        line(f"then {recipe.frozen_stages[0]} to {recipe.frozen_stages[-1]} stay frozen", few, "frozen_stages"),
+        line("batch norms keep their statistics", "those of the weights come from more images", "freeze_batch_norms"),
+        line(
+            "the kept head is fitted to the validation images too",
+            "no labelled image is wasted once the choice is made",
+            "refit_head",
+        ),
+        line(_epochs(recipe), few, "epochs"),
+        line(_rate(recipe), "small, to stay near the weights", "learning_rate"),
+        line(_smoothing(recipe), "the best model is chosen by log loss, which it raises", "label_smoothing"),
+    ]
+
+
+def _explain_random(recipe: Recipe, images: int, line: _Line) -> list[str]:
+    curve = f"{images} training images, on a curve through He et al. 2015's 182 for 45,000 and 120 for 1.28 million"
+    return [
+        line("all layers from random weights", "as --weights none asks"),
+        line(_epochs(recipe), curve, "epochs"),
+        *(_explain_he if recipe.name == HE else _explain_modern)(recipe, images, line),
+        line(
+            f"stops after {recipe.patience} epochs without a better validation",
+            "longer than the rate stays the same",
+            "patience",
+        ),
+    ]
+
+
+def _explain_he(recipe: Recipe, images: int, line: _Line) -> list[str]:
+    drops = ", ".join(map(str, recipe.drop_steps))
+    return [
+        line("the recipe he", "He et al. 2015, sections 3.4 and 4.2", "name"),
+        line(_rate(recipe), "the paper's, linear in the batch (Goyal et al. 2017)", "learning_rate"),
+        line(f"the rate is divided by 10 after {drops} steps", "at fixed shares of the training", "drop_steps"),
+        line(f"L2 penalty {recipe.weight_decay:g} of all variables", "the paper's", "weight_decay"),
+        line(_smoothing(recipe), "the paper has none", "label_smoothing"),
+        line(_images(recipe), "the paper's", "augment", "mix"),
+    ]
+
+
+def _explain_modern(recipe: Recipe, images: int, line: _Line) -> list[str]:
+    long = f"{recipe.epochs} epochs are {'fewer than' if recipe.epochs < LONG_TRAINING else 'at least'} {LONG_TRAINING}"
+    many = f"{images} training images are {'fewer than' if images < MANY_IMAGES else 'at least'} {MANY_IMAGES}"
+    return [
+        line("the recipe modern", "after He et al. 2018, Wightman et al. 2021 and torchvision's", "name"),
+        *([line("blocks start as identities", long, "zero_init")] if recipe.zero_init else []),
+        line(f"{_rate(recipe)}, then a cosine to 0", "linear in the batch (Goyal et al. 2017)", "learning_rate"),
+        line(f"weight decay {recipe.weight_decay:g} of kernels", many, "weight_decay"),
+        line(_smoothing(recipe), "Szegedy et al. 2015", "label_smoothing"),
+        line(_images(recipe), long, "augment", "mix"),
+    ]
+
+
+def _epochs(recipe: Recipe) -> str:
+    return f"{recipe.epochs} epochs of {'sgd' if recipe.optimizer == 'momentum' else recipe.optimizer}"
+
+
+def _rate(recipe: Recipe) -> str:
+    return f"peak rate {recipe.learning_rate:g} after {recipe.warmup_steps} of {recipe.total_steps} steps"
+
+
+def _smoothing(recipe: Recipe) -> str:
+    return f"label smoothing {recipe.label_smoothing:g}"
+
+
+def _images(recipe: Recipe) -> str:
+    return f"images: augment {recipe.augment}, mix {recipe.mix}"

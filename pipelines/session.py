@@ -19,6 +19,7 @@ from pipelines.data.stream import Cached, View, evaluation_stream
 from pipelines.data.trouble import lost_images_named
 from pipelines.inference import compiled, outputs, softmax
 from pipelines.recipe import Recipe, decide, explain
+from pipelines.repeat import Earlier, repeated_precision, repeated_recipe
 from pipelines.run import write_atomically
 from resnet_tf.architectures import find_architecture
 from resnet_tf.classifier import (
@@ -35,6 +36,7 @@ from resnet_tf.errors import UserError
 from resnet_tf.loss_scaling import AgreedLossScaleOptimizer
 from resnet_tf.losses import SmoothedCrossentropy
 from resnet_tf.networks import structure_for
+from resnet_tf.optimizers import PenalizedSGD
 from resnet_tf.weights import TORCH, Preprocessing, Structure, WeightFile, load_weights, write_weights
 from resnet_tf.workers import Workers
 
@@ -57,6 +59,7 @@ class Session:
         workers: Those that train together.
         model: Compiled, in the strategy's scope.
         cache: Where pictures are taken from before the files, or None.
+        source: The config.json whose decisions are repeated, or "".
     """
 
     config: FinetuneConfig
@@ -72,6 +75,7 @@ class Session:
     workers: Workers
     model: keras.Model
     cache: Cache | None = None
+    source: str = ""
     _streams: dict[str, tf.data.Dataset] = field(default_factory=dict, init=False, repr=False)
 
     def cached(self, split: str) -> Cached | None:
@@ -164,7 +168,7 @@ class Session:
         return (
             f"{self.config.arch} at {self.config.image_size} pixels, {len(self.classes)} classes, images: {images}; "
             f"{self.precision} on {replicas(self.strategy)} device(s)\n"
-            + explain(self.recipe, self.config, len(self.rows["train"]))
+            + explain(self.recipe, self.config, len(self.rows["train"]), self.source)
         )
 
 
@@ -175,18 +179,19 @@ def build_session(
     root: Path,
     weights: WeightFile | None,
     workers: Workers,
+    earlier: Earlier | None = None,
 ) -> Session:
-    """Builds, fills and compiles the network on the chosen devices.
+    """Builds, fills and compiles the network on the chosen devices, as an earlier run decided where there is one.
 
     Raises:
         UserError: The weights do not fit, or a batch cannot be divided among the devices.
     """
     rows = {split: manifest[manifest["split"] == split] for split in ("train", "val")}
-    recipe = decide(config, len(rows["train"]))
+    recipe = decide(config, len(rows["train"]), repeated_recipe(earlier, config))
     preprocessing = weights.preprocessing if weights else TORCH
     structure = structure_for(find_architecture(config.arch), weights, config.shortcut, config.stride_at)
     strategy = workers.strategy or choose_strategy(config.strategy)
-    precision = workers.from_chief(lambda: choose_precision(config.precision))
+    precision = workers.from_chief(lambda: choose_precision(repeated_precision(earlier, config)))
     if config.batch_size % replicas(strategy):
         raise UserError(f"--batch-size {config.batch_size} cannot be divided among {replicas(strategy)} devices")
     with scope(strategy):
@@ -199,7 +204,7 @@ def build_session(
         if strategy is not None:
             synchronize_batch_norms(model)
         weighted = class_weights(rows["train"]["label"], classes) if config.balance == "weights" else None
-        _compile(model, recipe, precision, weighted, soft_labels=config.mix != "none")
+        _compile(model, recipe, precision, weighted)
     return Session(
         config=config,
         recipe=recipe,
@@ -211,8 +216,8 @@ def build_session(
             preprocessing.crop_fraction,
             preprocessing.interpolation,
             recipe.min_area,
-            augment=config.augment,
-            mix=config.mix,
+            augment=recipe.augment,
+            mix=recipe.mix,
             balanced=config.balance == "sampling",
         ),
         preprocessing=preprocessing,
@@ -221,6 +226,7 @@ def build_session(
         strategy=strategy,
         workers=workers,
         model=model,
+        source=earlier.source if earlier else "",
     )
 
 
@@ -240,34 +246,49 @@ def _build(
         shortcut=structure.shortcut,
         stride_at=structure.stride_at,
         stem_pool=structure.stem_pool,
+        zero_init=recipe.zero_init,
         head_stages=recipe.head_stages,
         head_pooling=recipe.head_pooling,
         precision=precision,
     )
 
 
-def _compile(
-    model: keras.Model, recipe: Recipe, precision: str, class_weights: list[float] | None, soft_labels: bool
-) -> None:
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if recipe.warmup_steps else recipe.learning_rate,
-        decay_steps=max(1, recipe.total_steps - recipe.warmup_steps),
-        warmup_target=recipe.learning_rate if recipe.warmup_steps else None,
-        warmup_steps=recipe.warmup_steps,
-    )
+def _compile(model: keras.Model, recipe: Recipe, precision: str, class_weights: list[float] | None) -> None:
+    rate = _steps(recipe) if recipe.schedule == "steps" else _cosine(recipe)
     if recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, name="optimizer")
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, name="optimizer")
+    elif recipe.optimizer == "momentum":
+        optimizer = PenalizedSGD(rate, penalty=recipe.weight_decay, momentum=0.9, name="optimizer")
     else:
         optimizer = keras.optimizers.SGD(
-            schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, name="optimizer"
+            rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, name="optimizer"
         )
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     if precision == "float16":
         optimizer = AgreedLossScaleOptimizer(optimizer)
-    accuracy = keras.metrics.CategoricalAccuracy if soft_labels else keras.metrics.SparseCategoricalAccuracy
+    mixed = recipe.mix != "none"
+    accuracy = keras.metrics.CategoricalAccuracy if mixed else keras.metrics.SparseCategoricalAccuracy
     model.compile(
         optimizer,
         SmoothedCrossentropy(recipe.label_smoothing, class_weights),
         metrics=[accuracy(name="accuracy")],
     )
     optimizer.build(model.trainable_variables)
+
+
+def _cosine(recipe: Recipe) -> Any:
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if recipe.warmup_steps else recipe.learning_rate,
+        decay_steps=max(1, recipe.total_steps - recipe.warmup_steps),
+        warmup_target=recipe.learning_rate if recipe.warmup_steps else None,
+        warmup_steps=recipe.warmup_steps,
+    )
+
+
+def _steps(recipe: Recipe) -> Any:
+    rates = [recipe.learning_rate / 10**drops for drops in range(len(recipe.drop_steps) + 1)]
+    ends = list(recipe.drop_steps)
+    if recipe.warmup_steps:
+        rates, ends = [recipe.learning_rate / 10, *rates], [recipe.warmup_steps, *ends]
+    # Each rate holds up to the step of its boundary, that included; steps count from 0.
+    return keras.optimizers.schedules.PiecewiseConstantDecay([end - 1 for end in ends], rates)

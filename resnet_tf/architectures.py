@@ -82,6 +82,11 @@ class Architecture:
             return tuple(f"block{number}" for number in range(1, len(self.repeats) + 1))
         return tuple(f"conv{number}" for number in range(1, len(self.repeats) + 2))
 
+    @property
+    def depth(self) -> int:
+        """Layers with weights on the way from the image to the classes, as the papers count them."""
+        return (self.family != "vgg") + sum(self.repeats) * len(self.block.kernels) + len(self.hidden) + 1
+
     def widened(self, factor: float) -> "Architecture":
         """The same network with `factor` times the channels in every layer but the classifier."""
 

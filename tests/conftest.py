@@ -20,6 +20,7 @@ from pipelines.config import FinetuneConfig, SampleConfig
 from pipelines.data.sample import draw_sample
 from pipelines.finetune import finetune
 from pipelines.run import Run
+from resnet_tf.architectures import ARCHITECTURES, BASIC, Architecture
 
 # Two logical devices, so that MirroredStrategy can be tested without a GPU; must come before any computation.
 tf.config.set_logical_device_configuration(
@@ -57,6 +58,14 @@ def finished(tmp_path_factory: pytest.TempPathFactory, images: Path, torch_weigh
     """A run with head and one epoch of all layers. Not to be changed."""
     run = tmp_path_factory.mktemp("runs") / "finished"
     return finetune(small_config(images, run, weights=str(torch_weights)))
+
+
+@pytest.fixture
+def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A network of four layers, for tests that train it on several devices or again and again."""
+    row = Architecture("tiny", "resnet", BASIC, (1,), widths=(8,), strides=(2,), stem=8)
+    monkeypatch.setitem(ARCHITECTURES, row.name, row)
+    return row.name
 
 
 def small_config(data: Path, run: Path, **settings: object) -> FinetuneConfig:

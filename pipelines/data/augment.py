@@ -10,10 +10,10 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.data.colour import colour_jitter, lighting
-from pipelines.data.regions import Region, inside, jittered_region, random_region
+from pipelines.data.regions import Region, centre_region, cut, inside, jittered_region, random_region
 from pipelines.data.trivial_augment import trivial_augment
 
-# The fill of an erased part: ImageNet's mean colour, which a normalized network sees as about 0.
+# The fill of an erased or padded part: ImageNet's mean colour, which a normalized network sees as about 0.
 _MEAN_COLOUR = (124, 116, 104)
 
 
@@ -48,12 +48,28 @@ def random_erasing(image: Any, key: Any) -> Any:
     return tf.where(chance < 0.25, erased, image)
 
 
+def shifted(image: Any, key: Any) -> Any:
+    """The image padded by an eighth of its side all around, and a crop of its size anywhere: He et al. 2015, section
+    4.2, where 32×32 pixels get 4 on each side. The padding is 0 behind the normalization, as there.
+
+    Args:
+        image: uint8 [size, size, 3].
+        key: What the randomness depends on.
+    """
+    size = tf.shape(image)[:2]
+    margin = size // 8
+    begin = tf.cast(tf.random.stateless_uniform([2], key) * tf.cast(2 * margin + 1, tf.float32), tf.int32)
+    padding = tf.concat([tf.stack([margin, margin], 1), [[0, 0]]], 0)
+    crop = cut(tf.pad(image, padding), begin, size)
+    return tf.where(inside(size, margin - begin, margin - begin + size), crop, tf.constant(_MEAN_COLOUR, tf.uint8))
+
+
 @dataclass(frozen=True)
 class Augmentation:
     """What training does to each image.
 
     Args:
-        crop: "random" for `random_region`, "jittered" for `jittered_region`.
+        crop: "random" for `random_region`, "jittered" for `jittered_region`, "whole" for the shorter side's square.
         changes: After a random flip, in this order; each takes an image and a key.
     """
 
@@ -65,6 +81,7 @@ class Augmentation:
 AUGMENTATIONS = {
     "light": Augmentation("random"),
     "paper": Augmentation("jittered", (lighting,)),  # He et al. 2015, section 3.4
+    "cifar": Augmentation("whole", (shifted,)),  # section 4.2
     "colour": Augmentation("random", (colour_jitter,)),
     "trivial": Augmentation("random", (trivial_augment,)),
     "strong": Augmentation("random", (trivial_augment, random_erasing)),
@@ -80,8 +97,10 @@ def choose_region(name: str, shape: Any, key: Any, size: int, min_area: float, i
         key: What the randomness depends on.
         size: Height and width of the result, in pixels.
         min_area: Smallest random crop, as a share of the image.
-        interpolation: Of the jittered crops; random ones are bilinear.
+        interpolation: Of the jittered crops and of the whole; random ones are bilinear.
     """
+    if AUGMENTATIONS[name].crop == "whole":
+        return centre_region(shape, size, 1.0, interpolation)
     crop_key = tf.random.experimental.stateless_split(key, 2)[0]
     if AUGMENTATIONS[name].crop == "jittered":
         return jittered_region(shape, crop_key, size, interpolation)

@@ -241,7 +241,10 @@ def _scales(view: View, shapes: np.ndarray) -> np.ndarray:
         bool [images, ratios].
     """
     shorter = shapes.min(axis=1)
-    if AUGMENTATIONS[view.augment].crop == "jittered":
+    crop = AUGMENTATIONS[view.augment].crop
+    if crop == "whole":
+        shortest = longest = shorter
+    elif crop == "jittered":
         shortest, longest = shorter * (224 / 480), shorter * (224 / 256)
     else:  # the narrowest of the smallest area has a ratio of sides of 3/4; where none fits, the whole is taken
         shortest = np.minimum(np.sqrt(view.min_area * 3 / 4 * shapes.prod(axis=1, dtype=np.float64)), shorter)

@@ -7,7 +7,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from pipelines.config import AUGMENTATIONS as NAMES
 from pipelines.config import MIXES as MIX_NAMES
-from pipelines.data.augment import AUGMENTATIONS, change, choose_region, key_of, random_erasing
+from pipelines.data.augment import AUGMENTATIONS, change, choose_region, key_of, random_erasing, shifted
 from pipelines.data.colour import brightness, contrast, lighting, saturation, sharpness
 from pipelines.data.mix import MIXES, cutmix, mixup
 from pipelines.data.regions import jittered_region
@@ -122,6 +122,23 @@ def test_scale_jitter_has_the_papers_range_of_scales():
     for region in regions:
         assert np.all(region.begin >= 0)
         assert np.all(region.begin + region.extent <= [500.001, 400.001])
+
+
+def test_a_shift_is_the_papers_for_cifar():
+    """The square of the shorter side, padded by 4 of 32 pixels, and a crop of 32 anywhere."""
+    image = tf.constant(picture(32, 32))
+    padded = np.full((40, 40, 3), (124, 116, 104), np.uint8)
+    padded[4:36, 4:36] = image
+    crops = {(top, left): padded[top : top + 32, left : left + 32] for top in range(9) for left in range(9)}
+    seen = set()
+    for number in range(200):
+        shift = shifted(image, key(number)).numpy()
+        found = [place for place, crop in crops.items() if np.array_equal(crop, shift)]
+        assert len(found) == 1
+        seen |= set(found)
+    assert {top for top, _ in seen} == {left for _, left in seen} == set(range(9))
+    whole = choose_region("cifar", tf.constant([50, 70]), key(0), 32, 0.35, "bilinear")
+    np.testing.assert_allclose((*whole.begin, *whole.extent), (0, 10, 50, 50), atol=0.8)  # whole pixels of the smaller
 
 
 def batch():

@@ -87,7 +87,7 @@ def test_later_epochs_need_no_file(rows, photos, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("augment", ["light", "paper"])
+@pytest.mark.parametrize("augment", ["light", "paper", "cifar"])
 def test_crops_ask_for_no_other_scale_than_those_that_are_kept(augment):
     random = np.random.default_rng(0)
     view = View(SIZE, augment=augment)

@@ -46,6 +46,8 @@ WRONG = [
     (["finetune", "{data}", "--run", "{new}", "--config", "none.json"], "cannot read 'none.json'"),
     (["finetune", "{data}", "--run", "{new}", "--augment", "heavy"], "received 'heavy'"),
     (["finetune", "{data}", "--run", "{new}", "--mix", "all"], "received 'all'"),
+    (["finetune", "{data}", "--run", "{new}", "--recipe", "old"], "must be one of he, modern, received 'old'"),
+    (["finetune", "{data}", "--run", "{new}", "--recipe", "he"], "--recipe he is for random weights"),
     (["finetune", "{data}", "--run", "{new}", "--balance", "yes"], "received 'yes'"),
     (["show-batch", "{data}"], "required: --out"),
     (["show-batch", "{data}", "--out", "batch.jpg"], "must end in .png, received 'batch.jpg'"),

@@ -5,6 +5,7 @@ RESNET_TF_WORKERS=4 continues with that many.
 
 import json
 import os
+import shutil
 import signal
 import socket
 import time
@@ -132,6 +133,24 @@ def test_a_signal_to_one_worker_stops_all_at_the_same_step(command, tmp_path):
         assert group.last_line(index).startswith("terminated; ")
         assert group.last_line(index).endswith("the same command continues")
     assert load_checkpoint(group.runs[0]).progress.steps_done == 2
+
+
+def test_fewer_images_than_workers_give_the_figures_of_one_process(images, tmp_path):
+    """Two images of two classes, three workers: none sees the other class, and one has no image of its own."""
+    names = sorted(path.name for path in images.iterdir())[:2]
+    files = [[f"{name}/{file.name}" for file in sorted((images / name).iterdir())[:3]] for name in names]
+    rows = [
+        (path, name, split)
+        for name, paths in zip(names, files, strict=True)
+        for path, split in zip(paths, ("train", "val", "test"), strict=True)
+    ]
+    table = shutil.copytree(images, tmp_path / "images") / "labels.csv"
+    pd.DataFrame(rows, columns=["path", "label", "split"]).to_csv(table, index=False)
+    options = "--weights none --arch cifar_resnet20 --image-size 32 --batch-size 3 --precision float32 --epochs 2"
+    group = Group(["finetune", str(table), *options.split()], tmp_path, 3)
+    assert group.finish()[0] == [0] * 3, group.texts()
+    config = {"arch": "cifar_resnet20", "batch_size": 3, "epochs": 2, "precision": "float32"}
+    assert_same(group.runs[0], finetune(small_config(table, tmp_path / "alone", **config)))
 
 
 class OneOfSeveral(Workers):

@@ -60,6 +60,22 @@ def test_two_replicas_take_the_step_of_one_device(mirrored, batch):
     assert history["accuracy"] == alone["accuracy"]
 
 
+def test_metrics_of_many_steps_are_those_of_one_device(mirrored):
+    """Keras issue 21467: a sum that counts every replica again at each step doubles, and overflows after 128."""
+    random = np.random.default_rng(0)
+    batches = [(random.normal(size=(4, 8, 8, 3)).astype("float32"), np.arange(4) % CLASSES) for _ in range(10)]
+    stream = tf.data.Dataset.from_tensor_slices(tuple(map(np.stack, zip(*batches, strict=True)))).repeat(15)
+    figures = []
+    for strategy in (mirrored, None):
+        with scope(strategy):
+            model = small_network(keras.optimizers.SGD(1e-4))
+            synchronize_batch_norms(model)
+        figures.append(model.fit(stream, verbose=0).history)
+    assert figures[0]["loss"] == pytest.approx(figures[1]["loss"], rel=1e-4)
+    assert figures[0]["accuracy"] == pytest.approx(figures[1]["accuracy"], abs=0.01)  # an argmax may turn over
+    assert figures[0]["accuracy"][0] <= 1.0  # issue 19280
+
+
 def test_without_synchronized_batch_norm_the_step_is_another(mirrored, batch):
     found, expected = after_a_step(mirrored, batch, False)[0], after_a_step(None, batch, False)[0]
     assert 1e-3 < largest_difference(found, expected) < 1.0  # a hundred times what synchronized replicas may differ by
