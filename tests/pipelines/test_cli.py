@@ -90,7 +90,7 @@ def test_debug_shows_where_an_error_came_from(images, tmp_path, capsys):
 
 
 def test_ctrl_c_is_one_word_and_exit_code_130(monkeypatch, images, tmp_path, capsys):
-    def interrupt(config):
+    def interrupt(*settings):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("pipelines.finetune.finetune", interrupt)

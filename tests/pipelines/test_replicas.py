@@ -77,7 +77,6 @@ def labels_of_replicas(manifest, images, batch_size):
 
 CASES = {
     "an uneven last batch": ((3, 3, 3), (2, 1, 2), {"batch_size": 4}),
-    "an uneven last batch of mixed images": ((3, 3, 3), (2, 1, 2), {"batch_size": 4, "mix": "cutmix"}),
     "fewer images than replicas": ((1, 0, 0), (1, 0, 0), {"batch_size": 2}),
     "a class that one replica never sees": ((1, 2, 1), (3, 0, 1), {"batch_size": 4, "balance": "weights"}),
 }
@@ -94,7 +93,7 @@ def test_replicas_report_what_one_device_reports(case, manifest, images, tiny, t
     found, variables = trained(rows, images, tmp_path / "mirrored", "mirrored", **settings)
     expected, alone = trained(rows, images, tmp_path / "one", "one", **settings)
     assert np.isfinite(expected).all()
-    np.testing.assert_allclose(found, expected, rtol=1e-3)  # sums of other parts, which three layers of steps amplify
+    np.testing.assert_allclose(found, expected, rtol=1e-3)  # sums of other parts, which steps amplify
     for a, b in zip(variables, alone, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3 * max(1.0, np.abs(b).max()))
 
