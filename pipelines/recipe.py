@@ -18,7 +18,7 @@ from pipelines.scratch import (
     scratch_epochs,
     scratch_patience,
 )
-from resnet_tf.architectures import DEFAULT, find_architecture
+from resnet_tf.architectures import find_architecture
 
 REFERENCE_BATCH = 32
 WARMUP_SHARE = 0.1
@@ -41,7 +41,6 @@ class Recipe:
         refit_head: Whether the head that is kept was fitted to the validation images as well.
         frozen_stages: Stages that keep the variables of the weights.
         freeze_batch_norms: Whether batch norms keep the statistics of the weights.
-        zero_init: Whether the last scale of each block starts at 0, so that blocks start as identities.
         epochs: Passes in which the layers are trained together.
         patience: Epochs without a better validation before training stops early.
         optimizer: "adamw"; "sgd" with Nesterov momentum 0.9; "momentum", 0.9 as well, with the papers' L2 penalty.
@@ -65,7 +64,6 @@ class Recipe:
     refit_head: bool
     frozen_stages: tuple[str, ...]
     freeze_batch_norms: bool
-    zero_init: bool
     epochs: int
     patience: int
     optimizer: str
@@ -137,7 +135,6 @@ def pretrained_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
         "refit_head": True,
         "frozen_stages": frozen_stages(images, find_architecture(config.arch).parts),
         "freeze_batch_norms": True,
-        "zero_init": False,
         "epochs": 3 if images < FEW_IMAGES else 4,
         "patience": 10,
         "optimizer": "adamw",
@@ -171,7 +168,6 @@ def random_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
         images: For training.
     """
     row = find_architecture(config.arch)
-    shortcut = row.shortcut if config.shortcut == DEFAULT else config.shortcut
     epochs = scratch_epochs(images) if config.epochs is None else config.epochs
     return {
         "head_first": False,
@@ -182,7 +178,7 @@ def random_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
         "freeze_batch_norms": False,
         "epochs": epochs,
         "patience": scratch_patience(epochs),
-        **POLICIES[config.recipe or DEFAULT_RECIPE](row, shortcut, config.batch_size, images, epochs),
+        **POLICIES[config.recipe or DEFAULT_RECIPE](row, config.batch_size, images, epochs),
     }
 
 
@@ -265,7 +261,6 @@ def _explain_modern(recipe: Recipe, images: int, line: _Line) -> list[str]:
     many = f"{images} training images are {'fewer than' if images < MANY_IMAGES else 'at least'} {MANY_IMAGES}"
     return [
         line("the recipe modern", "after He et al. 2018, Wightman et al. 2021 and torchvision's", "name"),
-        *([line("blocks start as identities", long, "zero_init")] if recipe.zero_init else []),
         line(f"{_rate(recipe)}, then a cosine to 0", "linear in the batch (Goyal et al. 2017)", "learning_rate"),
         line(f"weight decay {recipe.weight_decay:g} of kernels", many, "weight_decay"),
         line(_smoothing(recipe), "Szegedy et al. 2015", "label_smoothing"),

@@ -11,7 +11,7 @@ from pipelines.run import fingerprint_of, read_json
 from resnet_tf.errors import UserError
 
 # What a recipe is decided from beside the images; the number of these changes steps alone.
-_DECIDED_FROM = ("arch", "shortcut", "recipe", "batch_size")
+_DECIDED_FROM = ("arch", "recipe", "batch_size")
 
 
 @dataclass(frozen=True)

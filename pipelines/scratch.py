@@ -3,14 +3,14 @@ about the data and the network to settings."""
 
 from typing import Any
 
-from resnet_tf.architectures import Architecture, Shortcut
+from resnet_tf.architectures import Architecture
 
 HE, MODERN = "he", "modern"
 # Which is taken where the user does not say; measured in docs/recipe.md.
 DEFAULT_RECIPE = MODERN
 
-# Epochs from which on a training has time for mixed images, TrivialAugment and blocks that do nothing at first: those
-# of the shortest training with such images in Wightman et al. 2021 (arXiv 2110.00476, table 2, A3).
+# Epochs from which on there are mixed images and TrivialAugment: those of the shortest training with such in Wightman
+# et al. 2021 (arXiv 2110.00476, table 2, A3). Shorter ones have no time to fit what is made so hard.
 LONG_TRAINING = 100
 # Between CIFAR-10 and ImageNet, whose usual settings differ; where between is a judgement.
 MANY_IMAGES = 100_000
@@ -36,7 +36,7 @@ def scratch_patience(epochs: int) -> int:
     return max(10, epochs // 2)
 
 
-def he_policy(row: Architecture, shortcut: Shortcut, batch_size: int, images: int, epochs: int) -> dict[str, Any]:
+def he_policy(row: Architecture, batch_size: int, images: int, epochs: int) -> dict[str, Any]:
     """He et al. 2015, arXiv 1512.03385, section 3.4, and section 4.2 for the nets for 32×32 images.
 
     SGD with momentum 0.9 and an L2 penalty of 1e-4 whose gradient goes through the momentum, of all variables, as
@@ -44,14 +44,12 @@ def he_policy(row: Architecture, shortcut: Shortcut, batch_size: int, images: in
 
     Args:
         row: The architecture.
-        shortcut: Of the network; None is the plain net.
         batch_size: Images per step.
         images: For training.
         epochs: In all.
     """
     return {
         "name": HE,
-        "zero_init": False,
         "optimizer": "momentum",
         "schedule": "steps",
         "learning_rate": he_rate(row, batch_size),
@@ -100,22 +98,18 @@ def he_warmup(row: Architecture, batch_size: int, steps: int) -> int:
     return min(round(400 * 128 / batch_size), steps // 10)
 
 
-def modern_policy(row: Architecture, shortcut: Shortcut, batch_size: int, images: int, epochs: int) -> dict[str, Any]:
+def modern_policy(row: Architecture, batch_size: int, images: int, epochs: int) -> dict[str, Any]:
     """After He et al. 2018 ("Bag of tricks", arXiv 1812.01187), Wightman et al. 2021 ("ResNet strikes back", arXiv
     2110.00476) and torchvision's recipe (Vryniotis 2021, "How to train state-of-the-art models using TorchVision's
     latest primitives"): a cosine after a warm-up, smoothed labels (Szegedy et al. 2015), no decay of batch norms and
-    biases; in a long training TrivialAugment, CutMix, and blocks that start as identities, which costs a short one most
-    of its steps.
+    biases, in a long training TrivialAugment and CutMix. SGD, as in the first and the third; LAMB is for batches of
+    2,048. What is left out of theirs, and why, stands in docs/recipe.md.
 
-    SGD with Nesterov momentum, as in the first and the third; LAMB is for batches of 2,048. An exponential average of
-    the weights is left out: behind a cosine, which ends at 0, the last weights hardly move.
-
-    Args and Returns are as for `he_policy`.
+    Args are as for `he_policy`.
     """
     long = epochs >= LONG_TRAINING
     return {
         "name": MODERN,
-        "zero_init": long and can_start_as_identity(row, shortcut),
         "optimizer": "sgd",
         "schedule": "cosine",
         "learning_rate": modern_rate(row, batch_size),
@@ -125,17 +119,6 @@ def modern_policy(row: Architecture, shortcut: Shortcut, batch_size: int, images
         "mix": "cutmix" if long else "none",
         "min_area": 0.35 if images < MANY_IMAGES else 0.08,
     }
-
-
-def can_start_as_identity(row: Architecture, shortcut: Shortcut) -> bool:
-    """Whether the last scale of each block can start at 0 (Goyal et al. 2017, section 5.1): where there is a shortcut
-    beside it, and the branch ends in a batch norm.
-
-    Args:
-        row: The architecture.
-        shortcut: Of the network; None is the plain net.
-    """
-    return row.family in ("resnet", "cifar") and shortcut is not None
 
 
 def modern_rate(row: Architecture, batch_size: int) -> float:

@@ -246,7 +246,6 @@ def _build(
         shortcut=structure.shortcut,
         stride_at=structure.stride_at,
         stem_pool=structure.stem_pool,
-        zero_init=recipe.zero_init,
         head_stages=recipe.head_stages,
         head_pooling=recipe.head_pooling,
         precision=precision,

@@ -38,7 +38,6 @@ def build_classifier(
     stride_at: StridePlace | None = None,
     stem_pool: StemPool | None = None,
     use_bias: bool = False,
-    zero_init: bool = False,
     head_stages: int = 1,
     head_pooling: str = "avg",
     precision: str = "float32",
@@ -55,7 +54,6 @@ def build_classifier(
         stem_pool: As in `resnet_tf.build`.
         use_bias: Whether convolutions before a batch norm have a bias. It is useless there, and `load_weights`
             moves it into the batch norm without changing the function, so that it is left out here.
-        zero_init: As in `resnet_tf.build`.
         head_stages: How many of the last stages the head sees, see `resnet_tf.heads.classifier_head`.
         head_pooling: How each is pooled, "avg" or "avg+max", likewise.
         precision: "float32", or "bfloat16" or "float16" for computation with float32 variables.
@@ -69,9 +67,7 @@ def build_classifier(
     """
     row = find_architecture(architecture)
     check_image_shape(row, (image_size, image_size, CHANNELS))
-    options = choose_options(
-        row, shortcut=shortcut, stride_at=stride_at, stem_pool=stem_pool, use_bias=use_bias, zero_init=zero_init
-    )
+    options = choose_options(row, shortcut=shortcut, stride_at=stride_at, stem_pool=stem_pool, use_bias=use_bias)
     policy_before = keras.config.dtype_policy()
     keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
     try:

@@ -83,9 +83,7 @@ def test_steps_follow_from_the_images_there_are(config, earlier):
     assert (more.total_steps, more.warmup_steps) == (2500, 250)
 
 
-@pytest.mark.parametrize(
-    "settings", [{"arch": "resnet34"}, {"batch_size": 16}, {"shortcut": "A"}, {"weights": "none", "recipe": "he"}]
-)
+@pytest.mark.parametrize("settings", [{"arch": "resnet34"}, {"batch_size": 16}, {"weights": "none", "recipe": "he"}])
 def test_another_network_or_batch_is_decided_anew_and_that_is_said(config, earlier, settings):
     other = changed(config, **settings)
     assert repeated_recipe(earlier, other) == {}
@@ -97,16 +95,16 @@ def test_another_network_or_batch_is_decided_anew_and_that_is_said(config, earli
 
 def test_each_difference_is_said(config, earlier):
     content = copy.deepcopy(earlier.content)
-    del content["recipe"]["zero_init"]
+    del content["recipe"]["schedule"]
     content |= {"structure": {"shortcut": "A"}, "data": {"fingerprint": "1"}, "versions": {"keras": "3.10.0"}}
     found = differences(Earlier("old", content), config, {"shortcut": "B"}, {"fingerprint": "2"}, {"keras": "3.15.0"})
     assert found == [
-        "old: it decides nothing of zero_init; that is decided now",
+        "old: it decides nothing of schedule; that is decided now",
         "old: the network is another one: {'shortcut': 'B'}, there {'shortcut': 'A'}",
         "old: the images or their splits are others",
         "old: it was made with keras 3.10.0, now 3.15.0",
     ]
-    assert decide(config, 40, repeated_recipe(Earlier("old", content), config)).zero_init is False
+    assert decide(config, 40, repeated_recipe(Earlier("old", content), config)).schedule == "cosine"
 
 
 def test_a_decision_of_a_later_version_is_named(config, earlier):
