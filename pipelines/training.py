@@ -9,17 +9,15 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from pipelines.checkpoint import Checkpoint, Progress, add_metrics, save_checkpoint
-from pipelines.data.stream import steps_per_epoch, training_stream
-from pipelines.data.trouble import lost_images_named, rows_of_step
+from pipelines.data.stream import steps_per_epoch
 from pipelines.interrupts import SIGNALS, Interrupts
 from pipelines.overflow import HOPELESS, Overflows
 from pipelines.run import Run, write_csv
 from pipelines.session import Session
+from pipelines.steps import StepBar, train
 from pipelines.terminal import say
-from resnet_tf.keras_mending import mended_keras
 from resnet_tf.workers import Workers
 
 HISTORY_COLUMNS = (
@@ -184,22 +182,6 @@ class Watch(keras.callbacks.Callback):
         self.model.stop_training = True
 
 
-class StepBar(keras.callbacks.Callback):
-    """A bar of the steps of an epoch, on a terminal only."""
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        from tqdm import tqdm
-
-        steps = self.params.get("steps")
-        self.bar = tqdm(total=steps, desc=f"epoch {epoch + 1}", unit="step", disable=None, leave=False)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.bar.update(1)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.bar.close()
-
-
 def fit(run: Run, session: Session, progress: Progress, watch: Watch) -> None:
     """Trains through all epochs that are left, or through the rest of one that was cut off: Keras has no fit that
     begins within an epoch and goes on with whole ones.
@@ -213,47 +195,23 @@ def fit(run: Run, session: Session, progress: Progress, watch: Watch) -> None:
     Raises:
         LostImage: An image is gone, or cannot be read any more.
     """
-    config, model, train = session.config, session.model, session.rows["train"]
     done, first_step = progress.epochs_done, progress.steps_done
-    steps = steps_per_epoch(len(train), config.batch_size)
-    if first_step == steps:  # cut off in its validation
-        watch.set_model(model)
+    if first_step == steps_per_epoch(len(session.rows["train"]), session.config.batch_size):  # cut off in validation
+        watch.set_model(session.model)
         watch.on_epoch_begin(done)
         watch.on_epoch_end(done, dict(progress.logs))
         return
-    epochs = 1 if first_step else session.recipe.epochs - done
-    order, workers = {"batch_size": config.batch_size, "seed": config.seed}, session.workers
-    stream = training_stream(
-        train,
-        session.root,
-        session.classes,
-        session.view,
-        first_epoch=done,
-        first_step=first_step,
-        epochs=epochs,
-        part=workers.index,
-        parts=workers.count,
-        cached=session.cached("train"),
-        **order,
-    )
     callbacks: list[keras.callbacks.Callback] = [watch]
     if run.writable:
         callbacks += [StepBar(), keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
-    try:
-        with nullcontext() if workers.alone else mended_keras():
-            model.fit(
-                workers.distributed(stream, config.batch_size),
-                initial_epoch=done,
-                epochs=done + epochs,
-                steps_per_epoch=steps - first_step,
-                callbacks=callbacks,
-                verbose=0,
-                shuffle=False,  # the stream has its order
-            )
-    except tf.errors.OpError:
-        batch = rows_of_step(train, session.view, epoch=progress.epochs_done, step=progress.steps_done, **order)
-        with lost_images_named(batch, session.root):
-            raise
+    train(
+        session,
+        callbacks,
+        lambda: (progress.epochs_done, progress.steps_done),
+        epochs=1 if first_step else session.recipe.epochs - done,
+        first_epoch=done,
+        first_step=first_step,
+    )
 
 
 def keep_if_better(
