@@ -22,6 +22,7 @@ from pipelines.config import (
     ImportConfig,
     NetworkConfig,
     PredictConfig,
+    RangeTestConfig,
     SampleConfig,
     ShowBatchConfig,
     known_settings,
@@ -122,10 +123,20 @@ def _finetune(parsed: argparse.Namespace) -> int:
             raise UserError(f"{parsed.config!r} is no config.json of a run: it has no 'arguments'")
         settings = {**known_settings(content["arguments"], parsed.config), **settings}
     config = FinetuneConfig(**settings)
+    if parsed.find_learning_rate is not None:
+        return _find_learning_rate(RangeTestConfig(config, parsed.find_learning_rate))
     import_tensorflow()
     from pipelines.finetune import finetune
 
     finetune(config)
+    return DONE
+
+
+def _find_learning_rate(config: RangeTestConfig) -> int:
+    import_tensorflow()
+    from pipelines.range_test import find_learning_rate
+
+    find_learning_rate(config)
     return DONE
 
 

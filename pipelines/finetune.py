@@ -207,6 +207,9 @@ def _train_all_layers(
     save_best: Callable[[], None],
 ) -> None:
     config, recipe = session.config, session.recipe
+    open_end = session.open_end()
+    if open_end:
+        open_end.resume(progress)
     watch = Watch(
         run,
         progress,
@@ -218,6 +221,7 @@ def _train_all_layers(
         chance=float(session.rows["val"]["label"].value_counts(normalize=True).max()),
         patience=config.patience,
         epochs=recipe.epochs,
+        open_end=open_end,
         seconds=config.checkpoint_seconds,
     )
     with interrupts.held():

@@ -5,7 +5,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.config import FinetuneConfig
+from pipelines.config import AUTO, FinetuneConfig
 from resnet_tf.architectures import find_architecture
 
 REFERENCE_BATCH = 32
@@ -28,11 +28,13 @@ class Recipe:
         refit_head: Whether the head that is kept was fitted to the validation images as well.
         frozen_stages: Stages that keep the variables of the weights.
         freeze_batch_norms: Whether batch norms keep the statistics of the weights.
-        epochs: Passes in which the layers are trained together.
+        epochs: Passes in which the layers are trained together; with a plateau, at most.
         optimizer: "adamw", or "sgd" with Nesterov momentum 0.9.
+        schedule: "cosine" to 0 (Loshchilov and Hutter 2016), or "plateau", see `pipelines.schedule`.
+        plateau_patience: Epochs without a better validation until the rate leaves the plateau, 0 where there is none.
         learning_rate: Peak.
-        warmup_steps: Linear from 0 to the peak; a cosine to 0 follows (Loshchilov and Hutter 2016).
-        total_steps: Of warm-up and cosine together.
+        warmup_steps: Linear from 0 to the peak, before the rest of the schedule.
+        total_steps: Of all together; with a plateau, at most.
         weight_decay: Of kernels only, decoupled: per step a weight loses learning_rate × weight_decay of itself.
         label_smoothing: Share of the target spread over all classes.
         min_area: Smallest random crop, as a share of the image.
@@ -46,6 +48,8 @@ class Recipe:
     freeze_batch_norms: bool
     epochs: int
     optimizer: str
+    schedule: str
+    plateau_patience: int
     learning_rate: float
     warmup_steps: int
     total_steps: int
@@ -64,14 +68,29 @@ def decide(config: FinetuneConfig, images: int) -> Recipe:
     parts = find_architecture(config.arch).parts
     batch = config.batch_size
     policy = pretrained_policy(batch, images, parts) if config.pretrained else scratch_policy(batch)
-    asked = {name: getattr(config, name) for name in ASKED if getattr(config, name) is not None}
-    epochs = asked.get("epochs", policy["epochs"])
-    steps = math.ceil(images / batch) * epochs
-    schedule = {
-        "warmup_steps": round(WARMUP_SHARE * steps),  # long enough for the optimizer's averages to fill
-        "total_steps": max(1, steps),
+    asked = {name: getattr(config, name) for name in ASKED if getattr(config, name) not in (None, AUTO)}
+    steps, epochs = math.ceil(images / batch), asked.get("epochs", policy["epochs"])
+    settled = {**policy, "schedule": "cosine", "plateau_patience": 0, **asked}
+    settled["warmup_steps"] = round(WARMUP_SHARE * steps * epochs)  # long enough for the optimizer's averages to fill
+    if config.epochs == AUTO:
+        settled |= open_ended_policy(epochs, policy["head_first"])
+    return Recipe(**settled, total_steps=max(1, steps * settled["epochs"]))
+
+
+def open_ended_policy(epochs: int, head_first: bool) -> dict[str, Any]:
+    """With --epochs auto: a rate that stays at its peak while validation improves. A judgement: fine-tuning in a few
+    epochs may go on for ten times as long, training from scratch twice; and a twelfth of the usual epochs without a
+    better validation, two at least, are enough to wait.
+
+    Args:
+        epochs: Of the policy.
+        head_first: Whether a head is fitted before.
+    """
+    return {
+        "epochs": (10 if head_first else 2) * epochs,
+        "schedule": "plateau",
+        "plateau_patience": max(2, round(epochs / 12)),
     }
-    return Recipe(**{**policy, **asked, **schedule})
 
 
 def pretrained_policy(batch_size: int, images: int, parts: tuple[str, ...]) -> dict[str, Any]:
@@ -164,13 +183,24 @@ def explain(recipe: Recipe, config: FinetuneConfig, images: int) -> str:
             "the kept head is fitted to the validation images too: no labelled image is wasted once the choice is made",
         ]
         rate, smoothing = "small, to stay near the weights", "the best model is chosen by log loss, which it raises"
+    most = "at most " if recipe.schedule == "plateau" else ""
     return "\n  ".join(
         [
             "recipe:",
             *lines,
-            f"{recipe.epochs} epochs of {recipe.optimizer}: {why('epochs', few)}",
-            f"peak rate {recipe.learning_rate:g} after {recipe.warmup_steps} of {recipe.total_steps} steps: "
+            *_explain_epochs(recipe, why("epochs", few)),
+            f"peak rate {recipe.learning_rate:g} after {recipe.warmup_steps} of {most}{recipe.total_steps} steps: "
             f"{why('learning_rate', rate)}",
             f"label smoothing {recipe.label_smoothing:g}: {why('label_smoothing', smoothing)}",
         ]
     )
+
+
+def _explain_epochs(recipe: Recipe, reason: str) -> list[str]:
+    if recipe.schedule != "plateau":
+        return [f"{recipe.epochs} epochs of {recipe.optimizer}: {reason}"]
+    return [
+        f"as many epochs of {recipe.optimizer} as help, {recipe.epochs} at most: {reason}",
+        f"the rate stays at its peak until validation has not improved for {recipe.plateau_patience} epochs, and then "
+        "goes to 0 over a fifth of all: as good as a cosine with a known end (Hägele et al. 2024)",
+    ]

@@ -15,11 +15,12 @@ from pipelines.config import FinetuneConfig
 from pipelines.data.balance import class_weights
 from pipelines.data.cache import Cache
 from pipelines.data.manifest import label_numbers
-from pipelines.data.stream import Cached, View, evaluation_stream
+from pipelines.data.stream import Cached, View, evaluation_stream, steps_per_epoch
 from pipelines.data.trouble import lost_images_named
 from pipelines.inference import compiled, outputs, softmax
 from pipelines.recipe import Recipe, decide, explain
 from pipelines.run import write_atomically
+from pipelines.schedule import OpenEnd, PlateauSchedule, make_schedule
 from resnet_tf.architectures import find_architecture
 from resnet_tf.classifier import (
     HeadChange,
@@ -55,6 +56,7 @@ class Session:
         precision: Of the computation.
         strategy: tf.distribute strategy, or None.
         workers: Those that train together.
+        schedule: Of the optimizer's learning rate.
         model: Compiled, in the strategy's scope.
         cache: Where pictures are taken from before the files, or None.
     """
@@ -70,9 +72,16 @@ class Session:
     precision: str
     strategy: Any
     workers: Workers
+    schedule: keras.optimizers.schedules.LearningRateSchedule
     model: keras.Model
     cache: Cache | None = None
     _streams: dict[str, tf.data.Dataset] = field(default_factory=dict, init=False, repr=False)
+
+    def open_end(self) -> OpenEnd | None:
+        """What decides when training ends, where nobody has said it."""
+        if not isinstance(self.schedule, PlateauSchedule):
+            return None
+        return OpenEnd(self.schedule, self.recipe, steps_per_epoch(len(self.rows["train"]), self.config.batch_size))
 
     def cached(self, split: str) -> Cached | None:
         """How a stream of "train" or "val" takes its images from the cache."""
@@ -199,7 +208,8 @@ def build_session(
         if strategy is not None:
             synchronize_batch_norms(model)
         weighted = class_weights(rows["train"]["label"], classes) if config.balance == "weights" else None
-        _compile(model, recipe, precision, weighted, soft_labels=config.mix != "none")
+        schedule = make_schedule(recipe)
+        _compile(model, recipe, schedule, precision, weighted, soft_labels=config.mix != "none")
     return Session(
         config=config,
         recipe=recipe,
@@ -220,6 +230,7 @@ def build_session(
         precision=precision,
         strategy=strategy,
         workers=workers,
+        schedule=schedule,
         model=model,
     )
 
@@ -247,14 +258,13 @@ def _build(
 
 
 def _compile(
-    model: keras.Model, recipe: Recipe, precision: str, class_weights: list[float] | None, soft_labels: bool
+    model: keras.Model,
+    recipe: Recipe,
+    schedule: keras.optimizers.schedules.LearningRateSchedule,
+    precision: str,
+    class_weights: list[float] | None,
+    soft_labels: bool,
 ) -> None:
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if recipe.warmup_steps else recipe.learning_rate,
-        decay_steps=max(1, recipe.total_steps - recipe.warmup_steps),
-        warmup_target=recipe.learning_rate if recipe.warmup_steps else None,
-        warmup_steps=recipe.warmup_steps,
-    )
     if recipe.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, name="optimizer")
     else:

@@ -15,6 +15,7 @@ from pipelines.data.stream import steps_per_epoch
 from pipelines.interrupts import SIGNALS, Interrupts
 from pipelines.overflow import HOPELESS, Overflows
 from pipelines.run import Run, write_csv
+from pipelines.schedule import OpenEnd
 from pipelines.session import Session
 from pipelines.steps import StepBar, train
 from pipelines.terminal import say
@@ -62,6 +63,7 @@ class Watch(keras.callbacks.Callback):
         chance: Accuracy of always naming the largest class.
         patience: Epochs without improvement before training stops.
         epochs: Planned in all.
+        open_end: Decides when to end before that, or None.
         seconds: Between two checkpoints.
     """
 
@@ -78,13 +80,14 @@ class Watch(keras.callbacks.Callback):
         chance: float,
         patience: int,
         epochs: int,
+        open_end: OpenEnd | None,
         seconds: float,
     ) -> None:
         super().__init__()
         self.run, self.progress, self.validate, self.save_best = run, progress, validate, save_best
         self.interrupts, self.workers = interrupts, workers
         self.chance, self.patience, self.epochs, self.seconds = chance, patience, epochs, seconds
-        self.collapsed = ""
+        self.open_end, self.collapsed = open_end, ""
         self.started = self.saved = 0.0
         self._half_epoch = checkpoint if progress.steps_done else None
         self._unsaved = False
@@ -167,15 +170,22 @@ class Watch(keras.callbacks.Callback):
         better = keep_if_better(progress, f"epoch {number}", number, score, self.save_best)
         if number - progress.best_epoch >= self.patience:
             progress.stopped = f"no better validation for {self.patience} epochs"
-            self.model.stop_training = True
+        decision = ""
+        if self.open_end and not progress.stopped:
+            step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+            decision = self.open_end.after_epoch(progress, step)
+        self.model.stop_training = bool(progress.stopped)
         save_checkpoint(self.run, self.model, progress)
         self._unsaved = False
         write_history(self.run, progress)
+        last = self.open_end.last_epoch(progress) or f"≤{self.epochs}" if self.open_end else self.epochs
         say(
-            f"epoch {number}/{self.epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
+            f"epoch {number}/{last}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
             f"val accuracy {row['val_accuracy']:.4f}  val log loss {row['val_log_loss']:.4f}  "
             f"{row['seconds']:.1f} s{'  best' if better else ''}"
         )
+        if decision:
+            say(decision)
 
     def _stop_collapsed(self, reason: str, epoch: int) -> None:
         self.collapsed = f"{reason} in epoch {epoch}"
