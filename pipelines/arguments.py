@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 from pipelines.config import (
     AUGMENTATIONS,
+    AUTO,
     BALANCES,
     CACHES,
     DEMO_RUN,
@@ -113,7 +114,13 @@ def _add_finetune(verbs: Any) -> None:
     parser.add_argument(
         "data", metavar="DATA", help="folder of class folders, folder with train/ val/ test/, or CSV path,label[,split]"
     )
-    parser.add_argument("--run", required=True, help="run directory to make, or to continue")
+    result = parser.add_mutually_exclusive_group(required=True)
+    result.add_argument("--run", default="", help="run directory to make, or to continue")
+    result.add_argument(
+        "--find-learning-rate",
+        metavar="FILE",
+        help="make no run; draw the loss over a growing learning rate (PNG), and suggest one",
+    )
     parser.add_argument("--config", metavar="FILE", help="config.json of another run, to repeat it")
     options = {field.name: field for field in dataclasses.fields(FinetuneConfig)}
 
@@ -136,7 +143,7 @@ def _add_finetune(verbs: Any) -> None:
     )
     add("recipe", "--recipe", str, "NAME", f"for --weights none: {', '.join(RECIPES)}")
     add("image_size", "--image-size", int, "N", "height and width, in pixels")
-    add("epochs", "--epochs", int, "N", "passes in which all layers are trained")
+    add("epochs", "--epochs", _epochs_of, "N", f"passes in which all layers are trained; {AUTO}: as many as help")
     add("batch_size", "--batch-size", int, "N", "images per step, over all devices")
     add("learning_rate", "--learning-rate", float, "X", "peak of the schedule")
     add("val_fraction", "--val-fraction", float, "X", "share of images for choosing the best epoch")
@@ -226,6 +233,13 @@ def _add_network_options(parser: argparse.ArgumentParser) -> None:
 def _add_shortcut(parser: argparse.ArgumentParser) -> None:
     choices = ", ".join(str(choice).lower() for choice in SHORTCUTS)
     parser.add_argument("--shortcut", type=_shortcut_of, default=DEFAULT, metavar="NAME", help=choices)
+
+
+def _epochs_of(word: str) -> int | str:
+    try:
+        return word if word == AUTO else int(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number or {AUTO}, received {word!r}") from None
 
 
 def _shortcut_of(word: str) -> str | None:

@@ -33,6 +33,8 @@ class Progress:
         best_accuracy: On the validation part.
         best_log_loss: Likewise.
         rows: Of history.csv.
+        plateau_epochs: With --epochs auto, how many went by before the learning rate went down; 0 until it does.
+        plateau_steps: Likewise, in steps of the optimizer.
         stopped: Why the epochs ended early, or "".
         finished: Why nothing is left to do, or "" while something is.
         checkpoints: How many have been written.
@@ -47,6 +49,8 @@ class Progress:
     best_accuracy: float = 0.0
     best_log_loss: float | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
+    plateau_epochs: int = 0
+    plateau_steps: int = 0
     stopped: str = ""
     finished: str = ""
     checkpoints: int = 0

@@ -22,6 +22,7 @@ from pipelines.config import (
     ImportConfig,
     NetworkConfig,
     PredictConfig,
+    RangeTestConfig,
     SampleConfig,
     ShowBatchConfig,
     known_settings,
@@ -121,10 +122,20 @@ def _finetune(parsed: argparse.Namespace) -> int:
         earlier = read_earlier(Path(parsed.config))
         settings = {**known_settings(earlier.arguments, parsed.config), **settings}
     config = FinetuneConfig(**settings)
+    if parsed.find_learning_rate is not None:
+        return _find_learning_rate(RangeTestConfig(config, parsed.find_learning_rate), earlier)
     import_tensorflow()
     from pipelines.finetune import finetune
 
     finetune(config, earlier)
+    return DONE
+
+
+def _find_learning_rate(config: RangeTestConfig, earlier: Any) -> int:
+    import_tensorflow()
+    from pipelines.range_test import find_learning_rate
+
+    find_learning_rate(config, earlier)
     return DONE
 
 

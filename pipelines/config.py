@@ -19,6 +19,7 @@ MIXES = ("none", "mixup", "cutmix")
 BALANCES = ("none", "weights", "sampling")
 RECIPES = ("he", "modern")
 CACHES = ("none", "ram", "disk")
+AUTO = "auto"  # what --epochs may be beside a number
 
 # More unreadable files than this share mean that something is wrong with the folder, not with a file.
 MAX_UNREADABLE = 0.03
@@ -37,7 +38,8 @@ class FinetuneConfig:
         weights: "imagenet", "none", or another source, see `resnet_tf.weights.find_weights`.
         recipe: For random weights, "he" or "modern", see `pipelines.scratch`.
         image_size: Height and width of what the network sees, in pixels.
-        epochs: Passes over the training images in which all layers are trained.
+        epochs: Passes over the training images in which all layers are trained; "auto" for as many as help, see
+            `pipelines.schedule`.
         batch_size: Images per step, over all devices together.
         learning_rate: Peak of the schedule.
         val_fraction: Share of the images for choosing the best epoch, where the data do not say.
@@ -68,7 +70,7 @@ class FinetuneConfig:
     weights: str = "imagenet"
     recipe: str | None = None
     image_size: int = 224
-    epochs: int | None = None
+    epochs: int | Literal["auto"] | None = None
     batch_size: int = 32
     learning_rate: float | None = None
     val_fraction: float = 0.15
@@ -104,7 +106,10 @@ class FinetuneConfig:
         _check_choice("--cache", self.cache, CACHES)
         _check_range("--image-size", self.image_size, 32, 2048)
         _check_range("--batch-size", self.batch_size, 1, 65536)
-        _check_range("--epochs", self.epochs, 0, 100_000)
+        if not isinstance(self.epochs, str):
+            _check_range("--epochs", self.epochs, 0, 100_000)
+        elif self.epochs != AUTO:
+            raise UserError(f"--epochs must be a whole number or {AUTO}, received {self.epochs!r}")
         _check_range("--patience", self.patience, 1, 100_000)
         _check_range("--seed", self.seed, 0, 2**31 - 1)
         _check_range("--val-fraction", self.val_fraction, 0.0, 0.9)
@@ -136,6 +141,23 @@ class FinetuneConfig:
         if self.manifest is not None:
             arguments["manifest"] = str(Path(self.manifest).resolve())
         return arguments
+
+
+@dataclass(frozen=True)
+class RangeTestConfig:
+    """A range test of the learning rate.
+
+    Args:
+        training: The training whose learning rate is looked for. Nothing is read from its run or written there, and
+            what is about epochs, checkpoints and the cache does nothing.
+        picture: PNG to write.
+    """
+
+    training: FinetuneConfig
+    picture: str
+
+    def __post_init__(self) -> None:
+        _check_png("--find-learning-rate", self.picture)
 
 
 @dataclass(frozen=True)
@@ -317,8 +339,7 @@ class ShowBatchConfig:
         _check_range("--seed", self.seed, 0, 2**31 - 1)
         _check_range("--images", self.images, 1, 256)
         _check_range("--epoch", self.epoch, 0, 100_000)
-        if Path(self.out).suffix.lower() != ".png":
-            raise UserError(f"--out must end in .png, received {self.out!r}")
+        _check_png("--out", self.out)
 
 
 @dataclass(frozen=True)
@@ -374,6 +395,11 @@ def _check_pattern(option: str, pattern: str) -> None:
         raise UserError(f"{option} must be a regular expression, received {pattern!r}: {error}") from error
     if groups != 1:
         raise UserError(f"{option} must have one group in brackets, such as '_(\\d+)_', received {pattern!r}")
+
+
+def _check_png(option: str, path: str) -> None:
+    if Path(path).suffix.lower() != ".png":
+        raise UserError(f"{option} must end in .png, received {path!r}")
 
 
 def _check_choice(option: str, value: object, choices: tuple[object, ...]) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 import sklearn
 import tensorflow as tf
 
@@ -23,34 +22,23 @@ from pipelines.checkpoint import (
     save_start,
     values_of,
 )
-from pipelines.chief import checkpoint_for_all, earlier_for_all, head_for_all, manifest_for_all, weights_for_all
+from pipelines.chief import checkpoint_for_all, earlier_for_all
 from pipelines.config import FinetuneConfig
 from pipelines.data.cache import open_cache, remove_cache
-from pipelines.data.manifest import (
-    check_exists,
-    class_names,
-    data_root,
-    describe_data,
-    label_numbers,
-    load_manifest,
-    make_manifest,
-)
-from pipelines.data.reuse import reuse_manifest
+from pipelines.data.manifest import describe_data, load_manifest
 from pipelines.data.trouble import LostImage
-from pipelines.head import fit_head
-from pipelines.inference import compiled
 from pipelines.interrupts import Interrupts
 from pipelines.lock import locked
-from pipelines.repeat import Earlier, check_weights, differences
+from pipelines.prepare import Prepared, divide_images, fit_new_head, prepare
+from pipelines.repeat import Earlier, differences
 from pipelines.run import Run, check_writable, fingerprint_of, foreign_files, read_json, write_csv, write_json
-from pipelines.session import Session, build_session
+from pipelines.session import Session
 from pipelines.terminal import say
 from pipelines.training import Watch, fit, keep_if_better, write_history
 from resnet_tf import __version__
-from resnet_tf.classifier import averaged_features, feature_extractor, head
+from resnet_tf.classifier import head
 from resnet_tf.distribution import scope
 from resnet_tf.errors import UserError
-from resnet_tf.weights import WeightFile, find_weights
 from resnet_tf.workers import Workers, joined
 
 # Of the trained weights, in the averages with those before; 0 and 1 are known already.
@@ -119,16 +107,13 @@ def _run(
     interrupts: Interrupts,
     workers: Workers,
 ) -> None:
-    _make_repeatable(config)
-    check_exists(config.data)
+    kept = run.config.exists()
     earlier = earlier_for_all(run, workers, repeated)
-    weights = weights_for_all(config, workers, lambda: _find_weights(config))
-    check_weights(earlier, config, weights.path if weights else None)
-    manifest = manifest_for_all(workers, lambda: _find_manifest(run, config))
-    classes, root = class_names(manifest), data_root(config.data)
-    session = build_session(config, manifest, classes, root, weights, workers, earlier)
-    _write_run(run, session, manifest, weights)
-    for line in differences(earlier, config, asdict(session.structure), describe_data(manifest), _versions()):
+    prepared = prepare(config, workers, lambda: load_manifest(run.manifest) if kept else divide_images(config), earlier)
+    session = prepared.session
+    _write_run(run, prepared)
+    data = describe_data(prepared.manifest)
+    for line in differences(earlier, config, asdict(session.structure), data, _versions()):
         say(line)
     say(session.describe())
     if config.cache != "none":
@@ -160,12 +145,6 @@ def with_cache(session: Session, folder: Path) -> Session:
     return replace(session, cache=open_cache(where, folder, session.rows, session.root, session.view))
 
 
-def _make_repeatable(config: FinetuneConfig) -> None:
-    keras.utils.set_random_seed(config.seed)
-    if config.deterministic:
-        tf.config.experimental.enable_op_determinism()
-
-
 def _check_run(run: Run, config: FinetuneConfig) -> None:
     """A new run needs a free place; an existing one must have the same settings."""
     check_writable(run)
@@ -181,33 +160,11 @@ def _check_run(run: Run, config: FinetuneConfig) -> None:
         )
 
 
-def _find_weights(config: FinetuneConfig) -> WeightFile | None:
-    if not config.pretrained:
-        return None
-    # The head is new, so that the smaller official file, which has none, will do.
-    return find_weights(config.weights, config.arch, include_top=False)
-
-
-def _find_manifest(run: Run, config: FinetuneConfig) -> pd.DataFrame:
-    if run.config.exists():
-        return load_manifest(run.manifest)
-    if config.manifest is not None:
-        manifest = reuse_manifest(config.data, config.manifest)
-    else:
-        shares = config.val_fraction, config.test_fraction
-        manifest = make_manifest(config.data, *shares, config.seed, config.group, config.folds, config.fold)
-    if not (manifest["split"] == "val").any():
-        raise UserError("there are no validation images to choose the best epoch by; give --val-fraction above 0")
-    untrained = sorted(set(manifest["label"]) - set(manifest.loc[manifest["split"] == "train", "label"]))
-    if untrained:
-        raise UserError(f"the class {untrained[0]!r} has no training images; add some, or remove it from all splits")
-    return manifest
-
-
-def _write_run(run: Run, session: Session, manifest: pd.DataFrame, weights: WeightFile | None) -> None:
+def _write_run(run: Run, prepared: Prepared) -> None:
     """What defines the run. config.json comes last: where it is, the other two are."""
     if run.config.exists() or not run.writable:
         return
+    session, manifest, weights = prepared.session, prepared.manifest, prepared.weights
     write_csv(run.manifest, manifest)
     write_json(run.classes, session.classes)
     write_json(
@@ -227,18 +184,7 @@ def _write_run(run: Run, session: Session, manifest: pd.DataFrame, weights: Weig
 
 
 def _fit_head(run: Run, session: Session, progress: Progress) -> None:
-    """Features are computed once, on the evaluation's view; the head then takes seconds."""
-    extract = compiled(feature_extractor(session.model))
-    features = {}
-    for split, rows in session.rows.items():
-        labels = label_numbers(rows, session.classes)
-        features[split] = session.outputs(extract, split, f"features of {split}"), labels
-    averaged = averaged_features(session.model)
-    fitted = head_for_all(
-        session.workers, lambda: fit_head(features["train"], features["val"], len(session.classes), averaged)
-    )
-    with scope(session.strategy):
-        head(session.model).set_weights([fitted.kernel, fitted.bias])
+    fitted = fit_new_head(session)
     progress.rows.append(
         {"epoch": 0, "phase": "head", "val_accuracy": fitted.accuracy, "val_log_loss": fitted.log_loss}
     )
@@ -247,11 +193,6 @@ def _fit_head(run: Run, session: Session, progress: Progress) -> None:
     keep_if_better(progress, "head on frozen features", 0, score, _saver(run, session))
     save_checkpoint(run, session.model, progress)
     write_history(run, progress)
-    say(
-        f"head on frozen features: val accuracy {fitted.accuracy:.4f}  val log loss {fitted.log_loss:.4f}  "
-        f"(of averages{' and maxima' if fitted.channels > averaged else ''}, inverse regularization "
-        f"{fitted.strength:g})"
-    )
 
 
 def _saver(run: Run, session: Session) -> Callable[[], None]:
@@ -274,6 +215,9 @@ def _train_all_layers(
     save_best: Callable[[], None],
 ) -> None:
     config, recipe = session.config, session.recipe
+    open_end = session.open_end()
+    if open_end:
+        open_end.resume(progress)
     watch = Watch(
         run,
         progress,
@@ -285,6 +229,7 @@ def _train_all_layers(
         chance=float(session.rows["val"]["label"].value_counts(normalize=True).max()),
         patience=recipe.patience,
         epochs=recipe.epochs,
+        open_end=open_end,
         seconds=config.checkpoint_seconds,
     )
     with interrupts.held():

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.config import FinetuneConfig
+from pipelines.config import AUTO, FinetuneConfig
 from pipelines.scratch import (
     DEFAULT_RECIPE,
     HE,
@@ -27,6 +27,8 @@ WARMUP_SHARE = 0.1
 FEW_IMAGES = 5000
 # What the user may ask for; None leaves it to the recipe.
 ASKED = ("epochs", "learning_rate", "label_smoothing", "augment", "mix", "patience")
+# What says how long a training goes on.
+_ENDS = ("epochs", "patience", "schedule", "plateau_patience", "warmup_steps", "drop_steps", "total_steps")
 
 
 @dataclass(frozen=True)
@@ -41,14 +43,15 @@ class Recipe:
         refit_head: Whether the head that is kept was fitted to the validation images as well.
         frozen_stages: Stages that keep the variables of the weights.
         freeze_batch_norms: Whether batch norms keep the statistics of the weights.
-        epochs: Passes in which the layers are trained together.
+        epochs: Passes in which the layers are trained together; with a plateau, at most.
         patience: Epochs without a better validation before training stops early.
         optimizer: "adamw"; "sgd" with Nesterov momentum 0.9; "momentum", 0.9 as well, with the papers' L2 penalty.
-        schedule: "cosine" to 0 (Loshchilov and Hutter 2016), or "steps".
+        schedule: "cosine" to 0 (Loshchilov and Hutter 2016), "steps", or "plateau", see `pipelines.schedule`.
+        plateau_patience: Epochs without a better validation until the rate leaves the plateau, 0 where there is none.
         learning_rate: Peak.
-        warmup_steps: Before a cosine linear from 0 to the peak; before steps a tenth of it.
+        warmup_steps: Before "steps" at a tenth of the peak, else linear from 0 to it.
         drop_steps: Where the rate of "steps" is divided by 10.
-        total_steps: Of all.
+        total_steps: Of all; with a plateau, at most.
         weight_decay: Decoupled, of kernels only: per step a weight loses learning_rate × weight_decay of itself. For
             "momentum" the factor of the penalty, of all variables, see `resnet_tf.optimizers`.
         label_smoothing: Share of the target spread over all classes.
@@ -68,6 +71,7 @@ class Recipe:
     patience: int
     optimizer: str
     schedule: str
+    plateau_patience: int
     learning_rate: float
     warmup_steps: int
     drop_steps: tuple[int, ...]
@@ -88,31 +92,53 @@ def decide(config: FinetuneConfig, images: int, recorded: Mapping[str, Any] | No
         images: For training.
         recorded: Decisions that are repeated, by name; see `pipelines.repeat`.
     """
-    recorded = recorded or {}
-    asked = {name: getattr(config, name) for name in ASKED if getattr(config, name) is not None}
+    recorded = dict(recorded or {})
+    asked = {name: getattr(config, name) for name in ASKED if getattr(config, name) not in (None, AUTO)}
     policy = pretrained_policy(config, images) if config.pretrained else random_policy(config, images)
-    chosen = {**policy, **recorded, **asked}
-    total = max(1, math.ceil(images / config.batch_size) * chosen["epochs"])
-    steps = schedule_steps(chosen["schedule"], config, total)
+    usual_epochs = policy["epochs"]
+    if config.epochs == AUTO:
+        policy |= open_ended_policy(usual_epochs, policy["head_first"])
+    if (recorded.get("schedule") == "plateau") != (config.epochs == AUTO):  # another end is asked for now
+        recorded = {name: value for name, value in recorded.items() if name not in _ENDS}
+    chosen = {"plateau_patience": 0, **policy, **recorded, **asked}
+    steps = math.ceil(images / config.batch_size)
+    total = max(1, steps * chosen["epochs"])
+    warming = steps * usual_epochs if chosen["schedule"] == "plateau" else total
+    decided = schedule_steps(chosen["schedule"], config, warming) | {"total_steps": total}
     if recorded.get("total_steps") == total:
-        steps |= {name: recorded[name] for name in steps if name in recorded}
-    return Recipe(**{**chosen, **steps})
+        decided |= {name: recorded[name] for name in decided if name in recorded}
+    return Recipe(**{**chosen, **decided})
 
 
-def schedule_steps(schedule: str, config: FinetuneConfig, total: int) -> dict[str, Any]:
+def open_ended_policy(epochs: int, head_first: bool) -> dict[str, Any]:
+    """With --epochs auto: a rate that stays at its peak while validation improves. A judgement: fine-tuning in a few
+    epochs may go on for ten times as long, training from scratch twice; and a twelfth of the usual epochs without a
+    better validation, two at least, are enough to wait.
+
+    Args:
+        epochs: Of the policy.
+        head_first: Whether a head is fitted before.
+    """
+    return {
+        "epochs": (10 if head_first else 2) * epochs,
+        "schedule": "plateau",
+        "plateau_patience": max(2, round(epochs / 12)),
+    }
+
+
+def schedule_steps(schedule: str, config: FinetuneConfig, steps: int) -> dict[str, Any]:
     """Where the rate changes.
 
     Args:
-        schedule: "cosine" or "steps".
+        schedule: "cosine", "steps" or "plateau".
         config: What the user asked for.
-        total: Steps in all.
+        steps: In all; with a plateau, those of the usual training.
     """
     row = find_architecture(config.arch)
     if schedule == "steps":
-        warmup, drops = he_warmup(row, config.batch_size, total), tuple(round(share * total) for share in he_drops(row))
-    else:
-        warmup, drops = round(WARMUP_SHARE * total), ()  # long enough for the optimizer's averages to fill
-    return {"warmup_steps": warmup, "drop_steps": drops, "total_steps": total}
+        drops = tuple(round(share * steps) for share in he_drops(row))
+        return {"warmup_steps": he_warmup(row, config.batch_size, steps), "drop_steps": drops}
+    return {"warmup_steps": round(WARMUP_SHARE * steps), "drop_steps": ()}  # for the optimizer's averages to fill
 
 
 def pretrained_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
@@ -168,7 +194,7 @@ def random_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
         images: For training.
     """
     row = find_architecture(config.arch)
-    epochs = scratch_epochs(images) if config.epochs is None else config.epochs
+    epochs = config.epochs if isinstance(config.epochs, int) else scratch_epochs(images)
     return {
         "head_first": False,
         "head_stages": 1,
@@ -224,7 +250,7 @@ def _explain_pretrained(recipe: Recipe, images: int, line: _Line) -> list[str]:
             "no labelled image is wasted once the choice is made",
             "refit_head",
         ),
-        line(_epochs(recipe), few, "epochs"),
+        *_epochs(recipe, few, line),
         line(_rate(recipe), "small, to stay near the weights", "learning_rate"),
         line(_smoothing(recipe), "the best model is chosen by log loss, which it raises", "label_smoothing"),
     ]
@@ -234,7 +260,7 @@ def _explain_random(recipe: Recipe, images: int, line: _Line) -> list[str]:
     curve = f"{images} training images, on a curve through He et al. 2015's 182 for 45,000 and 120 for 1.28 million"
     return [
         line("all layers from random weights", "as --weights none asks"),
-        line(_epochs(recipe), curve, "epochs"),
+        *_epochs(recipe, curve, line),
         *(_explain_he if recipe.name == HE else _explain_modern)(recipe, images, line),
         line(
             f"stops after {recipe.patience} epochs without a better validation",
@@ -245,11 +271,11 @@ def _explain_random(recipe: Recipe, images: int, line: _Line) -> list[str]:
 
 
 def _explain_he(recipe: Recipe, images: int, line: _Line) -> list[str]:
-    drops = ", ".join(map(str, recipe.drop_steps))
+    drops, shares = ", ".join(map(str, recipe.drop_steps)), "at fixed shares of the training"
     return [
         line("the recipe he", "He et al. 2015, sections 3.4 and 4.2", "name"),
         line(_rate(recipe), "the paper's, linear in the batch (Goyal et al. 2017)", "learning_rate"),
-        line(f"the rate is divided by 10 after {drops} steps", "at fixed shares of the training", "drop_steps"),
+        *([line(f"the rate is divided by 10 after {drops} steps", shares, "drop_steps")] if drops else []),
         line(f"L2 penalty {recipe.weight_decay:g} of all variables", "the paper's", "weight_decay"),
         line(_smoothing(recipe), "the paper has none", "label_smoothing"),
         line(_images(recipe), "the paper's", "augment", "mix"),
@@ -258,22 +284,31 @@ def _explain_he(recipe: Recipe, images: int, line: _Line) -> list[str]:
 
 def _explain_modern(recipe: Recipe, images: int, line: _Line) -> list[str]:
     long = f"{recipe.epochs} epochs are {'fewer than' if recipe.epochs < LONG_TRAINING else 'at least'} {LONG_TRAINING}"
+    cosine = ", then a cosine to 0" if recipe.schedule == "cosine" else ""
     many = f"{images} training images are {'fewer than' if images < MANY_IMAGES else 'at least'} {MANY_IMAGES}"
     return [
         line("the recipe modern", "after He et al. 2018, Wightman et al. 2021 and torchvision's", "name"),
-        line(f"{_rate(recipe)}, then a cosine to 0", "linear in the batch (Goyal et al. 2017)", "learning_rate"),
+        line(f"{_rate(recipe)}{cosine}", "linear in the batch (Goyal et al. 2017)", "learning_rate"),
         line(f"weight decay {recipe.weight_decay:g} of kernels", many, "weight_decay"),
         line(_smoothing(recipe), "Szegedy et al. 2015", "label_smoothing"),
         line(_images(recipe), long, "augment", "mix"),
     ]
 
 
-def _epochs(recipe: Recipe) -> str:
-    return f"{recipe.epochs} epochs of {'sgd' if recipe.optimizer == 'momentum' else recipe.optimizer}"
+def _epochs(recipe: Recipe, reason: str, line: _Line) -> list[str]:
+    optimizer = "sgd" if recipe.optimizer == "momentum" else recipe.optimizer
+    if recipe.schedule != "plateau":
+        return [line(f"{recipe.epochs} epochs of {optimizer}", reason, "epochs")]
+    return [
+        line(f"as many epochs of {optimizer} as help, {recipe.epochs} at most", reason, "epochs"),
+        f"the rate stays at its peak until validation has not improved for {recipe.plateau_patience} epochs, and then "
+        "goes to 0 over a fifth of all: as good as a cosine with a known end (Hägele et al. 2024)",
+    ]
 
 
 def _rate(recipe: Recipe) -> str:
-    return f"peak rate {recipe.learning_rate:g} after {recipe.warmup_steps} of {recipe.total_steps} steps"
+    most = "at most " if recipe.schedule == "plateau" else ""
+    return f"peak rate {recipe.learning_rate:g} after {recipe.warmup_steps} of {most}{recipe.total_steps} steps"
 
 
 def _smoothing(recipe: Recipe) -> str:

@@ -82,14 +82,28 @@ def check_writable(run: Run) -> None:
     Raises:
         UserError: Nothing can be written there.
     """
-    place = run.path
+    _try_place(run.path, f"the run {str(run.path)!r}")
+
+
+def check_place(path: Path) -> None:
+    """Likewise for a file that is the only result of a command.
+
+    Raises:
+        UserError: Nothing can be written there, or it is a folder.
+    """
+    if path.is_dir():
+        raise UserError(f"{str(path)!r} is a folder; name a file")
+    _try_place(path.parent, repr(str(path)))
+
+
+def _try_place(place: Path, name: str) -> None:
     while not place.exists():
         place = place.parent
     try:
         with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
-        raise UserError(f"cannot write the run {str(run.path)!r}: {error.strerror} ({str(place)!r})") from error
+        raise UserError(f"cannot write {name}: {error.strerror} ({str(place)!r})") from error
 
 
 def foreign_files(run: Run, *own: Path) -> list[str]:

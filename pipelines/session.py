@@ -15,12 +15,13 @@ from pipelines.config import FinetuneConfig
 from pipelines.data.balance import class_weights
 from pipelines.data.cache import Cache
 from pipelines.data.manifest import label_numbers
-from pipelines.data.stream import Cached, View, evaluation_stream
+from pipelines.data.stream import Cached, View, evaluation_stream, steps_per_epoch
 from pipelines.data.trouble import lost_images_named
 from pipelines.inference import compiled, outputs, softmax
 from pipelines.recipe import Recipe, decide, explain
 from pipelines.repeat import Earlier, repeated_precision, repeated_recipe
 from pipelines.run import write_atomically
+from pipelines.schedule import OpenEnd, PlateauSchedule, make_schedule
 from resnet_tf.architectures import find_architecture
 from resnet_tf.classifier import (
     HeadChange,
@@ -57,6 +58,7 @@ class Session:
         precision: Of the computation.
         strategy: tf.distribute strategy, or None.
         workers: Those that train together.
+        schedule: Of the optimizer's learning rate.
         model: Compiled, in the strategy's scope.
         cache: Where pictures are taken from before the files, or None.
         source: The config.json whose decisions are repeated, or "".
@@ -73,10 +75,17 @@ class Session:
     precision: str
     strategy: Any
     workers: Workers
+    schedule: keras.optimizers.schedules.LearningRateSchedule
     model: keras.Model
     cache: Cache | None = None
     source: str = ""
     _streams: dict[str, tf.data.Dataset] = field(default_factory=dict, init=False, repr=False)
+
+    def open_end(self) -> OpenEnd | None:
+        """What decides when training ends, where nobody has said it."""
+        if not isinstance(self.schedule, PlateauSchedule):
+            return None
+        return OpenEnd(self.schedule, self.recipe, steps_per_epoch(len(self.rows["train"]), self.config.batch_size))
 
     def cached(self, split: str) -> Cached | None:
         """How a stream of "train" or "val" takes its images from the cache."""
@@ -204,7 +213,8 @@ def build_session(
         if strategy is not None:
             synchronize_batch_norms(model)
         weighted = class_weights(rows["train"]["label"], classes) if config.balance == "weights" else None
-        _compile(model, recipe, precision, weighted)
+        schedule = make_schedule(recipe)
+        _compile(model, recipe, schedule, precision, weighted)
     return Session(
         config=config,
         recipe=recipe,
@@ -225,6 +235,7 @@ def build_session(
         precision=precision,
         strategy=strategy,
         workers=workers,
+        schedule=schedule,
         model=model,
         source=earlier.source if earlier else "",
     )
@@ -252,15 +263,20 @@ def _build(
     )
 
 
-def _compile(model: keras.Model, recipe: Recipe, precision: str, class_weights: list[float] | None) -> None:
-    rate = _steps(recipe) if recipe.schedule == "steps" else _cosine(recipe)
+def _compile(
+    model: keras.Model,
+    recipe: Recipe,
+    schedule: keras.optimizers.schedules.LearningRateSchedule,
+    precision: str,
+    class_weights: list[float] | None,
+) -> None:
     if recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, name="optimizer")
+        optimizer = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, name="optimizer")
     elif recipe.optimizer == "momentum":
-        optimizer = PenalizedSGD(rate, penalty=recipe.weight_decay, momentum=0.9, name="optimizer")
+        optimizer = PenalizedSGD(schedule, penalty=recipe.weight_decay, momentum=0.9, name="optimizer")
     else:
         optimizer = keras.optimizers.SGD(
-            rate, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, name="optimizer"
+            schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, name="optimizer"
         )
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     if precision == "float16":
@@ -273,21 +289,3 @@ def _compile(model: keras.Model, recipe: Recipe, precision: str, class_weights: 
         metrics=[accuracy(name="accuracy")],
     )
     optimizer.build(model.trainable_variables)
-
-
-def _cosine(recipe: Recipe) -> Any:
-    return keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if recipe.warmup_steps else recipe.learning_rate,
-        decay_steps=max(1, recipe.total_steps - recipe.warmup_steps),
-        warmup_target=recipe.learning_rate if recipe.warmup_steps else None,
-        warmup_steps=recipe.warmup_steps,
-    )
-
-
-def _steps(recipe: Recipe) -> Any:
-    rates = [recipe.learning_rate / 10**drops for drops in range(len(recipe.drop_steps) + 1)]
-    ends = list(recipe.drop_steps)
-    if recipe.warmup_steps:
-        rates, ends = [recipe.learning_rate / 10, *rates], [recipe.warmup_steps, *ends]
-    # Each rate holds up to the step of its boundary, that included; steps count from 0.
-    return keras.optimizers.schedules.PiecewiseConstantDecay([end - 1 for end in ends], rates)

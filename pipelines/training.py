@@ -9,17 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from pipelines.checkpoint import Checkpoint, Progress, add_metrics, save_checkpoint
-from pipelines.data.stream import steps_per_epoch, training_stream
-from pipelines.data.trouble import lost_images_named, rows_of_step
+from pipelines.data.stream import steps_per_epoch
 from pipelines.interrupts import SIGNALS, Interrupts
 from pipelines.overflow import HOPELESS, Overflows
 from pipelines.run import Run, write_csv
+from pipelines.schedule import OpenEnd
 from pipelines.session import Session
+from pipelines.steps import StepBar, train
 from pipelines.terminal import say
-from resnet_tf.keras_mending import mended_keras
 from resnet_tf.workers import Workers
 
 HISTORY_COLUMNS = (
@@ -64,6 +63,7 @@ class Watch(keras.callbacks.Callback):
         chance: Accuracy of always naming the largest class.
         patience: Epochs without improvement before training stops.
         epochs: Planned in all.
+        open_end: Decides when to end before that, or None.
         seconds: Between two checkpoints.
     """
 
@@ -80,13 +80,14 @@ class Watch(keras.callbacks.Callback):
         chance: float,
         patience: int,
         epochs: int,
+        open_end: OpenEnd | None,
         seconds: float,
     ) -> None:
         super().__init__()
         self.run, self.progress, self.validate, self.save_best = run, progress, validate, save_best
         self.interrupts, self.workers = interrupts, workers
         self.chance, self.patience, self.epochs, self.seconds = chance, patience, epochs, seconds
-        self.collapsed = ""
+        self.open_end, self.collapsed = open_end, ""
         self.started = self.saved = 0.0
         self._half_epoch = checkpoint if progress.steps_done else None
         self._unsaved = False
@@ -169,35 +170,26 @@ class Watch(keras.callbacks.Callback):
         better = keep_if_better(progress, f"epoch {number}", number, score, self.save_best)
         if number - progress.best_epoch >= self.patience:
             progress.stopped = f"no better validation for {self.patience} epochs"
-            self.model.stop_training = True
+        decision = ""
+        if self.open_end and not progress.stopped:
+            step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+            decision = self.open_end.after_epoch(progress, step)
+        self.model.stop_training = bool(progress.stopped)
         save_checkpoint(self.run, self.model, progress)
         self._unsaved = False
         write_history(self.run, progress)
+        last = self.open_end.last_epoch(progress) or f"≤{self.epochs}" if self.open_end else self.epochs
         say(
-            f"epoch {number}/{self.epochs}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
+            f"epoch {number}/{last}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
             f"val accuracy {row['val_accuracy']:.4f}  val log loss {row['val_log_loss']:.4f}  "
             f"{row['seconds']:.1f} s{'  best' if better else ''}"
         )
+        if decision:
+            say(decision)
 
     def _stop_collapsed(self, reason: str, epoch: int) -> None:
         self.collapsed = f"{reason} in epoch {epoch}"
         self.model.stop_training = True
-
-
-class StepBar(keras.callbacks.Callback):
-    """A bar of the steps of an epoch, on a terminal only."""
-
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        from tqdm import tqdm
-
-        steps = self.params.get("steps")
-        self.bar = tqdm(total=steps, desc=f"epoch {epoch + 1}", unit="step", disable=None, leave=False)
-
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        self.bar.update(1)
-
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self.bar.close()
 
 
 def fit(run: Run, session: Session, progress: Progress, watch: Watch) -> None:
@@ -213,47 +205,23 @@ def fit(run: Run, session: Session, progress: Progress, watch: Watch) -> None:
     Raises:
         LostImage: An image is gone, or cannot be read any more.
     """
-    config, model, train = session.config, session.model, session.rows["train"]
     done, first_step = progress.epochs_done, progress.steps_done
-    steps = steps_per_epoch(len(train), config.batch_size)
-    if first_step == steps:  # cut off in its validation
-        watch.set_model(model)
+    if first_step == steps_per_epoch(len(session.rows["train"]), session.config.batch_size):  # cut off in validation
+        watch.set_model(session.model)
         watch.on_epoch_begin(done)
         watch.on_epoch_end(done, dict(progress.logs))
         return
-    epochs = 1 if first_step else session.recipe.epochs - done
-    order, workers = {"batch_size": config.batch_size, "seed": config.seed}, session.workers
-    stream = training_stream(
-        train,
-        session.root,
-        session.classes,
-        session.view,
-        first_epoch=done,
-        first_step=first_step,
-        epochs=epochs,
-        part=workers.index,
-        parts=workers.count,
-        cached=session.cached("train"),
-        **order,
-    )
     callbacks: list[keras.callbacks.Callback] = [watch]
     if run.writable:
         callbacks += [StepBar(), keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
-    try:
-        with nullcontext() if workers.alone else mended_keras():
-            model.fit(
-                workers.distributed(stream, config.batch_size),
-                initial_epoch=done,
-                epochs=done + epochs,
-                steps_per_epoch=steps - first_step,
-                callbacks=callbacks,
-                verbose=0,
-                shuffle=False,  # the stream has its order
-            )
-    except tf.errors.OpError:
-        batch = rows_of_step(train, session.view, epoch=progress.epochs_done, step=progress.steps_done, **order)
-        with lost_images_named(batch, session.root):
-            raise
+    train(
+        session,
+        callbacks,
+        lambda: (progress.epochs_done, progress.steps_done),
+        epochs=1 if first_step else session.recipe.epochs - done,
+        first_epoch=done,
+        first_step=first_step,
+    )
 
 
 def keep_if_better(

@@ -10,7 +10,7 @@ from matplotlib.patches import Rectangle
 
 from pipelines.metrics import most_confused
 
-_DOTS_PER_INCH = 120
+DOTS_PER_INCH = 120
 _LABEL_LENGTH = 28
 
 
@@ -63,7 +63,7 @@ def draw_confusion_matrix(matrix: pd.DataFrame, path: Path, title: str) -> None:
     for true, taken, _, _ in most_confused(matrix):
         row, column = place[true], place[taken]
         axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="darkred", linewidth=2))
-    figure.savefig(path, dpi=_DOTS_PER_INCH, format="png")
+    figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
 
 
 def _count_and_share(counts: np.ndarray, shares: np.ndarray, row: int, column: int) -> str:

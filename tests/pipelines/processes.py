@@ -10,7 +10,7 @@ def start(arguments, output, signals=(), **environment):
     Args:
         arguments: Of the command.
         output: File for what it prints.
-        signals: (number of the batch in its epoch, signal) pairs.
+        signals: (epoch, number of the batch in it, signal) triples.
         environment: Variables of the process.
     """
     context = get_context("forkserver")
@@ -30,8 +30,8 @@ def _command(arguments, output, signals, environment):
     from pipelines.training import Watch
 
     def begin(self, batch, logs=None):
-        for at, number in signals:
-            if at == batch:
+        for *at, number in signals:
+            if at == [self.progress.epochs_done, self.progress.steps_done]:
                 os.kill(os.getpid(), number)
 
     Watch.on_train_batch_begin = begin

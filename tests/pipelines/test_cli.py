@@ -32,9 +32,15 @@ def test_help_needs_no_tensorflow(words):
 
 WRONG = [
     ([], "required: COMMAND"),
-    (["finetune"], "required: DATA, --run"),
+    (["finetune"], "required: DATA"),
+    (["finetune", "{data}"], "one of the arguments --run --find-learning-rate is required"),
+    (["finetune", "{data}", "--run", "{new}", "--find-learning-rate", "x.png"], "not allowed with argument --run"),
+    (["finetune", "{data}", "--find-learning-rate", "{new}.jpg"], "must end in .png, received"),
+    (["finetune", "{data}", "--find-learning-rate", "{run}/config.json/x.png", "--weights", "none"], "cannot write '"),
+    (["finetune", "{data}/none", "--find-learning-rate", "{new}/x.png", "--weights", "none"], "there is no folder"),
+    (["finetune", "{data}", "--run", "{new}", "--epochs", "-1"], "between 0 and 100000, received -1"),
     (["finetune", "{data}", "--run", "{new}", "--arch", "resnet19"], "unknown architecture 'resnet19'"),
-    (["finetune", "{data}", "--run", "{new}", "--epochs", "many"], "invalid int value: 'many'"),
+    (["finetune", "{data}", "--run", "{new}", "--epochs", "many"], "must be a whole number or auto, received 'many'"),
     (["finetune", "{data}", "--run", "{new}", "--learning-rate", "nan"], "received nan"),
     (["finetune", "{data}", "--run", "{new}", "--val-fraction", "0.6", "--test-fraction", "0.6"], "leave nothing"),
     (["finetune", "{data}", "--run", "{new}", "--precision", "int8"], "received 'int8'"),

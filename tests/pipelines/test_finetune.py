@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from pipelines import finetune as module
+from pipelines import prepare as module
 from pipelines.checkpoint import Progress
 from pipelines.data.manifest import load_manifest
 from pipelines.data.stream import evaluation_stream

@@ -133,7 +133,7 @@ def test_signals_save_the_step_first(command, whole, tmp_path):
     run, output = Run(tmp_path / "run"), tmp_path / "output"
     arguments = [*command, "--run", str(run.path)]
     arguments[arguments.index("--checkpoint-seconds") + 1] = "3600"  # so that only the signal saves
-    process = start(arguments, output, signals=[(1, signal.SIGTERM)])
+    process = start(arguments, output, signals=[(0, 1, signal.SIGTERM)])
     process.join()
     assert process.exitcode == 143, output.read_text()
     assert_last_line(output, "terminated; best model kept: head on frozen features")

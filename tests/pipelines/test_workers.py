@@ -41,7 +41,7 @@ class Group:
         arguments: All but the place of the run.
         folder: Of the run and the outputs. Each worker has another run directory, so that it shows who writes.
         count: How many.
-        end: Signals that workers send themselves: worker, number of the batch in its epoch, signal.
+        end: Signals that workers send themselves: worker, number of the batch in the first epoch, signal.
     """
 
     def __init__(self, arguments, folder, count, end=()):
@@ -51,7 +51,7 @@ class Group:
         self.processes = []
         for index, (output, run) in enumerate(zip(self.outputs, self.runs, strict=True)):
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
-            own = [(batch, number) for worker, batch, number in end if worker == index]
+            own = [(0, batch, number) for worker, batch, number in end if worker == index]
             words = [*arguments, "--run", str(run.path)]
             self.processes.append(start(words, output, own, TF_CONFIG=json.dumps(config)))
 

@@ -1,0 +1,42 @@
+"""The figure of a range test: loss over learning rate."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from pipelines.rate_curve import Reading
+from pipelines.report.figures import DOTS_PER_INCH
+
+
+def draw_range_test(
+    rates: Sequence[float], losses: Sequence[float], reading: Reading, chosen: float, path: Path, title: str
+) -> None:
+    """Each batch's loss as a dot, the smoothed loss as a line, and the rates to choose between, as a PNG.
+
+    Args:
+        rates: Of each step.
+        losses: Likewise.
+        reading: Of these.
+        chosen: The rate that a run would take without another word.
+        path: The PNG.
+        title: Above the picture.
+    """
+    figure = Figure(figsize=(7.0, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    axes.set_xscale("log")
+    axes.scatter(rates, losses, s=10, color="0.7", label="one batch")
+    axes.plot(rates, reading.smoothed, color=(0.03, 0.27, 0.58), linewidth=2, label="smoothed")
+    if reading.suggestion is not None:
+        axes.axvline(reading.suggestion, color="darkred", linewidth=2, label=f"suggested: {reading.suggestion:.2g}")
+    axes.axvline(chosen, color="black", linestyle="dashed", linewidth=1.2, label=f"the recipe's: {chosen:.2g}")
+    axes.set_xlim(rates[0], rates[-1])
+    axes.set_ylim(0.0, 1.05 * max(max(reading.smoothed), 1.2 * reading.start))
+    axes.set_xlabel("learning rate")
+    axes.set_ylabel("training loss")
+    axes.set_title(title, fontsize=11, parse_math=False)
+    axes.grid(color="0.9", linewidth=0.5)
+    axes.legend(frameon=False)
+    figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
