@@ -17,8 +17,9 @@ from pipelines.data.cache import Cache
 from pipelines.data.manifest import label_numbers
 from pipelines.data.stream import Cached, View, evaluation_stream, steps_per_epoch
 from pipelines.data.trouble import lost_images_named
+from pipelines.explain import explain
 from pipelines.inference import compiled, outputs, softmax
-from pipelines.recipe import Recipe, decide, explain
+from pipelines.recipe import Recipe, decide
 from pipelines.repeat import Earlier, repeated_precision, repeated_recipe
 from pipelines.run import write_atomically
 from pipelines.schedule import OpenEnd, PlateauSchedule, make_schedule

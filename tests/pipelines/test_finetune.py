@@ -13,10 +13,11 @@ from pipelines import prepare as module
 from pipelines.checkpoint import Progress
 from pipelines.data.manifest import load_manifest
 from pipelines.data.stream import evaluation_stream
+from pipelines.explain import explain
 from pipelines.finetune import Collapsed, finetune
 from pipelines.head import fit_head
 from pipelines.inference import compiled, outputs, softmax, view_of
-from pipelines.recipe import decide, explain, frozen_stages
+from pipelines.recipe import decide, frozen_stages
 from pipelines.run import Run, load_model, read_json
 from pipelines.training import HISTORY_COLUMNS, Watch, collapse_reason
 from resnet_tf.classifier import build_classifier, feature_extractor, head

@@ -9,8 +9,9 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.config import FinetuneConfig
+from pipelines.explain import explain
 from pipelines.finetune import finetune
-from pipelines.recipe import decide, explain
+from pipelines.recipe import decide
 from pipelines.repeat import Earlier, differences, repeated_precision, repeated_recipe
 from pipelines.run import Run, load_model, read_json, write_json
 from pipelines.training import Watch

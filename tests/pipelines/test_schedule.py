@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from pipelines.checkpoint import Progress, load_checkpoint
+from pipelines.explain import explain
 from pipelines.finetune import finetune
-from pipelines.recipe import decide, explain
+from pipelines.recipe import decide
 from pipelines.run import Run, load_model, read_json
 from pipelines.schedule import OpenEnd, PlateauSchedule, make_schedule, plateau_reason
 from tests.conftest import small_config

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from pipelines.config import FinetuneConfig
+from pipelines.explain import explain
 from pipelines.finetune import finetune
-from pipelines.recipe import decide, explain
+from pipelines.recipe import decide
 from pipelines.run import load_model, read_json
 from pipelines.scratch import LONG_TRAINING, MANY_IMAGES, scratch_epochs
 from resnet_tf.errors import UserError
