@@ -62,6 +62,7 @@ def trained(manifest, images, folder, strategy, **settings):
             chance=1.0,
             patience=10,
             epochs=config.epochs,
+            open_end=None,
             seconds=3600.0,
         )
         fit(Run(folder), session, progress, watch)
