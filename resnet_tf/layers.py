@@ -18,6 +18,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     not apply, Keras's own code runs: another backend, an input that is not [batch, height, width, channels]
     with channels last, float64, a mask, or renormalization.
 
+    A frozen one that follows a convolution in a training step's graph becomes part of it, see `_folded`.
+
     Statistics that are synchronized over replicas are those of the whole batch, whatever its parts: one sum over the
     replicas per layer where Keras needs three, of differences to the moving mean, so that subtracting a large mean
     square from another loses no digits.
@@ -30,6 +32,9 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         gamma = self.gamma if self.scale else ops.ones_like(self.moving_mean)
         beta = self.beta if self.center else ops.zeros_like(self.moving_mean)
         if not (training and self.trainable):
+            convolution = _convolution_before(inputs) if training else None
+            if convolution is not None:
+                return _folded(convolution, gamma, beta, self.moving_mean, self.moving_variance, self.epsilon)
             return _fused_inference(inputs, gamma, beta, self.moving_mean, self.moving_variance, self.epsilon)
         if self.synchronized and _in_one_of_several_replicas():
             mean, variance = _moments_of_all_replicas(inputs, self.moving_mean)
@@ -50,6 +55,36 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
             and self.variable_dtype == "float32"
             and not self.renorm
         )
+
+
+def _convolution_before(x: Any) -> Any:
+    """The Conv2D operation that gave x; None in eager mode, which keeps no operations, where another operation gave
+    it, and in float16, whose small range a scaled kernel may leave."""
+    operation = getattr(x, "op", None)
+    is_convolution = operation is not None and operation.type == "Conv2D"
+    return operation if is_convolution and x.dtype != "float16" else None
+
+
+def _folded(convolution: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:
+    """The convolution and the frozen batch norm after it as one convolution and a bias. TensorFlow drops the original
+    convolution, whose output nothing uses then, and joins this one with its bias, the shortcut and ReLU (grappler's
+    remapper); a batch norm's backward pass, which reads two whole tensors, is saved where the convolution learns.
+
+    Only for training: the scaled kernel is computed at each step, which is a lot beside the inference of one image,
+    and there the remapper joins convolution, batch norm and ReLU in float32 by itself.
+    """
+    import tensorflow as tf
+
+    x, kernel = convolution.inputs
+    scale = ops.convert_to_tensor(gamma) * tf.math.rsqrt(ops.convert_to_tensor(variance) + epsilon)
+    bias = ops.convert_to_tensor(beta) - ops.convert_to_tensor(mean) * scale
+    y = tf.raw_ops.Conv2D(
+        input=x,
+        filter=tf.cast(tf.cast(kernel, tf.float32) * scale, kernel.dtype),
+        **{name: convolution.get_attr(name) for name in ("strides", "explicit_paddings", "dilations")},
+        **{name: convolution.get_attr(name).decode() for name in ("padding", "data_format")},
+    )
+    return tf.nn.bias_add(y, tf.cast(bias, y.dtype))
 
 
 def _fused_inference(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:

@@ -48,6 +48,62 @@ def test_fused_batch_norm_is_keras_batch_norm(dtype, training, trainable):
         assert np.abs(a - b).max() <= TOLERANCE[dtype] * max(1.0, np.abs(b).max()), name
 
 
+def fine_tuning_step(batch_norm_class, dtype):
+    """Outputs and gradients of the input and of the kernels of two convolutions, whose batch norms are
+    frozen; and the operations of the graph."""
+    random = np.random.default_rng(0)
+    x = tf.constant(random.normal(1, 2, (4, 9, 8, 3)), tf.float32)
+    layers = [
+        keras.layers.Conv2D(8, 3, strides=2, padding="valid", use_bias=False, dtype=dtype),
+        batch_norm_class(epsilon=1e-5, dtype=dtype),
+        keras.layers.Conv2D(8, 3, padding="same", use_bias=False, dtype=dtype),
+        batch_norm_class(epsilon=1e-5, dtype=dtype, scale=False),
+    ]
+    for layer, shape in zip(layers, [x.shape, (4, 4, 3, 8), (4, 4, 3, 8), (4, 4, 3, 8)], strict=True):
+        layer.build(shape)
+        for variable in layer.weights:
+            low = 0.5 if variable.name in ("gamma", "moving_variance") else -1.0
+            variable.assign(random.uniform(low, 1.5, variable.shape))
+    layers[1].trainable = layers[3].trainable = False
+    kernels = [layers[0].kernel.value, layers[2].kernel.value]
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch([x, *kernels])
+            y = x
+            for layer in layers:
+                y = layer(y, training=True)
+            loss = tf.reduce_sum(tf.cast(y, tf.float32) ** 2)
+        return [y, *tape.gradient(loss, [x, *kernels])]
+
+    kinds = [operation.type for operation in step.get_concrete_function().graph.get_operations()]
+    return [tf.cast(value, tf.float32).numpy() for value in step()], kinds
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+def test_a_frozen_batch_norm_in_training_is_part_of_the_convolution_before_it(dtype):
+    ours, kinds = fine_tuning_step(FusedBatchNormalization, dtype)
+    theirs, _ = fine_tuning_step(keras.layers.BatchNormalization, dtype)
+    for name, a, b in zip(("y", "dx", "first kernel", "second kernel"), ours, theirs, strict=True):
+        assert np.abs(a - b).max() <= TOLERANCE[dtype] * max(1.0, np.abs(b).max()), name
+    assert not {"FusedBatchNormV3", "FusedBatchNormGradV3"} & set(kinds)
+
+
+def test_a_frozen_batch_norm_stays_an_operation_of_its_own_in_float16():
+    """A kernel that is multiplied by a small scale loses digits there."""
+    _, kinds = fine_tuning_step(FusedBatchNormalization, "mixed_float16")
+    assert kinds.count("FusedBatchNormV3") == 2
+
+
+def test_inference_does_not_scale_kernels():
+    """It would cost as much as a few images; the graph's optimizer joins convolution and batch norm by itself."""
+    convolution, layer = keras.layers.Conv2D(8, 3, use_bias=False), FusedBatchNormalization(trainable=False)
+    graph = tf.function(lambda x: layer(convolution(x), training=False))
+    operations = graph.get_concrete_function(tf.TensorSpec((2, 9, 9, 3))).graph.get_operations()
+    assert [operation.type for operation in operations].count("FusedBatchNormV3") == 1
+
+
 @pytest.mark.parametrize("missing", ["scale", "center"])
 def test_fused_batch_norm_without_gamma_or_beta(missing):
     arguments = {"training": True, "trainable": True, missing: False}
