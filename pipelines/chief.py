@@ -16,7 +16,7 @@ from pipelines.checkpoint import Checkpoint, load_checkpoint, with_progress, wit
 from pipelines.config import FinetuneConfig
 from pipelines.data.manifest import load_manifest
 from pipelines.head import Head
-from pipelines.repeat import Earlier, read_earlier
+from pipelines.repeat import Earlier
 from pipelines.run import Run, fingerprint_of
 from resnet_tf.errors import UserError
 from resnet_tf.weights import WeightFile
@@ -43,24 +43,23 @@ def checkpoint_for_all(run: Run, workers: Workers) -> Checkpoint | None:
     return without_progress(run.checkpoints, arrays) if arrays else None
 
 
-def earlier_for_all(run: Run, workers: Workers, repeated: Earlier | None) -> Earlier | None:
-    """What the run itself has decided, where it is continued; else the run that the chief repeats. Collective.
+def earlier_for_all(workers: Workers, find: Callable[[], Earlier | None]) -> Earlier | None:
+    """The run whose decisions the chief repeats, None where there is none. Collective.
 
     Args:
-        run: The run.
         workers: All of them.
-        repeated: From `--config`, or None.
+        find: Reads the decisions of the run that is continued, or has those of `--config`.
 
     Raises:
         UserError: The run's config.json is damaged.
     """
 
-    def find() -> dict[str, Any] | None:
-        earlier = read_earlier(run.config) if run.config.exists() else repeated
+    def found() -> dict[str, Any] | None:
+        earlier = find()
         return asdict(earlier) if earlier else None
 
-    found = workers.from_chief(find)
-    return Earlier(**found) if found else None
+    content = workers.from_chief(found)
+    return Earlier(**content) if content else None
 
 
 def weights_for_all(

@@ -30,7 +30,7 @@ from pipelines.data.trouble import LostImage
 from pipelines.interrupts import Interrupts
 from pipelines.lock import locked
 from pipelines.prepare import Prepared, divide_images, fit_new_head, prepare
-from pipelines.repeat import Earlier, differences
+from pipelines.repeat import Earlier, differences, read_earlier
 from pipelines.run import Run, check_writable, fingerprint_of, foreign_files, read_json, write_csv, write_json
 from pipelines.session import Session
 from pipelines.terminal import say
@@ -108,7 +108,7 @@ def _run(
     workers: Workers,
 ) -> None:
     kept = run.config.exists()
-    earlier = earlier_for_all(run, workers, repeated)
+    earlier = earlier_for_all(workers, lambda: read_earlier(run.config) if kept else repeated)
     prepared = prepare(config, workers, lambda: load_manifest(run.manifest) if kept else divide_images(config), earlier)
     session = prepared.session
     _write_run(run, prepared)

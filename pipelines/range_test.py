@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from pipelines.chief import earlier_for_all
 from pipelines.config import RangeTestConfig
 from pipelines.data.stream import steps_per_epoch
 from pipelines.interrupts import Interrupts
@@ -63,13 +64,13 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float | None:
-        """The learning rate in the middle of the fall, None where the loss does not fall for certain."""
+        """The peak learning rate, None where the loss does not fall."""
         return self.reading.suggestion
 
 
 def find_learning_rate(config: RangeTestConfig, repeated: Earlier | None = None) -> RangeTest:
-    """Trains for a hundred steps whose learning rate grows exponentially, from where a training would start, and draws
-    the loss over the rate. No run is made or changed.
+    """Trains for some hundred steps whose learning rate grows exponentially, from where a training would start, and
+    draws the loss over the rate. No run is made or changed.
 
     Args:
         config: The training that is asked about, and where the picture goes.
@@ -86,7 +87,8 @@ def find_learning_rate(config: RangeTestConfig, repeated: Earlier | None = None)
     with joined(training.strategy) as workers, Interrupts():
         if workers.chief:
             check_place(picture)
-        session = prepare(training, workers, lambda: divide_images(training), repeated).session
+        earlier = earlier_for_all(workers, lambda: repeated)
+        session = prepare(training, workers, lambda: divide_images(training), earlier).session
         say(session.describe())
         if session.recipe.head_first:
             fit_new_head(session)
@@ -162,28 +164,16 @@ def _train(session: Session, sweep: Sweep) -> tuple[list[float], list[float]]:
 
 
 def _describe(found: RangeTest, session: Session) -> str:
-    reading, head_first = found.reading, session.recipe.head_first
-    whose = "the recipe's" if session.config.learning_rate is None else "yours"
-    lines = [f"training loss: from {reading.start:.3f} to {reading.lowest:.3f} at {reading.best_rate:.1e}"]
+    reading, whose = found.reading, "the recipe's" if session.config.learning_rate is None else "yours"
+    course = f"training loss: from {reading.start:.3f} to {reading.lowest:.3f} at {reading.best_rate:.1e}"
     if reading.rises_from is not None:
-        lines[0] += f", rising at {reading.rises_from:.1e}"
-    if reading.suggestion is None:
-        why = ": the head is fitted already" if head_first else ""
-        lines.append(
-            f"no suggestion, since the loss does not fall by more than {reading.noise:.3f}, the noise of batches{why}; "
-            f"{whose} is {found.chosen:.1e}{_place(found)}"
-        )
-    else:
-        lines.append(
-            f"suggested: --learning-rate {reading.suggestion:.1e} ({whose} is {found.chosen:.1e}; at the suggested one "
-            "the loss is half-way down)"
-        )
-    return "\n".join(lines)
-
-
-def _place(found: RangeTest) -> str:
-    """Where the chosen rate lies, where the curve says no more than that."""
-    rises = found.reading.rises_from
-    if rises is None:
-        return ""
-    return ", where the loss does not rise yet" if found.chosen < rises else ", where the loss rises already"
+        course += f", rising at {reading.rises_from:.1e}"
+    if found.suggestion is not None:
+        suggested = f"suggested: --learning-rate {found.suggestion:.1e}"
+        return f"{course}\n{suggested} ({whose} is {found.chosen:.1e}; at larger ones the loss rises again)"
+    why = ", since the head is fitted already" if session.recipe.head_first else ""
+    place = "" if reading.rises_from is None else ", where it does not rise yet"
+    if reading.rises_from is not None and found.chosen >= reading.rises_from:
+        place = ", where it rises; choose a smaller one"
+    flat = f"no suggestion: the loss does not fall by more than {reading.noise:.3f}, which batches differ by{why}"
+    return f"{course}\n{flat}; {whose} is {found.chosen:.1e}{place}"

@@ -2,8 +2,10 @@
 
 A batch tells only roughly how good the weights are that all smaller rates have left. So a fall of the loss counts where
 it is larger than what batches differ by, and goes below the loss of guessing, which a random network may begin above
-and comes down to without having learned anything. The rate in the middle of the fall is suggested: where the loss falls
-steepest, as fastai and Lightning read the curve, but without the noise of a derivative.
+and comes down to without having learned anything. Then the rate is suggested at which the loss begins to rise again:
+the upper bound of Smith 2017, section 3.3, which Smith and Topin 2017 (arXiv 1708.07120) take as the peak of a schedule
+that rises and goes down, as ours does. Near the steepest fall, where fastai and Lightning look, the rate is far too low
+for such a peak (docs/recipe.md).
 """
 
 import math
@@ -32,19 +34,24 @@ class Reading:
         start: Loss before rates are large enough to change it, or that of guessing where this is lower.
         lowest: Its minimum, smoothed.
         noise: How much lower it must be than the start to be certain.
-        suggestion: Learning rate, None where the loss does not fall for certain.
         best_rate: Where the minimum is.
         rises_from: Where the loss is certainly above the minimum, or above the start where it does not fall. None where
             it never is.
+        falls: Whether the loss falls for certain.
     """
 
     smoothed: np.ndarray
     start: float
     lowest: float
     noise: float
-    suggestion: float | None
     best_rate: float
     rises_from: float | None
+    falls: bool
+
+    @property
+    def suggestion(self) -> float | None:
+        """The peak learning rate, None where the loss does not fall."""
+        return (self.rises_from or self.best_rate) if self.falls else None
 
 
 def steps_of(decades: float, rates: Sequence[float]) -> int:
@@ -90,16 +97,16 @@ def read_curve(rates: Sequence[float], losses: Sequence[float], classes: int) ->
     start = min(float(smoothed[:first].mean()), math.log(classes))
     best = int(smoothed.argmin())
     noise = CERTAIN * _standard_error(values[: max(best + 1, 2 * first)], first, width)
-    falls = start - smoothed[best] > noise
+    falls = bool(start - smoothed[best] > noise)
     above = np.flatnonzero(smoothed[best:] > (smoothed[best] if falls else start) + noise)
     return Reading(
         smoothed=smoothed,
         start=start,
         lowest=float(smoothed[best]),
         noise=noise,
-        suggestion=_half_way(rates, smoothed[: best + 1], start) if falls else None,
         best_rate=float(rates[best]),
         rises_from=float(rates[best + above[0]]) if len(above) else None,
+        falls=falls,
     )
 
 
@@ -115,11 +122,3 @@ def _standard_error(values: np.ndarray, first: int, width: int) -> float:
     the trend (von Neumann et al. 1941)."""
     deviation = float(np.sqrt(np.mean(np.diff(values) ** 2) / 2.0))
     return deviation * math.sqrt(1.0 / first + 1.0 / (2.0 * math.sqrt(math.pi) * width))
-
-
-def _half_way(rates: Sequence[float], smoothed: np.ndarray, start: float) -> float:
-    """The last rate, between two steps, at which the loss is half-way from its start to its minimum."""
-    middle = 0.5 * (start + smoothed[-1])
-    step = int(np.flatnonzero(smoothed >= middle)[-1])
-    share = (smoothed[step] - middle) / (smoothed[step] - smoothed[step + 1])
-    return float(rates[step] * (rates[step + 1] / rates[step]) ** share)

@@ -2,7 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
@@ -29,14 +31,25 @@ def draw_range_test(
     axes.set_xscale("log")
     axes.scatter(rates, losses, s=10, color="0.7", label="one batch")
     axes.plot(rates, reading.smoothed, color=(0.03, 0.27, 0.58), linewidth=2, label="smoothed")
+    mark: dict[str, Any] = {"color": "darkred", "linewidth": 2}
     if reading.suggestion is not None:
-        axes.axvline(reading.suggestion, color="darkred", linewidth=2, label=f"suggested: {reading.suggestion:.2g}")
-    axes.axvline(chosen, color="black", linestyle="dashed", linewidth=1.2, label=f"the recipe's: {chosen:.2g}")
+        axes.axvline(reading.suggestion, **mark, label=f"suggested: {reading.suggestion:.1e}")
+    elif reading.rises_from is not None:
+        axes.axvline(reading.rises_from, **mark, linestyle="dotted", label=f"rising from {reading.rises_from:.1e}")
+    axes.axvline(chosen, color="black", linestyle="dashed", linewidth=1.2, label=f"the recipe's: {chosen:.1e}")
     axes.set_xlim(rates[0], rates[-1])
-    axes.set_ylim(0.0, 1.05 * max(max(reading.smoothed), 1.2 * reading.start))
+    axes.set_ylim(*_limits(np.asarray(rates), reading))
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss")
     axes.set_title(title, fontsize=11, parse_math=False)
     axes.grid(color="0.9", linewidth=0.5)
-    axes.legend(frameon=False)
+    axes.legend(edgecolor="none")
     figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
+
+
+def _limits(rates: np.ndarray, reading: Reading) -> tuple[float, float]:
+    """Of the losses up to where they rise, and a little further: where the network breaks they are of no interest."""
+    last = rates[-1] if reading.rises_from is None else 4.0 * reading.rises_from
+    shown = reading.smoothed[rates <= last]
+    margin = 0.3 * float(shown.max() - shown.min())
+    return max(0.0, float(shown.min()) - margin), float(shown.max()) + margin

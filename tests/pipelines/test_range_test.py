@@ -29,40 +29,39 @@ def curve(fall_at, rise_at, noise=0.05, seed=0):
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_rate_in_the_middle_of_the_fall_is_suggested(seed):
+def test_the_rate_is_suggested_at_which_the_loss_rises_again(seed):
     reading = read_curve(RATES, curve(1e-4, 2e-2, seed=seed), CLASSES)
-    assert reading.suggestion == pytest.approx(1e-4, rel=0.3)  # a tenth of a decade
     assert reading.start == pytest.approx(1.0, abs=0.05)
     assert reading.lowest == pytest.approx(0.52, abs=0.05)
-    assert 1e-4 < reading.best_rate < reading.rises_from < 2e-2
+    assert 5e-4 < reading.best_rate < 3e-3
+    assert 2e-3 < reading.suggestion == reading.rises_from < 1e-2  # the rise is (rate / 2e-2)², and the noise 0.07
 
 
 def test_a_loss_that_only_rises_suggests_nothing():
     flat = 0.2 + (RATES / 2e-2) ** 2 + np.random.default_rng(0).normal(0, 0.05, STEPS)
     reading = read_curve(RATES, flat, CLASSES)
     assert reading.suggestion is None
-    assert 1e-3 < reading.rises_from < 2e-2
+    assert 2e-3 < reading.rises_from < 1e-2
 
 
 def test_noise_is_not_taken_for_a_fall():
     random = np.random.default_rng(0)
     readings = [read_curve(RATES, random.normal(0.3, 0.1, STEPS), CLASSES) for _ in range(200)]
-    assert sum(reading.suggestion is not None for reading in readings) <= 10  # by chance, in 5 % of all
+    assert sum(reading.falls for reading in readings) <= 10  # by chance, in 5 % of all
 
 
 def test_a_last_loss_that_runs_away_does_not_hide_the_fall():
-    losses = [*curve(1e-4, 1e9)[:70], 1e8]
-    reading = read_curve(RATES[:71], losses, CLASSES)
-    assert reading.suggestion == pytest.approx(1e-4, rel=0.3)
+    reading = read_curve(RATES[:71], [*curve(1e-4, 1e9)[:70], 1e8], CLASSES)
+    assert reading.falls
+    assert 3e-4 < reading.suggestion < RATES[70] < 2e-3
     assert max(reading.smoothed) < 10
 
 
 def test_what_comes_down_to_guessing_has_learned_nothing():
     guessing = np.log(CLASSES)
     down = guessing + 0.6 / (1 + RATES / 1e-4) + np.random.default_rng(0).normal(0, 0.05, STEPS)
-    assert read_curve(RATES, down, CLASSES).suggestion is None
-    learned = down - 0.5 / (1 + (1e-3 / RATES) ** 2)
-    assert read_curve(RATES, learned, CLASSES).suggestion == pytest.approx(1e-3, rel=0.3)
+    assert not read_curve(RATES, down, CLASSES).falls
+    assert read_curve(RATES, down - 0.5 / (1 + (1e-3 / RATES) ** 2), CLASSES).falls
 
 
 def test_divergence_is_four_times_the_best_or_no_number():
@@ -120,8 +119,8 @@ def test_each_loss_is_that_of_its_batch_on_replicas_too_behind_a_fitted_head(
     np.testing.assert_allclose(found.rates, np.geomspace(1e-7, 1e-1, 30)[: len(found.rates)], rtol=1e-4)
     assert found.suggestion is None
     out = capsys.readouterr().out
-    assert "no suggestion, since the loss does not fall by more than" in out
-    assert "the head is fitted already; yours is 1.0e-03, where the loss" in out
+    assert "no suggestion: the loss does not fall by more than" in out
+    assert "since the head is fitted already; yours is 1.0e-03, where it" in out
     assert not (tmp_path / "run").exists()
 
 

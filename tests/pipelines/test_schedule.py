@@ -81,53 +81,64 @@ def test_the_decision_is_printed_with_its_reason(images):
     assert all(": " in line for line in lines[1:])
 
 
-def test_it_stops_early_on_something_easy(images, tmp_path, capsys):
-    run = finetune(small_config(images, tmp_path / "run", arch="cifar_resnet20", epochs="auto"))
-    history, config = pd.read_csv(run.history), read_json(run.config)
-    progress = load_checkpoint(run).progress
-    assert progress.finished == f"{len(history)} epochs, more would not help"
-    assert len(history) < config["recipe"]["epochs"] / 4
-    plateau = history["learning_rate"].to_numpy()[6 : progress.plateau_epochs]
+@pytest.fixture(scope="module")
+def command(images, torch_weights):
+    """All but the place of the run."""
+    options = "--arch resnet18 --image-size 32 --batch-size 8 --precision float32 --deterministic --epochs auto"
+    return ["finetune", str(images), "--weights", str(torch_weights), *options.split()]
+
+
+@pytest.fixture(scope="module")
+def whole(command, tmp_path_factory):
+    """A run that nobody cut off, and what it printed."""
+    folder = tmp_path_factory.mktemp("whole")
+    code, text = finish(command, folder)
+    assert code == 0, text
+    return Run(folder / "run"), text
+
+
+def finish(command, folder, *signals):
+    process = start([*command, "--run", str(folder / "run")], folder / "output", signals)
+    process.join()
+    return process.exitcode, (folder / "output").read_text()
+
+
+def test_it_stops_early_on_something_easy(whole):
+    run, text = whole
+    progress, config, history = load_checkpoint(run).progress, read_json(run.config), pd.read_csv(run.history)
+    epochs = history[history["phase"] == "all layers"]
+    assert progress.finished == f"{len(epochs)} epochs, more would not help"
+    assert len(epochs) <= 10 < config["recipe"]["epochs"] == 30
+    plateau, cooldown = np.split(epochs["learning_rate"].to_numpy(), [progress.plateau_epochs])
     assert plateau == pytest.approx(config["recipe"]["learning_rate"])
-    cooldown = history["learning_rate"].to_numpy()[progress.plateau_epochs :]
-    assert (np.diff(cooldown) < 0).all()
-    assert cooldown[-1] == 0.0
     assert len(cooldown) == math.ceil(progress.plateau_epochs / 4)
-    assert config["arguments"]["epochs"] == "auto"
-    out = capsys.readouterr().out
-    assert f"the learning rate goes to 0 until epoch {len(history)}\n" in out
-
-
-def test_a_head_that_was_fitted_before_and_replicas_train_so_too(images, torch_weights, tmp_path):
-    settings = {"weights": str(torch_weights), "strategy": "mirrored", "learning_rate": 3e-3}
-    run = finetune(small_config(images, tmp_path / "run", epochs="auto", **settings))
-    history = pd.read_csv(run.history)
+    assert cooldown[-1] == 0.0
     assert history["phase"].str.startswith("average").sum() == 3
-    trained = history[history["phase"] == "all layers"]
-    assert trained["learning_rate"].iloc[-1] == 0.0
-    assert len(trained) < read_json(run.config)["recipe"]["epochs"]
+    assert config["arguments"]["epochs"] == "auto"
+    assert "epoch 1/≤30  loss" in text
+    assert f"the learning rate goes to 0 until epoch {len(epochs)}\n" in text
+    assert f"epoch {len(epochs)}/{len(epochs)}  loss" in text
 
 
-def test_a_run_that_is_cut_off_in_its_cool_down_continues_to_the_same_end(images, tmp_path):
-    options = "--arch cifar_resnet20 --weights none --image-size 32 --batch-size 8 --precision float32 --deterministic"
-    command = ["finetune", str(images), *options.split(), "--epochs", "auto", "--learning-rate", "0.05"]
-
-    def run(name, *signals):
-        arguments, output = [*command, "--run", str(tmp_path / name)], tmp_path / f"{name}.txt"
-        process = start(arguments, output, signals)
-        process.join()
-        return process.exitcode, output.read_text()
-
-    code, text = run("whole")
-    assert code == 0, text
-    whole, cut = Run(tmp_path / "whole"), Run(tmp_path / "cut")
-    plateau = load_checkpoint(whole).progress.plateau_epochs
-    code, text = run("cut", (plateau, 1, signal.SIGTERM))
+def test_a_run_that_is_cut_off_in_its_cool_down_continues_to_the_same_end(command, whole, tmp_path):
+    run, expected = Run(tmp_path / "run"), whole[0]
+    plateau = load_checkpoint(expected).progress.plateau_epochs
+    code, text = finish(command, tmp_path, (plateau, 1, signal.SIGTERM))
     assert code == 143, text
-    assert load_checkpoint(cut).progress.steps_done == 2
-    code, text = run("cut")
+    progress = load_checkpoint(run).progress
+    assert (progress.plateau_epochs, progress.epochs_done, progress.steps_done) == (plateau, plateau, 2)
+    code, text = finish(command, tmp_path)
     assert code == 0, text
-    histories = [pd.read_csv(each.history).drop(columns="seconds") for each in (whole, cut)]
+    histories = [pd.read_csv(each.history).drop(columns="seconds") for each in (run, expected)]
     pd.testing.assert_frame_equal(*histories, check_exact=True)
-    for a, b in zip(*(load_model(each).variables for each in (whole, cut)), strict=True):
+    for a, b in zip(*(load_model(each).variables for each in (run, expected)), strict=True):
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), err_msg=a.path)
+
+
+def test_replicas_end_so_too(images, torch_weights, tmp_path):
+    run = finetune(
+        small_config(images, tmp_path / "run", epochs="auto", weights=str(torch_weights), strategy="mirrored")
+    )
+    epochs = pd.read_csv(run.history).query("phase == 'all layers'")
+    assert len(epochs) < read_json(run.config)["recipe"]["epochs"]
+    assert epochs["learning_rate"].iloc[-1] == 0.0
