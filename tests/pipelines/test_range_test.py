@@ -1,6 +1,7 @@
 """finetune --find-learning-rate: the curve, what it says, the picture, and that nothing else is written."""
 
 import dataclasses
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -9,10 +10,10 @@ from PIL import Image
 
 from pipelines import range_test as module
 from pipelines.cli import main
-from pipelines.config import RangeTestConfig
+from pipelines.config import FinetuneConfig, RangeTestConfig
 from pipelines.data.stream import training_stream
 from pipelines.prepare import divide_images, fit_new_head, prepare
-from pipelines.range_test import Sweep, find_learning_rate
+from pipelines.range_test import RangeTest, Sweep, find_learning_rate
 from pipelines.rate_curve import has_diverged, read_curve
 from resnet_tf.workers import Workers
 from tests.conftest import small_config
@@ -93,10 +94,17 @@ def test_training_from_scratch_draws_a_picture_and_nothing_else(images, tmp_path
         assert picture.format == "PNG"
         assert picture.width > picture.height > 400
     lines = capsys.readouterr().out.splitlines()
-    suggested = next(line for line in lines if line.startswith("suggested: --learning-rate "))
-    assert 1e-3 < float(suggested.split()[2]) < 1
-    assert "(the recipe's is 5.0e-03" in suggested
+    assert lines[-4].startswith("range test: ")
+    assert lines[-3].startswith("training loss: from ")
+    assert "the recipe's is 5.0e-03" in lines[-2]
     assert lines[-1] == "wrote range.png"
+
+
+def test_the_suggestion_is_printed_as_the_option_that_takes_it():
+    reading = read_curve(RATES, curve(1e-4, 2e-2), CLASSES)
+    session = SimpleNamespace(config=FinetuneConfig("photos", "run"), recipe=SimpleNamespace(head_first=True))
+    text = module._describe(RangeTest(list(RATES), [], reading, 1e-3), session)
+    assert text.splitlines()[1].startswith(f"suggested: --learning-rate {reading.rises_from:.1e} (the recipe's is 1.0e-03")
 
 
 def test_each_loss_is_that_of_its_batch_on_replicas_too_behind_a_fitted_head(
