@@ -20,18 +20,11 @@ import time
 from pathlib import Path
 from typing import Any
 
-# name: (settings of `FinetuneConfig`, changes of the recipe that no setting makes)
+# name: (settings of `FinetuneConfig`, changes of the recipe that no setting makes); more are in last_stage.py
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "the recipe": ({}, {}),
     "without a head first": ({}, {"head_first": False, "refit_head": False}),
     "all but conv1 and conv2": ({}, {"frozen_stages": ("conv1", "conv2")}),
-    "labels smoothed by 0.1": ({"label_smoothing": 0.1}, {}),
-    "MixUp": ({"mix": "mixup"}, {}),
-    "CutMix": ({"mix": "cutmix"}, {}),
-    "TrivialAugment": ({"augment": "trivial"}, {}),
-    "batch norms adapt": ({}, {"freeze_batch_norms": False}),
-    "three times the rate": ({"learning_rate": 3e-4}, {}),
-    "SGD": ({"learning_rate": 1e-3}, {"optimizer": "sgd"}),
 }
 # name: (stages, whether there are maxima beside averages, whether it is fitted to validation as well)
 HEADS = {
