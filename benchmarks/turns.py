@@ -1,0 +1,75 @@
+"""Measurements that take turns: each in a process of its own, since frameworks read their settings once; medians."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One row of a table.
+
+    Args:
+        words: What the measuring process is told on its command line.
+        environment: What it finds there beyond ours; None takes a variable away.
+    """
+
+    words: tuple[str, ...]
+    environment: dict[str, str | None] = field(default_factory=dict)
+
+
+def measure_in_turn(script: str, variants: dict[str, Variant], rounds: int) -> dict[str, list[dict[str, float]]]:
+    """Every variant once, then every one again, so that a machine that becomes slower does so for all of them.
+
+    Args:
+        script: Prints one JSON object as its last line, with "images_per_second" and "peak_mib".
+        variants: By their names in the table.
+        rounds: How often.
+
+    Returns:
+        What each variant printed in each round.
+    """
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
+    for number in range(rounds):
+        for name, variant in variants.items():
+            print(f"round {number + 1}/{rounds}: {name}", file=sys.stderr, flush=True)
+            found[name].append(_in_own_process(script, name, variant))
+    return found
+
+
+def _in_own_process(script: str, name: str, variant: Variant) -> dict[str, float]:
+    environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "KERAS_BACKEND": "tensorflow", **variant.environment}
+    present = {key: value for key, value in environment.items() if value is not None}
+    command = [sys.executable, script, *variant.words]
+    result = subprocess.run(command, env=present, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise SystemExit(f"error: {name}: {(result.stderr.strip().splitlines() or ['no reason given'])[-1]}")
+    measured: dict[str, float] = json.loads(result.stdout.splitlines()[-1])
+    return measured
+
+
+def rate(runs: list[dict[str, float]]) -> float:
+    """Images per second, the median of all rounds."""
+    return statistics.median(run["images_per_second"] for run in runs)
+
+
+def ratio(runs: list[dict[str, float]], others: list[dict[str, float]]) -> float:
+    """How many times faster the runs are than the others of the same rounds, the median of all rounds."""
+    pairs = zip(runs, others, strict=True)
+    return statistics.median(run["images_per_second"] / other["images_per_second"] for run, other in pairs)
+
+
+def peak(runs: list[dict[str, float]]) -> float:
+    """Peak memory of a process in MiB, the median of all rounds."""
+    return statistics.median(run["peak_mib"] for run in runs)
+
+
+def print_table(title: str, found: dict[str, list[dict[str, float]]]) -> None:
+    """One row per variant, in Markdown: images per second, the ratio to the first row, peak memory."""
+    first = next(iter(found.values()))
+    print(f"| {title} | images/s | × the first row | peak MiB |\n|---|---|---|---|")
+    for name, runs in found.items():
+        print(f"| {name} | {rate(runs):.2f} | {ratio(runs, first):.2f} | {peak(runs):.0f} |", flush=True)
