@@ -104,7 +104,8 @@ def test_the_suggestion_is_printed_as_the_option_that_takes_it():
     reading = read_curve(RATES, curve(1e-4, 2e-2), CLASSES)
     session = SimpleNamespace(config=FinetuneConfig("photos", "run"), recipe=SimpleNamespace(head_first=True))
     text = module._describe(RangeTest(list(RATES), [], reading, 1e-3), session)
-    assert text.splitlines()[1].startswith(f"suggested: --learning-rate {reading.rises_from:.1e} (the recipe's is 1.0e-03")
+    expected = f"suggested: --learning-rate {reading.rises_from:.1e} (the recipe's is 1.0e-03"
+    assert text.splitlines()[1].startswith(expected)
 
 
 def test_each_loss_is_that_of_its_batch_on_replicas_too_behind_a_fitted_head(
