@@ -2,6 +2,7 @@
 
 import platform
 from contextlib import AbstractContextManager, nullcontext
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +30,17 @@ def choose_strategy(name: str) -> Any:
         return None
     if name in ("auto", "mirrored"):
         devices = gpus or tf.config.list_logical_devices("CPU")
-        return tf.distribute.MirroredStrategy([device.name for device in devices])
+        return _mirrored(tuple(device.name for device in devices))
     raise UserError(f"the strategy must be auto, one or mirrored, received {name!r}")
+
+
+@cache
+def _mirrored(devices: tuple[str, ...]) -> Any:
+    """One for all trainings of a process: a second one would number its collective operations from the start again,
+    and TensorFlow, which remembers the shapes under these numbers, stops at the first that differs."""
+    import tensorflow as tf
+
+    return tf.distribute.MirroredStrategy(devices)
 
 
 def scope(strategy: Any) -> AbstractContextManager[Any]:

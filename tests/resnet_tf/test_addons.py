@@ -12,6 +12,7 @@ import tensorflow as tf
 from sklearn.metrics import cohen_kappa_score, matthews_corrcoef
 
 from resnet_tf import addons
+from resnet_tf.distribution import choose_strategy, scope
 from resnet_tf.errors import UserError
 
 START = np.array([1.0, -2.0, 0.5], "float32")
@@ -352,9 +353,7 @@ def test_a_tensorflow_checkpoint_and_set_weights_carry_the_state(make, tmp_path)
 @pytest.mark.parametrize("make", [make_ranger, make_swa])
 def test_two_replicas_and_xla_train_as_one_device_does(make):
     one, compiled = small_model(make()), small_model(make(), jit_compile=True)
-    # Collective operations do not work again in a process that used them with another strategy.
-    reduction = tf.distribute.ReductionToOneDevice()
-    with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"], cross_device_ops=reduction).scope():
+    with scope(choose_strategy("mirrored")):
         two = small_model(make())
     losses = [train(model, 2)["loss"] for model in (one, compiled, two)]
     np.testing.assert_allclose(losses[1], losses[0], rtol=1e-5)

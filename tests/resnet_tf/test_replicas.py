@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from resnet_tf.classifier import synchronize_batch_norms
-from resnet_tf.distribution import scope
+from resnet_tf.distribution import choose_strategy, scope
 from resnet_tf.layers import FusedBatchNormalization
 from resnet_tf.loss_scaling import AgreedLossScaleOptimizer
 from resnet_tf.losses import SmoothedCrossentropy
@@ -16,8 +16,7 @@ BATCH, CLASSES = 32, 3
 
 @pytest.fixture(scope="module")
 def mirrored():
-    devices = [device.name for device in tf.config.list_logical_devices("CPU")]
-    return tf.distribute.MirroredStrategy(devices, cross_device_ops=tf.distribute.ReductionToOneDevice())
+    return choose_strategy("mirrored")
 
 
 @pytest.fixture(scope="module")
@@ -125,3 +124,11 @@ def test_an_overflow_on_one_replica_skips_the_step_of_all(mirrored, batch, repli
         np.testing.assert_array_equal(old, keras.ops.convert_to_numpy(variable))
     assert keras.ops.convert_to_numpy(model.optimizer.iterations) == 0
     assert keras.ops.convert_to_numpy(model.optimizer.dynamic_scale) == 2.0**14
+
+
+def test_a_process_can_train_networks_of_other_shapes_one_after_another():
+    for units in (3, 5):
+        with scope(choose_strategy("mirrored")):
+            model = keras.Sequential([keras.Input((4,)), keras.layers.Dense(units)])
+            model.compile("sgd", "mse", jit_compile=False)
+        assert np.isfinite(model.fit(np.ones((8, 4)), np.ones((8, units)), verbose=0).history["loss"])
