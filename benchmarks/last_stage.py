@@ -36,7 +36,7 @@ from pipelines.head import Head, fit_head
 from pipelines.inference import compiled, softmax
 from pipelines.metrics import summarize
 from pipelines.session import Session, build_session
-from resnet_tf.classifier import averaged_features, head
+from resnet_tf.classifier import averaged_features, divide, head
 from resnet_tf.losses import SmoothedCrossentropy
 from resnet_tf.weights import find_weights
 from resnet_tf.workers import Workers
@@ -95,16 +95,10 @@ class LastStage:
 
     def __init__(self, arguments: argparse.Namespace, seed: int) -> None:
         self.session = session_of(arguments, seed)
-        model, recipe = self.session.model, self.session.recipe
-        parts = [layer.name for layer in model.layers]
-        crossing = [f"{part}_{kind}_pool" for kind in ("avg", "max") for part in recipe.frozen_stages]
-        last_frozen = [name for name in parts if name.startswith(f"{recipe.frozen_stages[-1]}_block")][-1]
-        outputs = [
-            model.get_layer(name).output for name in (last_frozen, *(name for name in crossing if name in parts))
-        ]
-        self.first = compiled(keras.Model(model.input, outputs))
-        self.second = keras.Model(outputs, model.output)
-        self.features = compiled(keras.Model(outputs, head(model).input))
+        model = self.session.model
+        first, self.second = divide(model)
+        self.first = compiled(first)
+        self.features = compiled(keras.Model(first.outputs, head(model).input))
         self.labels = {split: label_numbers(rows, self.session.classes) for split, rows in self.session.rows.items()}
         self.fixed = {split: self.through(self.stream(split, self.session.view))[0] for split in self.session.rows}
         self.training: dict[View, tuple[list[np.ndarray], np.ndarray]] = {}

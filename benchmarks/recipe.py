@@ -140,7 +140,7 @@ def train_with_guide(arguments: argparse.Namespace, seed: int) -> dict[str, floa
     def look(epoch: int, logs: Any) -> dict[str, float]:
         nonlocal looking
         began = time.perf_counter()
-        probabilities = softmax(outputs(evaluate, streams["test"], len(rows["test"]), "test"))
+        probabilities = softmax(outputs(evaluate, streams["test"], len(rows["test"]), 32, "test"))
         figures = summarize(labels, probabilities, classes)
         seconds = began - started - looking
         print(

@@ -39,7 +39,7 @@ def evaluate(run: Run, split: str = "test", data: str | None = None) -> dict[str
 
     stream = evaluation_stream(rows, root, classes, view_of(run), batch_size=BATCH_SIZE)
     with lost_images_named(rows, root):
-        probabilities = softmax(outputs(compiled(model), stream, len(rows), f"evaluated on {split}"))
+        probabilities = softmax(outputs(compiled(model), stream, len(rows), BATCH_SIZE, f"evaluated on {split}"))
     labels = label_numbers(rows, classes)
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), classes)
     metrics = {**summarize(labels, probabilities, classes), "classes": classes, "split": split}

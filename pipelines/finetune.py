@@ -35,6 +35,7 @@ from pipelines.run import Run, check_writable, fingerprint_of, foreign_files, re
 from pipelines.session import Session
 from pipelines.terminal import say
 from pipelines.training import Watch, fit, keep_if_better, write_history
+from pipelines.validation import validator
 from resnet_tf import __version__
 from resnet_tf.classifier import head
 from resnet_tf.distribution import scope
@@ -123,7 +124,7 @@ def _run(
         restore(checkpoint, session.model)
     elif session.recipe.head_first:
         _fit_head(run, session, progress)
-    validate, save_best = session.validator(), _saver(run, session)
+    validate, save_best = validator(session), _saver(run, session)
     _train_all_layers(run, session, progress, checkpoint, interrupts, validate, save_best)
     if session.recipe.head_first and session.recipe.epochs:
         _average_with_start(run, session, progress, validate, save_best)

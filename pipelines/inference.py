@@ -1,6 +1,6 @@
 """Running a network over a stream of images, and the table of its predictions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -30,21 +30,23 @@ def compiled(model: Any) -> Callable[[Any], Any]:
     return tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
 
 
-def outputs(compute: Callable[[Any], Any], stream: tf.data.Dataset, images: int, label: str) -> np.ndarray:
-    """What `compiled(model)` gives for every image of a stream of (images, labels), in order.
+def outputs(
+    compute: Callable[[Any], Any], batches: Iterable[tuple[Any, Any]], images: int, batch_size: int, label: str
+) -> np.ndarray:
+    """What `compiled(model)` gives for every image of batches of (images, labels), in order.
 
     Args:
         compute: From `compiled`.
-        stream: Batches of at most the size of the first one.
+        batches: A stream, or a list.
         images: How many there are in all.
+        batch_size: How many in a batch, of the last one at most.
         label: What the progress bar says.
 
     Returns:
         float32 [images, …].
     """
-    batch_size = next(iter(stream.take(1)))[0].shape[0] if images else 1
-    batches = (compute(batch).numpy() for batch, _ in stream)
-    return np.concatenate(list(progress(batches, images, label, size=batch_size))).astype(np.float32)
+    computed = (compute(batch).numpy() for batch, _ in batches)
+    return np.concatenate(list(progress(computed, images, label, size=batch_size))).astype(np.float32)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

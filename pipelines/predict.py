@@ -42,7 +42,7 @@ def predict(config: PredictConfig) -> bool:
 
     stream = evaluation_stream(rows, _CURRENT, classes, view_of(run), batch_size=BATCH_SIZE)
     with lost_images_named(rows, _CURRENT):
-        probabilities = softmax(outputs(compiled(model), stream, len(rows), "predicted"))
+        probabilities = softmax(outputs(compiled(model), stream, len(rows), BATCH_SIZE, "predicted"))
     if config.out:
         write_csv(Path(config.out), prediction_table(rows["path"].tolist(), None, probabilities, classes))
         say(f"wrote {config.out}")

@@ -1,6 +1,7 @@
 """What one training works with: the network on its devices, the recipe, the images of each split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,16 +10,14 @@ import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
-from sklearn.metrics import log_loss
 
 from pipelines.config import FinetuneConfig
 from pipelines.data.balance import class_weights
 from pipelines.data.cache import Cache
-from pipelines.data.manifest import label_numbers
 from pipelines.data.stream import Cached, View, evaluation_stream, steps_per_epoch
 from pipelines.data.trouble import lost_images_named
 from pipelines.explain import explain
-from pipelines.inference import compiled, outputs, softmax
+from pipelines.inference import outputs
 from pipelines.recipe import Recipe, decide
 from pipelines.repeat import Earlier, repeated_precision, repeated_recipe
 from pipelines.run import write_atomically
@@ -92,50 +91,64 @@ class Session:
         """How a stream of "train" or "val" takes its images from the cache."""
         return self.cache.of(split) if self.cache else None
 
-    def outputs(self, compute: Callable[[Any], Any], split: str, label: str) -> np.ndarray:
+    def stream(self, split: str) -> tf.data.Dataset:
+        """The images of "train" or "val" as evaluation sees them, those that this worker computes."""
+        if split not in self._streams:  # its graph takes a second to build, its next pass none
+            self._streams[split] = evaluation_stream(
+                self._part(split),
+                self.root,
+                self.classes,
+                self.view,
+                batch_size=self._batch_size,
+                cached=self.cached(split),
+            )
+        return self._streams[split]
+
+    def outputs(
+        self, compute: Callable[[Any], Any], split: str, label: str, batches: Iterable[tuple[Any, Any]] | None = None
+    ) -> np.ndarray:
         """`pipelines.inference.outputs` over the images of "train" or "val", which all workers have then.
+
+        Args:
+            compute: From `compiled`.
+            split: "train" or "val".
+            label: What the progress bar says.
+            batches: What is made of those of `stream` already, None for these themselves.
 
         Raises:
             LostImage: One of them is gone, or cannot be read any more.
         """
-        rows, size = self.rows[split], self.config.batch_size // self.workers.count
-        begin, end = self.workers.part(len(rows))
-        part = rows[begin:end] if begin < end else rows[:1]  # so that the outputs' shape is known everywhere
-        with lost_images_named(part, self.root):
-            if split not in self._streams:  # its graph takes a second to build, its next pass none
-                self._streams[split] = evaluation_stream(
-                    part, self.root, self.classes, self.view, batch_size=size, cached=self.cached(split)
-                )
-            values = outputs(compute, self._streams[split], len(part), label)
+        part = self._part(split)
+        with self.lost_images_named(split):
+            values = outputs(
+                compute, self.stream(split) if batches is None else batches, len(part), self._batch_size, label
+            )
         if self.workers.alone:
             return values
-        gathered = np.zeros((len(rows), *values.shape[1:]), np.float32)
+        images = len(self.rows[split])
+        begin, end = self.workers.part(images)
+        gathered = np.zeros((images, *values.shape[1:]), np.float32)
         gathered[begin:end] = values[: end - begin]
         return self.workers.total(gathered)
 
-    def validator(self) -> Callable[[], tuple[float, float]]:
-        """A function that gives accuracy and log loss of the present model on the validation images.
+    def lost_images_named(self, split: str) -> AbstractContextManager[None]:
+        """Within it, a `stream` that fails says which image is to blame.
 
-        Keras's own validation fails where a strategy's replicas get parts of unequal size (it averages the
-        images themselves, `_maybe_symbolic_build`), and its figures depend on how batches are divided.
+        Raises:
+            LostImage: An image is gone, or cannot be read any more.
         """
-        compute = compiled(self.model)
-        labels = label_numbers(self.rows["val"], self.classes)
+        return lost_images_named(self._part(split), self.root)
 
-        def validate() -> tuple[float, float]:
-            logits = self.outputs(compute, "val", "")
+    @property
+    def _batch_size(self) -> int:
+        """Of evaluation on one worker."""
+        return self.config.batch_size // self.workers.count
 
-            def score() -> tuple[float, float]:
-                accuracy = float((logits.argmax(axis=1) == labels).mean())
-                if not np.isfinite(logits).all():
-                    return accuracy, float("nan")
-                return accuracy, float(log_loss(labels, softmax(logits), labels=list(range(len(self.classes)))))
-
-            # Machines may round a loss in different ways, but must agree on what is best.
-            accuracy, loss = self.workers.from_chief(score)
-            return accuracy, loss
-
-        return validate
+    def _part(self, split: str) -> pd.DataFrame:
+        """The rows that this worker computes; one where it has none, so that the outputs' shape is known everywhere."""
+        rows = self.rows[split]
+        begin, end = self.workers.part(len(rows))
+        return rows[begin:end] if begin < end else rows[:1]
 
     def save(self, path: Path, head_change: HeadChange | None = None) -> None:
         """Writes the present model, always in float32, so that evaluation and export compute alike everywhere. Only

@@ -155,6 +155,30 @@ def freeze_stages(model: keras.Model, stages: tuple[str, ...]) -> None:
             layer.trainable = False
 
 
+def divide(model: keras.Model) -> tuple[keras.Model, keras.Model]:
+    """The network in two parts: what nothing changes in training, and the rest.
+
+    Args:
+        model: From `build_classifier`, some of its first stages frozen.
+
+    Returns:
+        From images to a list of tensors, and from these to the logits; both share the network's variables.
+    """
+    fixed: dict[int, Any] = {id(model.input): model.input}  # what to pass on, by what it is needed for
+    crossing: dict[int, Any] = {}
+    for layer in model.layers:
+        inputs = keras.tree.flatten(layer.input)
+        passed = [fixed[id(tensor)] for tensor in inputs if id(tensor) in fixed]
+        if len(passed) < len(inputs) or layer.trainable_variables:
+            crossing |= {id(tensor): tensor for tensor in passed}
+        else:  # the padded is quickly padded again, and would take as much room once more
+            padding = isinstance(layer, keras.layers.ZeroPadding2D)
+            fixed[id(layer.output)] = passed[0] if padding else layer.output
+    tensors = list(crossing.values())
+    with deep_recursion():
+        return keras.Model(model.input, tensors), keras.Model(tensors, model.output)
+
+
 def copy_values(source: keras.Model, target: keras.Model) -> None:
     """Copies all variables between two classifiers of one architecture, whatever their precisions."""
     values: dict[str, Any] = {variable.path: variable for variable in source.variables}

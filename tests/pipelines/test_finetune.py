@@ -53,7 +53,7 @@ def head_scores(run, images):
     compute = compiled(feature_extractor(model))
     features = {
         split: (
-            outputs(compute, evaluation_stream(part, images, classes, view_of(run), batch_size=4), len(part), split),
+            outputs(compute, evaluation_stream(part, images, classes, view_of(run), batch_size=4), len(part), 4, split),
             part["label"].map(classes.index).to_numpy(),
         )
         for split, part in rows.items()

@@ -17,6 +17,7 @@ from pipelines.interrupts import Interrupts
 from pipelines.run import Run
 from pipelines.session import build_session
 from pipelines.training import Watch, fit
+from pipelines.validation import validator
 from resnet_tf.workers import Workers
 from tests.conftest import small_config
 
@@ -57,7 +58,7 @@ def trained(manifest, images, folder, strategy, **settings):
             checkpoint=None,
             interrupts=interrupts,
             workers=session.workers,
-            validate=session.validator(),
+            validate=validator(session),
             save_best=lambda: None,
             chance=1.0,
             patience=10,

@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -18,10 +19,9 @@ import tensorflow as tf
 
 from pipelines.checkpoint import load_checkpoint
 from pipelines.data.manifest import class_names, make_manifest
-from pipelines.data.stream import View
 from pipelines.finetune import finetune, with_cache
 from pipelines.run import Run, load_model, read_json
-from pipelines.session import Session
+from pipelines.session import build_session
 from resnet_tf.errors import UserError
 from resnet_tf.workers import Workers
 from tests.conftest import small_config
@@ -160,14 +160,14 @@ class OneOfSeveral(Workers):
         return values
 
 
-def test_every_image_is_computed_once_by_unequal_parts_and_by_workers_without_any(images):
+def test_every_image_is_computed_once_by_unequal_parts_and_by_workers_without_any(images, tiny):
     rows = make_manifest(images, 0.2, 0.0, 0)
-    part = {"rows": {"val": rows[:5]}, "root": images, "classes": class_names(rows), "view": View(32)}
-    config = small_config(images, "run", batch_size=8)
+    session = build_session(small_config(images, "run", arch=tiny), rows, class_names(rows), images, None, Workers())
+    session.rows["val"] = session.rows["val"][:5]
 
     def outputs(workers):
-        session = SimpleNamespace(config=config, workers=workers, cached=lambda split: None, _streams={}, **part)
-        return Session.outputs(session, lambda batch: tf.reduce_mean(tf.cast(batch, tf.float32), [1, 2]), "val", "")
+        compute = lambda batch: tf.reduce_mean(tf.cast(batch, tf.float32), [1, 2])  # noqa: E731
+        return replace(session, workers=workers).outputs(compute, "val", "")
 
     parts = [outputs(OneOfSeveral(None, index, 4)) for index in range(4)]  # of 2, 2, 1 and 0 images
     np.testing.assert_array_equal(sum(parts), outputs(Workers()))

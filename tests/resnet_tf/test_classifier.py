@@ -5,12 +5,15 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from resnet_tf.architectures import find_architecture
 from resnet_tf.classifier import (
     build_classifier,
     changed_head,
     copy_values,
+    divide,
     feature_extractor,
     freeze_batch_norms,
+    freeze_stages,
     head,
 )
 from resnet_tf.distribution import choose_precision, choose_strategy, replicas, scope
@@ -82,6 +85,21 @@ def test_a_changed_head_is_the_same_again_afterwards_in_every_bit():
         np.testing.assert_allclose(head(model).get_weights()[1], before[1] + 2.0)
     for value, was in zip(head(model).get_weights(), before, strict=True):
         np.testing.assert_array_equal(value, was)
+
+
+@pytest.mark.parametrize(("arch", "frozen"), [("resnet18", 4), ("resnet50v2", 2), ("vgg16_bn", 3)])
+def test_a_network_is_divided_where_something_learns(arch, frozen):
+    row = find_architecture(arch)
+    model = build_classifier(arch, 4, image_size=32, head_stages=3 if arch == "resnet18" else 1)
+    freeze_stages(model, row.parts[:frozen])
+    freeze_batch_norms(model)
+    first, rest = divide(model)
+    assert not first.trainable_variables
+    assert {v.path for v in rest.trainable_variables} == {v.path for v in model.trainable_variables}
+    assert set(row.parts[:frozen]) <= {layer.name.partition("_")[0] for layer in first.layers}
+    assert len(first.outputs) == (5 if arch == "resnet18" else 1)  # the map, averages and maxima of two stages
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+    np.testing.assert_array_equal(rest(first(images)), model(images))
 
 
 def test_smoothed_crossentropy_is_that_of_keras():

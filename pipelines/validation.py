@@ -1,0 +1,76 @@
+"""How good the present model is on the validation images."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from sklearn.metrics import log_loss
+
+from pipelines.data.manifest import label_numbers
+from pipelines.inference import compiled, softmax
+from pipelines.session import Session
+from resnet_tf.classifier import divide
+
+# Of memory, for what frozen stages make of the validation images: 1,300 of a ResNet-50 whose last stage learns.
+MOST_BYTES = 1 << 30
+
+
+def validator(session: Session) -> Callable[[], tuple[float, float]]:
+    """A function that gives accuracy and log loss of the present model on the validation images.
+
+    What frozen stages make of these never changes in a training, and is computed once where there is room.
+
+    Keras's own validation fails where a strategy's replicas get parts of unequal size (it averages the
+    images themselves, `_maybe_symbolic_build`), and its figures depend on how batches are divided.
+    """
+    labels = label_numbers(session.rows["val"], session.classes)
+    compute_logits = _frozen_once(session) if session.recipe.frozen_stages else _anew(session)
+
+    def validate() -> tuple[float, float]:
+        logits = compute_logits()
+
+        def score() -> tuple[float, float]:
+            accuracy = float((logits.argmax(axis=1) == labels).mean())
+            if not np.isfinite(logits).all():
+                return accuracy, float("nan")
+            return accuracy, float(log_loss(labels, softmax(logits), labels=list(range(len(session.classes)))))
+
+        # Machines may round a loss in different ways, but must agree on what is best.
+        accuracy, loss = session.workers.from_chief(score)
+        return accuracy, loss
+
+    return validate
+
+
+def _anew(session: Session) -> Callable[[], np.ndarray]:
+    compute = compiled(session.model)
+    return lambda: session.outputs(compute, "val", "")
+
+
+def _frozen_once(session: Session) -> Callable[[], np.ndarray]:
+    frozen, rest = divide(session.model)
+    if len(session.rows["val"]) * _bytes_of(frozen, session.config.image_size) > MOST_BYTES * session.workers.count:
+        return _anew(session)
+    compute_frozen, compute_rest = compiled(frozen), compiled(rest)
+    kept: list[tuple[list[np.ndarray], Any]] = []
+
+    def compute_logits() -> np.ndarray:
+        if not kept:
+            with session.lost_images_named("val"):
+                kept.extend(
+                    ([part.numpy() for part in compute_frozen(images)], labels)
+                    for images, labels in session.stream("val")
+                )
+        return session.outputs(compute_rest, "val", "", kept)
+
+    return compute_logits
+
+
+def _bytes_of(network: keras.Model, image_size: int) -> int:
+    """Of all outputs for one image."""
+    image = keras.KerasTensor((1, image_size, image_size, 3), "uint8")
+    outputs = keras.tree.flatten(network.compute_output_spec(image))
+    return sum(math.prod(part.shape) * tf.as_dtype(part.dtype).size for part in outputs)
