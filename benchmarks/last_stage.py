@@ -27,7 +27,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.recipe import add_arguments, file_of, make_split, table_of
+from benchmarks.recipe import add_arguments, file_of, losses_of, make_split, table_of
 from pipelines.config import FinetuneConfig
 from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
 from pipelines.data.stream import View, evaluation_stream, training_stream
@@ -184,9 +184,9 @@ class LastStage:
             found.append(softmax(features @ kernel + bias))
         return np.mean(found, axis=0)
 
-    def figures(self, row: Row, views: dict[str, dict[str, list[list[np.ndarray]]]]) -> dict[str, dict[str, float]]:
+    def figures(self, row: Row, views: dict[str, dict[str, list[list[np.ndarray]]]]) -> dict[str, dict[str, Any]]:
         """By the name of the views: the test's figures of the model that validation chooses."""
-        best: dict[str, dict[str, float]] = {}
+        best: dict[str, dict[str, Any]] = {}
         for _ in self.train(row):
             for name, activations in views.items():
                 validation = summarize(
@@ -194,8 +194,11 @@ class LastStage:
                 )
                 if name not in best or validation["log_loss"] < best[name]["validation_log_loss"]:
                     test = self.probabilities(activations["test"], whole=True)
-                    found = summarize(self.labels["test"], test, self.session.classes)
-                    best[name] = {**found, "validation_log_loss": validation["log_loss"]}
+                    best[name] = {
+                        **summarize(self.labels["test"], test, self.session.classes),
+                        "validation_log_loss": validation["log_loss"],
+                        "losses": losses_of(self.labels["test"], test),
+                    }
         return best
 
 
@@ -258,7 +261,7 @@ def measure(arguments: argparse.Namespace, names: list[str], seed: int) -> None:
         if name == RECIPE:
             views |= other_views(stage)
         for each, figures in stage.figures(ROWS[name], views).items():
-            kept = {key: figures[key] for key in ("n", "accuracy", "log_loss", "validation_log_loss")}
+            kept = {key: figures[key] for key in ("n", "accuracy", "log_loss", "validation_log_loss", "losses")}
             file_of(arguments, each, seed).write_text(json.dumps(kept))
         print(f"{name}, seed {seed}: {time.perf_counter() - started:.0f} s", file=sys.stderr)
 
