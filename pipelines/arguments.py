@@ -177,6 +177,7 @@ def _add_evaluate(verbs: Any) -> None:
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--split", default="test", help=f"{', '.join(SPLITS)} (default: %(default)s)")
     parser.add_argument("--data", metavar="DIR", help="where the images are now, if they have moved")
+    _add_mirror(parser)
 
 
 def _add_predict(verbs: Any) -> None:
@@ -185,12 +186,14 @@ def _add_predict(verbs: Any) -> None:
     parser.add_argument("paths", metavar="PATH", nargs="+", help="files, folders or globs")
     parser.add_argument("--top", type=int, default=PredictConfig.top, metavar="K", help="(default: %(default)s)")
     parser.add_argument("--out", metavar="FILE", help="write all probabilities as CSV")
+    _add_mirror(parser)
 
 
 def _add_export(verbs: Any) -> None:
     parser = _verb(verbs, "export", "a SavedModel to serve, checked in a fresh process")
     parser.add_argument("run", metavar="RUN")
     parser.add_argument("--format", nargs="+", default=["saved_model"], help=f"{', '.join(EXPORT_FORMATS)}")
+    _add_mirror(parser)
 
 
 def _add_import(verbs: Any) -> None:
@@ -222,6 +225,12 @@ def _add_info(verbs: Any) -> None:
     )
     parser.add_argument("--width", type=float, default=NetworkConfig.width, metavar="X", help="factor of the channels")
     _add_network_options(parser)
+
+
+def _add_mirror(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--mirror", action="store_true", help="average over each image and its mirror image, for twice the work"
+    )
 
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:

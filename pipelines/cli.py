@@ -148,12 +148,14 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     import_tensorflow()
     from pipelines.evaluate import evaluate
 
-    evaluate(run, parsed.split, parsed.data)
+    evaluate(run, parsed.split, parsed.data, parsed.mirror)
     return DONE
 
 
 def _predict(parsed: argparse.Namespace) -> int:
-    config = PredictConfig(run=parsed.run, paths=tuple(parsed.paths), top=parsed.top, out=parsed.out)
+    config = PredictConfig(
+        run=parsed.run, paths=tuple(parsed.paths), top=parsed.top, out=parsed.out, mirror=parsed.mirror
+    )
     from pipelines.run import finished_run
 
     finished_run(config.run)
@@ -173,7 +175,7 @@ def _export(parsed: argparse.Namespace) -> int:
     import_tensorflow()
     from pipelines.export import export
 
-    export(run)
+    export(run, parsed.mirror)
     return DONE
 
 

@@ -351,12 +351,14 @@ class PredictConfig:
         paths: Files, folders or globs.
         top: Classes to show for each image, the likeliest first.
         out: CSV to write, or None.
+        mirror: Whether the probabilities are means over each image and its mirror image.
     """
 
     run: str
     paths: tuple[str, ...]
     top: int = 5
     out: str | None = None
+    mirror: bool = False
 
     def __post_init__(self) -> None:
         _check_range("--top", self.top, 1, 100_000)

@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pandas as pd
+import tensorflow as tf
 
 from pipelines.data.manifest import data_root, label_numbers, load_manifest
 from pipelines.data.stream import evaluation_stream
 from pipelines.data.trouble import lost_images_named
-from pipelines.inference import compiled, outputs, prediction_table, softmax, view_of
+from pipelines.inference import logits_of, outputs, prediction_table, softmax, view_of
 from pipelines.metrics import confusion_matrix, most_confused, per_class, summarize
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.report.page import render_page
@@ -16,9 +17,10 @@ from pipelines.terminal import say
 from resnet_tf.errors import UserError
 
 BATCH_SIZE = 32
+MIRRORED = ", mirror images beside the images"
 
 
-def evaluate(run: Run, split: str = "test", data: str | None = None) -> dict[str, object]:
+def evaluate(run: Run, split: str = "test", data: str | None = None, mirror: bool = False) -> dict[str, object]:
     """Predicts a split and writes its folder in the run: metrics.json, predictions.csv, per_class.csv,
     confusion_matrix.csv, confusion_matrix.png, summary.txt, report.html.
 
@@ -26,6 +28,7 @@ def evaluate(run: Run, split: str = "test", data: str | None = None) -> dict[str
         run: A finished run.
         split: "train", "val" or "test".
         data: Where the images are now, if they have moved.
+        mirror: Whether the probabilities are means over each image and its mirror image.
 
     Returns:
         The content of metrics.json.
@@ -35,21 +38,21 @@ def evaluate(run: Run, split: str = "test", data: str | None = None) -> dict[str
     """
     classes, rows, root = load_classes(run), _rows(run, split), _root(run, data)
     _check_present(rows, root)
-    model = load_model(run)
+    compute = tf.function(logits_of(load_model(run), mirror), reduce_retracing=True)
 
     stream = evaluation_stream(rows, root, classes, view_of(run), batch_size=BATCH_SIZE)
     with lost_images_named(rows, root):
-        probabilities = softmax(outputs(compiled(model), stream, len(rows), BATCH_SIZE, f"evaluated on {split}"))
+        probabilities = softmax(outputs(compute, stream, len(rows), BATCH_SIZE, f"evaluated on {split}"))
     labels = label_numbers(rows, classes)
     matrix = confusion_matrix(labels, probabilities.argmax(axis=1), classes)
-    metrics = {**summarize(labels, probabilities, classes), "classes": classes, "split": split}
+    metrics = {**summarize(labels, probabilities, classes), "classes": classes, "split": split, "mirror": mirror}
     predictions = prediction_table(rows["path"].tolist(), rows["label"].tolist(), probabilities, classes)
     summary = summary_text(metrics, matrix)
     if not _is_new(run, split):
         summary += f"\nthe model was fitted to images of {split}: these figures say nothing of new ones"
 
     folder = run.evaluation(split)
-    title = f"{run.path.resolve().name}, {split}"
+    title = f"{run.path.resolve().name}, {split}" + (MIRRORED if mirror else "")
     write_csv(folder / "predictions.csv", predictions)
     write_csv(folder / "per_class.csv", per_class(matrix))
     write_csv(folder / "confusion_matrix.csv", matrix, index=True)
@@ -67,7 +70,8 @@ def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
     """What one wants to know first, in a dozen lines."""
     low, high = metrics["accuracy_ci95"]
     lines = [
-        f"{metrics['split']}: {metrics['n']} images, {len(metrics['classes'])} classes",
+        f"{metrics['split']}{MIRRORED if metrics['mirror'] else ''}: "
+        f"{metrics['n']} images, {len(metrics['classes'])} classes",
         f"accuracy           {metrics['accuracy']:.4f}  (95 % interval {low:.4f} to {high:.4f})",
         f"top-5 accuracy     {metrics['top5_accuracy']:.4f}",
         f"balanced accuracy  {metrics['balanced_accuracy']:.4f}",

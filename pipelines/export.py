@@ -16,7 +16,7 @@ from pipelines.data.decode import decode_file, decode_region_of_bytes, encoded_p
 from pipelines.data.manifest import data_root, load_manifest
 from pipelines.data.sample import CLASSES, draw_image
 from pipelines.data.stream import View
-from pipelines.inference import preprocessing_of, view_of
+from pipelines.inference import logits_of, preprocessing_of, view_of
 from pipelines.run import Run, load_classes, load_model, read_json, sha256, write_json
 from pipelines.terminal import say
 from resnet_tf.errors import UserError
@@ -31,11 +31,12 @@ _DRAWN_SIZE = 256
 _CHECK = Path(__file__).with_name("check_saved_model.py")
 
 
-def export(run: Run) -> Path:
+def export(run: Run, mirror: bool = False) -> Path:
     """Writes export/saved_model/1 in the run, after a fresh process has served held-out images with it.
 
     Args:
         run: A finished run.
+        mirror: Whether the probabilities are means over each image and its mirror image.
 
     Returns:
         The SavedModel's folder.
@@ -48,8 +49,9 @@ def export(run: Run) -> Path:
     run.saved_model.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=run.saved_model.parent, prefix=".writing-") as temporary:
         folder = Path(temporary) / "1"
-        save_serving_model(model, classes, view, folder)
-        difference = _check_in_fresh_process(folder, images, _expected(model, images, view), Path(temporary))
+        save_serving_model(model, classes, view, folder, mirror)
+        expected = _expected(model, images, view, mirror)
+        difference = _check_in_fresh_process(folder, images, expected, Path(temporary))
         if difference > LARGEST_DIFFERENCE:
             raise UserError(
                 f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
@@ -61,6 +63,7 @@ def export(run: Run) -> Path:
         run.export_report,
         {
             "model_sha256": sha256(run.model),
+            "mirror": mirror,
             "saved_model": {"images_checked": len(images), "largest_difference": difference},
         },
     )
@@ -72,7 +75,7 @@ def export(run: Run) -> Path:
     return run.saved_model
 
 
-def save_serving_model(model: keras.Model, classes: list[str], view: View, folder: Path) -> None:
+def save_serving_model(model: keras.Model, classes: list[str], view: View, folder: Path, mirror: bool = False) -> None:
     """A SavedModel with `serving_default` and `serve_bytes`; the class names are in it and in its assets.
 
     Args:
@@ -80,11 +83,12 @@ def save_serving_model(model: keras.Model, classes: list[str], view: View, folde
         classes: Order of the logits.
         view: How images are resized and cropped.
         folder: To be made.
+        mirror: As for `export`.
     """
     with tempfile.TemporaryDirectory() as temporary:
         labels = Path(temporary) / "labels.txt"
         labels.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
-        module = _Serving(model, classes, view, labels)
+        module = _Serving(model, classes, view, labels, mirror)
         signatures = {"serving_default": module.serve_images, "serve_bytes": module.serve_bytes}
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
@@ -97,9 +101,9 @@ def _describe(folder: Path, run: Run, model: keras.Model) -> None:
 
 
 class _Serving(tf.Module):
-    def __init__(self, model: keras.Model, classes: list[str], view: View, labels: Path) -> None:
+    def __init__(self, model: keras.Model, classes: list[str], view: View, labels: Path, mirror: bool) -> None:
         super().__init__()
-        self._model, self._view = model, view
+        self._logits, self._view = logits_of(model, mirror), view
         self._model_variables = [variable.value for variable in model.variables]  # so that TensorFlow saves them
         self._names = tf.constant(classes)
         self._labels = tf.saved_model.Asset(str(labels))
@@ -117,7 +121,7 @@ class _Serving(tf.Module):
         return tf.TensorSpec([self._view.size, self._view.size, 3], tf.uint8)
 
     def _answer(self, images: Any) -> dict[str, Any]:
-        probabilities = tf.nn.softmax(self._model(images, training=False))
+        probabilities = tf.nn.softmax(self._logits(images))
         winners = tf.argmax(probabilities, axis=1)
         return {
             "probabilities": probabilities,
@@ -146,9 +150,9 @@ def _held_out_images(run: Run) -> list[np.ndarray]:
     ]
 
 
-def _expected(model: keras.Model, images: list[np.ndarray], view: View) -> np.ndarray:
+def _expected(model: keras.Model, images: list[np.ndarray], view: View, mirror: bool) -> np.ndarray:
     batch = tf.stack([view.for_evaluation(tf.constant(image)) for image in images])
-    return tf.nn.softmax(model(batch, training=False)).numpy()
+    return tf.nn.softmax(logits_of(model, mirror)(batch)).numpy()
 
 
 def _check_in_fresh_process(folder: Path, images: list[np.ndarray], expected: np.ndarray, work: Path) -> float:

@@ -1,5 +1,6 @@
 """Running a network over a stream of images, and the table of its predictions."""
 
+import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -28,6 +29,28 @@ def preprocessing_of(run: Run) -> Preprocessing:
 def compiled(model: Any) -> Callable[[Any], Any]:
     """A model's inference as one graph, to be used with `outputs` as often as wanted."""
     return tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+
+
+def logits_of(model: Any, mirror: bool) -> Callable[[Any], Any]:
+    """A classifier's answer to images [batch, height, width, 3], in a graph or outside.
+
+    Args:
+        model: From images to logits.
+        mirror: Whether the probabilities are means over each image and its mirror image.
+
+    Returns:
+        A function from images to logits.
+    """
+    if not mirror:
+        return lambda images: model(images, training=False)
+
+    def logits(images: Any) -> Any:
+        views = images, tf.reverse(images, [2])
+        plain, mirrored = (tf.nn.log_softmax(model(view, training=False)) for view in views)
+        larger = tf.maximum(plain, mirrored)
+        return larger + tf.math.log1p(tf.exp(-tf.abs(plain - mirrored))) - math.log(2.0)
+
+    return logits
 
 
 def outputs(

@@ -14,6 +14,7 @@ from pipelines.config import PredictConfig
 from pipelines.data.bombs import MAX_PIXELS
 from pipelines.evaluate import evaluate
 from pipelines.export import export
+from pipelines.inference import softmax, view_of
 from pipelines.metrics import (
     confusion_matrix,
     expected_calibration_error,
@@ -24,7 +25,7 @@ from pipelines.metrics import (
 )
 from pipelines.predict import expand, predict
 from pipelines.report.figures import draw_confusion_matrix
-from pipelines.run import Run, read_json
+from pipelines.run import Run, load_model, read_json
 from resnet_tf.errors import UserError
 from tests.pipelines.test_bombs import BOMBS
 
@@ -71,6 +72,7 @@ def test_the_evaluation_has_what_the_design_names(folder):
         "ece",
         "classes",
         "split",
+        "mirror",
     }
 
 
@@ -143,6 +145,30 @@ def test_images_that_have_moved_are_named_and_found_again(run, images, tmp_path)
     assert "the model was fitted to images of val" in (run.evaluation("val") / "summary.txt").read_text()
 
 
+def test_mirror_averages_the_probabilities_of_image_and_mirror_image_everywhere(run, images, tmp_path):
+    classes, file = read_json(run.classes), tmp_path / "noise.png"
+    picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype("uint8")
+    Image.fromarray(picture).save(file)
+    seen = view_of(run).for_evaluation(tf.constant(picture))
+    each = softmax(load_model(run).predict(np.stack([seen, seen[:, ::-1]]), verbose=0))
+    assert np.abs(each[0] - each[1]).max() > 1e-4
+    predict(PredictConfig(str(run.path), (str(file),), out=str(tmp_path / "p.csv"), mirror=True))
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[classes], each.mean(axis=0, keepdims=True), atol=1e-6)
+
+    other = Run(shutil.copytree(run.path, tmp_path / "other"))
+    served = tf.saved_model.load(str(export(other, mirror=True))).signatures["serve_bytes"]
+    answer = served(encoded=tf.constant([file.read_bytes()]))["probabilities"]
+    np.testing.assert_allclose(answer, each.mean(axis=0, keepdims=True), atol=1e-5)
+    assert read_json(other.export_report)["mirror"] is True
+
+    assert evaluate(other, "test", mirror=True)["mirror"] is True
+    evaluated = pd.read_csv(other.evaluation("test") / "predictions.csv")
+    files = tuple(str(images / path) for path in evaluated["path"])
+    predict(PredictConfig(str(run.path), files, out=str(tmp_path / "p.csv"), mirror=True))
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[classes], evaluated[classes], atol=1e-6)
+    assert "test, mirror images beside the images: " in (other.evaluation("test") / "summary.txt").read_text()
+
+
 def test_the_saved_model_was_checked_in_a_fresh_process(exported, run):
     report = read_json(run.export_report)["saved_model"]
     assert report["images_checked"] > 0
@@ -183,7 +209,7 @@ def test_a_served_batch_may_have_any_size(exported):
 def test_a_saved_model_that_disagrees_is_not_kept(run, monkeypatch, tmp_path):
     other = Run(shutil.copytree(run.path, tmp_path / "run"))
     shutil.rmtree(other.path / "export", ignore_errors=True)
-    monkeypatch.setattr("pipelines.export._expected", lambda model, images, view: np.ones((len(images), 3)))
+    monkeypatch.setattr("pipelines.export._expected", lambda model, images, *_: np.ones((len(images), 3)))
     with pytest.raises(UserError, match="differ from the Keras model's by"):
         export(other)
     assert list((other.path / "export" / "saved_model").iterdir()) == []
