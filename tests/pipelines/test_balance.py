@@ -80,8 +80,9 @@ def test_weights_of_integer_labels_are_keras_class_weights():
 
 
 @pytest.mark.parametrize("settings", [{"mix": "cutmix", "balance": "weights"}, {"augment": "strong", "mix": "mixup"}])
-def test_a_run_with_mixing_and_weights_learns(images, tmp_path, settings):
-    run = finetune(small_config(images, tmp_path / "run", balance=settings.pop("balance", "sampling"), **settings))
+def test_a_run_with_mixing_and_weights_learns(images, tiny, tmp_path, settings):
+    settings = {"arch": tiny, "balance": "sampling", **settings}
+    run = finetune(small_config(images, tmp_path / "run", **settings))
     assert np.isfinite(pd.read_csv(run.path / "history.csv")["loss"]).all()
 
 

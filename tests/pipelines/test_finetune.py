@@ -107,8 +107,8 @@ def variables(run):
     return {variable.path: np.asarray(variable) for variable in load_model(run).variables}
 
 
-def test_a_run_that_was_cut_off_continues_to_the_same_end(images, tmp_path, monkeypatch):
-    whole = finetune(small_config(images, tmp_path / "whole", epochs=3))
+def test_a_run_that_was_cut_off_continues_to_the_same_end(images, tiny, tmp_path, monkeypatch):
+    whole = finetune(small_config(images, tmp_path / "whole", arch=tiny, epochs=3))
 
     original = Watch.on_epoch_begin
 
@@ -119,10 +119,10 @@ def test_a_run_that_was_cut_off_continues_to_the_same_end(images, tmp_path, monk
 
     monkeypatch.setattr(Watch, "on_epoch_begin", cut)
     with pytest.raises(KeyboardInterrupt):
-        finetune(small_config(images, tmp_path / "cut", epochs=3))
+        finetune(small_config(images, tmp_path / "cut", arch=tiny, epochs=3))
     assert Run(tmp_path / "cut").model.is_file()  # the best so far is kept
     monkeypatch.setattr(Watch, "on_epoch_begin", original)
-    continued = finetune(small_config(images, tmp_path / "cut", epochs=3))
+    continued = finetune(small_config(images, tmp_path / "cut", arch=tiny, epochs=3))
 
     columns = ["epoch", "loss", "accuracy", "val_accuracy", "val_log_loss", "learning_rate"]
     a, b = (pd.read_csv(run.history)[columns] for run in (whole, continued))
@@ -131,8 +131,8 @@ def test_a_run_that_was_cut_off_continues_to_the_same_end(images, tmp_path, monk
     np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
 
 
-def test_the_same_seed_gives_the_same_split_and_start(images, tmp_path):
-    runs = [finetune(small_config(images, tmp_path / name, epochs=0)) for name in ("a", "b")]
+def test_the_same_seed_gives_the_same_split_and_start(images, tiny, tmp_path):
+    runs = [finetune(small_config(images, tmp_path / name, arch=tiny, epochs=0)) for name in ("a", "b")]
     assert runs[0].manifest.read_text() == runs[1].manifest.read_text()
 
 
@@ -147,8 +147,8 @@ def test_a_batch_that_cannot_be_divided_among_devices_is_named(images, tmp_path)
         finetune(small_config(images, tmp_path / "run", strategy="mirrored", batch_size=7))
 
 
-def test_a_bfloat16_run_saves_a_float32_model(images, tmp_path):
-    run = finetune(small_config(images, tmp_path / "run", precision="bfloat16"))
+def test_a_bfloat16_run_saves_a_float32_model(images, tiny, tmp_path):
+    run = finetune(small_config(images, tmp_path / "run", arch=tiny, precision="bfloat16"))
     model = load_model(run)
     assert {layer.compute_dtype for layer in model.layers if layer.weights} == {"float32"}
     assert read_json(run.config)["precision"] == "bfloat16"
@@ -182,17 +182,17 @@ def test_better_is_a_lower_log_loss():
     assert not progress.improves(0.5)
 
 
-def test_training_stops_early_without_improvement(images, tmp_path):
-    run = finetune(small_config(images, tmp_path / "run", epochs=30, patience=1, learning_rate=1e-9))
+def test_training_stops_early_without_improvement(images, tiny, tmp_path):
+    run = finetune(small_config(images, tmp_path / "run", arch=tiny, epochs=30, patience=1, learning_rate=1e-9))
     assert len(pd.read_csv(run.history)) < 30
 
 
-def test_a_damaged_checkpoint_is_one_sentence(images, tmp_path):
-    run = finetune(small_config(images, tmp_path / "run", epochs=0))
+def test_a_damaged_checkpoint_is_one_sentence(images, tiny, tmp_path):
+    run = finetune(small_config(images, tmp_path / "run", arch=tiny, epochs=0))
     file = next(run.checkpoints.iterdir())
     file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(UserError, match="is damaged"):
-        finetune(small_config(images, tmp_path / "run", epochs=0))
+        finetune(small_config(images, tmp_path / "run", arch=tiny, epochs=0))
 
 
 def test_no_validation_images_is_an_error(images, tmp_path):

@@ -230,13 +230,13 @@ def test_the_choice_of_splits_is_part_of_what_a_run_is():
     assert Path(FinetuneConfig("data", "run", manifest="m.csv").as_arguments()["manifest"]).is_absolute()
 
 
-def test_a_fold_is_trained_on_and_a_second_run_takes_its_manifest(images, tmp_path):
-    first = finetune(small_config(images, tmp_path / "first", folds=5, fold=1))
+def test_a_fold_is_trained_on_and_a_second_run_takes_its_manifest(images, tiny, tmp_path):
+    first = finetune(small_config(images, tmp_path / "first", arch=tiny, folds=5, fold=1))
     manifest = load_manifest(first.manifest)
     assert manifest["split"].value_counts().to_dict() == {"train": 21, "test": 6, "val": 3}
     with pytest.raises(UserError, match=r"exists with other settings \(fold 1, now 2\)"):
-        finetune(small_config(images, tmp_path / "first", folds=5, fold=2))
-    second = finetune(small_config(images, tmp_path / "second", seed=1, manifest=str(first.manifest)))
+        finetune(small_config(images, tmp_path / "first", arch=tiny, folds=5, fold=2))
+    second = finetune(small_config(images, tmp_path / "second", arch=tiny, seed=1, manifest=str(first.manifest)))
     pd.testing.assert_frame_equal(load_manifest(second.manifest), manifest)
     prints = {read_json(run.config)["data"]["fingerprint"] for run in (first, second)}
     assert len(prints) == 1
