@@ -4,9 +4,13 @@ All have their strides on the 1 × 1 convolutions, as keras.applications has. Im
 """
 
 import resource
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # PyTorch's network is among the tests
 
 import numpy as np
 

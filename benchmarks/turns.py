@@ -35,8 +35,10 @@ def measure_in_turn(script: str, variants: dict[str, Variant], rounds: int) -> d
     found: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
     for number in range(rounds):
         for name, variant in variants.items():
-            print(f"round {number + 1}/{rounds}: {name}", file=sys.stderr, flush=True)
-            found[name].append(_in_own_process(script, name, variant))
+            measured = _in_own_process(script, name, variant)
+            found[name].append(measured)
+            figures = ", ".join(f"{key} {value:.4g}" for key, value in measured.items())
+            print(f"round {number + 1}/{rounds}: {name}: {figures}", file=sys.stderr, flush=True)
     return found
 
 
