@@ -18,7 +18,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     not apply, Keras's own code runs: another backend, an input that is not [batch, height, width, channels]
     with channels last, float64, a mask, or renormalization.
 
-    A frozen one that follows a convolution in a training step's graph becomes part of it, see `_folded`.
+    One that keeps its statistics and follows a convolution in a graph becomes part of it, see `_joined`.
 
     Statistics that are synchronized over replicas are those of the whole batch, whatever its parts: one sum over the
     replicas per layer where Keras needs three, of differences to the moving mean, so that subtracting a large mean
@@ -32,10 +32,11 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         gamma = self.gamma if self.scale else ops.ones_like(self.moving_mean)
         beta = self.beta if self.center else ops.zeros_like(self.moving_mean)
         if not (training and self.trainable):
-            convolution = _convolution_before(inputs) if training else None
-            if convolution is not None:
-                return _folded(convolution, gamma, beta, self.moving_mean, self.moving_variance, self.epsilon)
-            return _fused_inference(inputs, gamma, beta, self.moving_mean, self.moving_variance, self.epsilon)
+            statistics = gamma, beta, self.moving_mean, self.moving_variance, self.epsilon
+            convolution = _convolution_before(inputs)
+            if convolution is None:
+                return _fused(inputs, *statistics)
+            return _joined(convolution, *statistics, training=bool(training))
         if self.synchronized and _in_one_of_several_replicas():
             mean, variance = _moments_of_all_replicas(inputs, self.moving_mean)
             outputs = _normalized(inputs, gamma, beta, mean, variance, self.epsilon)
@@ -65,29 +66,39 @@ def _convolution_before(x: Any) -> Any:
     return operation if is_convolution and x.dtype != "float16" else None
 
 
-def _folded(convolution: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:
-    """The convolution and the frozen batch norm after it as one convolution and a bias. TensorFlow drops the original
-    convolution, whose output nothing uses then, and joins this one with its bias, the shortcut and ReLU (grappler's
-    remapper); a batch norm's backward pass, which reads two whole tensors, is saved where the convolution learns.
+def _joined(
+    convolution: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float, *, training: bool
+) -> Any:
+    """The convolution and the batch norm after it, which keeps its statistics, as a convolution, a factor and a bias
+    for each channel.
 
-    Only for training: the scaled kernel is computed at each step, which is a lot beside the inference of one image,
-    and there the remapper joins convolution, batch norm and ReLU in float32 by itself.
+    In training the factor goes into the kernel. TensorFlow then drops the original convolution, whose output nothing
+    uses, and joins this one with its bias, the shortcut and ReLU (grappler's remapper); a batch norm's backward pass,
+    which reads two whole tensors, is saved where the convolution learns.
+
+    In inference, where the batch may be one image, it goes into whichever has fewer numbers, the kernel or the output
+    for one image. A batch norm would be as fast, joined with the convolution by the remapper, but not for one image
+    under oneDNN, where what it makes of the two takes ten times as long as all of this.
     """
     import tensorflow as tf
 
     x, kernel = convolution.inputs
+    output = convolution.outputs[0]
     scale = ops.convert_to_tensor(gamma) * tf.math.rsqrt(ops.convert_to_tensor(variance) + epsilon)
-    bias = ops.convert_to_tensor(beta) - ops.convert_to_tensor(mean) * scale
-    y = tf.raw_ops.Conv2D(
+    bias = tf.cast(ops.convert_to_tensor(beta) - ops.convert_to_tensor(mean) * scale, output.dtype)
+    per_image = output.shape[1:].num_elements()  # None where the size of the images is free
+    if not training and per_image is not None and per_image < kernel.shape.num_elements():
+        return tf.nn.bias_add(output * tf.cast(scale, output.dtype), bias)
+    scaled = tf.raw_ops.Conv2D(
         input=x,
         filter=tf.cast(tf.cast(kernel, tf.float32) * scale, kernel.dtype),
         **{name: convolution.get_attr(name) for name in ("strides", "explicit_paddings", "dilations")},
         **{name: convolution.get_attr(name).decode() for name in ("padding", "data_format")},
     )
-    return tf.nn.bias_add(y, tf.cast(bias, y.dtype))
+    return tf.nn.bias_add(scaled, bias)
 
 
-def _fused_inference(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:
+def _fused(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:
     import tensorflow as tf
 
     return tf.raw_ops.FusedBatchNormV3(

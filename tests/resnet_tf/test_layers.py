@@ -96,12 +96,25 @@ def test_a_frozen_batch_norm_stays_an_operation_of_its_own_in_float16():
     assert kinds.count("FusedBatchNormV3") == 2
 
 
-def test_inference_does_not_scale_kernels():
-    """It would cost as much as a few images; the graph's optimizer joins convolution and batch norm by itself."""
-    convolution, layer = keras.layers.Conv2D(8, 3, use_bias=False), FusedBatchNormalization(trainable=False)
-    graph = tf.function(lambda x: layer(convolution(x), training=False))
-    operations = graph.get_concrete_function(tf.TensorSpec((2, 9, 9, 3))).graph.get_operations()
-    assert [operation.type for operation in operations].count("FusedBatchNormV3") == 1
+@pytest.mark.parametrize(
+    ("size", "scaled"), [(5, (2, 3, 3, 8)), (33, (3, 3, 3, 8)), (None, (3, 3, 3, 8))], ids=["small", "large", "free"]
+)
+def test_inference_scales_the_output_or_the_kernel_whichever_has_fewer_numbers(size, scaled):
+    """And leaves no batch norm for TensorFlow to join with the convolution, which takes a second for one image."""
+    convolution = keras.layers.Conv2D(8, 3, use_bias=False)
+    ours, theirs = FusedBatchNormalization(), keras.layers.BatchNormalization()
+    random = np.random.default_rng(0)
+    for layer in (ours, theirs):
+        layer.build((None, None, None, 8))
+        layer.set_weights([random.uniform(0.5, 1.5, 8) for _ in layer.weights] if layer is ours else ours.get_weights())
+    graph = tf.function(lambda x: ours(convolution(x), training=False))
+    concrete = graph.get_concrete_function(tf.TensorSpec((2, size, size, 3)))
+    operations = concrete.graph.get_operations()
+    assert "FusedBatchNormV3" not in {operation.type for operation in operations}
+    products = [tuple(operation.outputs[0].shape) for operation in operations if operation.type == "Mul"]
+    assert scaled in products
+    images = tf.constant(random.normal(size=(2, size or 7, size or 7, 3)), tf.float32)
+    np.testing.assert_allclose(concrete(images), theirs(convolution(images), training=False), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("missing", ["scale", "center"])
