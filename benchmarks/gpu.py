@@ -17,7 +17,7 @@ from collections.abc import Callable
 from typing import Any
 
 from peers import MOMENTUM, RATE, keras_model, noise, torch_network, torch_noise, torch_step
-from turns import Variant, measure_in_turn, print_table
+from turns import Variant, add_sizes, measure_in_turn, print_table
 
 WARM_UP = 5
 JAX: dict[str, str | None] = {"KERAS_BACKEND": "jax", "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
@@ -30,10 +30,7 @@ VARIANTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--batch-size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=30)
-    parser.add_argument("--rounds", type=int, default=3)
+    add_sizes(parser, batch_size=256, steps=30)
     parser.add_argument("only", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.only:

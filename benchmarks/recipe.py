@@ -49,6 +49,7 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
     """`resnet-tf finetune`, with the variant's options and its changes of the recipe, and its figures on the test."""
     from pipelines import session
     from pipelines.config import FinetuneConfig
+    from pipelines.data.manifest import label_numbers
     from pipelines.evaluate import evaluate
     from pipelines.finetune import finetune
 
@@ -71,8 +72,8 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
     figures = evaluate(run)
     predictions = pd.read_csv(run.evaluation("test") / "predictions.csv", keep_default_na=False, dtype={"label": str})
     classes = list(figures["classes"])
-    labels = np.array([classes.index(label) for label in predictions["label"]])
-    return {"seconds": seconds, **figures, "losses": losses_of(labels, predictions[classes].to_numpy())}
+    losses = losses_of(label_numbers(predictions, classes), predictions[classes].to_numpy())
+    return {"seconds": seconds, **figures, "losses": losses}
 
 
 def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -16,7 +16,7 @@ import statistics
 import sys
 
 from peers import peak_mib, training_seconds
-from turns import Variant, measure_in_turn, print_table
+from turns import Variant, add_sizes, measure_in_turn, print_table
 
 DEFAULTS: dict[str, str | None] = {"TF_ENABLE_ONEDNN_OPTS": None}  # TensorFlow chooses by the processor
 ONEDNN: dict[str, str | None] = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # what resnet-tf sets
@@ -33,10 +33,7 @@ VARIANTS = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--image-size", type=int, default=224)
-    parser.add_argument("--batch-size", type=int, default=16)
-    parser.add_argument("--steps", type=int, default=4)
-    parser.add_argument("--rounds", type=int, default=3)
+    add_sizes(parser, batch_size=16, steps=4)
     parser.add_argument("--emulate", action="store_true", help="rows in bfloat16 on any processor")
     parser.add_argument("only", nargs="*", help=argparse.SUPPRESS)
     arguments = parser.parse_args()

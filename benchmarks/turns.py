@@ -1,5 +1,6 @@
 """Measurements that take turns: each in a process of its own, since frameworks read their settings once; medians."""
 
+import argparse
 import json
 import os
 import statistics
@@ -19,6 +20,14 @@ class Variant:
 
     words: tuple[str, ...]
     environment: dict[str, str | None] = field(default_factory=dict)
+
+
+def add_sizes(parser: argparse.ArgumentParser, batch_size: int, steps: int) -> None:
+    """What is measured and how often, with the defaults of a script."""
+    parser.add_argument("--image-size", type=int, default=224)
+    parser.add_argument("--batch-size", type=int, default=batch_size)
+    parser.add_argument("--steps", type=int, default=steps)
+    parser.add_argument("--rounds", type=int, default=3)
 
 
 def measure_in_turn(script: str, variants: dict[str, Variant], rounds: int) -> dict[str, list[dict[str, float]]]:

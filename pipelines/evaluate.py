@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import pandas as pd
-import tensorflow as tf
 
 from pipelines.data.manifest import data_root, label_numbers, load_manifest
 from pipelines.data.stream import evaluation_stream
 from pipelines.data.trouble import lost_images_named
-from pipelines.inference import logits_of, outputs, prediction_table, softmax, view_of
+from pipelines.inference import compiled, outputs, prediction_table, softmax, view_of
 from pipelines.metrics import confusion_matrix, most_confused, per_class, summarize
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.report.page import render_page
@@ -38,7 +37,7 @@ def evaluate(run: Run, split: str = "test", data: str | None = None, mirror: boo
     """
     classes, rows, root = load_classes(run), _rows(run, split), _root(run, data)
     _check_present(rows, root)
-    compute = tf.function(logits_of(load_model(run), mirror), reduce_retracing=True)
+    compute = compiled(load_model(run), mirror)
 
     stream = evaluation_stream(rows, root, classes, view_of(run), batch_size=BATCH_SIZE)
     with lost_images_named(rows, root):

@@ -26,9 +26,9 @@ def preprocessing_of(run: Run) -> Preprocessing:
     return Preprocessing(**read_json(run.config)["preprocessing"])  # that of an earlier version names no interpolation
 
 
-def compiled(model: Any) -> Callable[[Any], Any]:
-    """A model's inference as one graph, to be used with `outputs` as often as wanted."""
-    return tf.function(lambda batch: model(batch, training=False), reduce_retracing=True)
+def compiled(model: Any, mirror: bool = False) -> Callable[[Any], Any]:
+    """A model's inference as one graph, to be used with `outputs` as often as wanted. `mirror` as for `logits_of`."""
+    return tf.function(logits_of(model, mirror), reduce_retracing=True)
 
 
 def logits_of(model: Any, mirror: bool) -> Callable[[Any], Any]:

@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import tensorflow as tf
 
 from pipelines.config import PredictConfig
 from pipelines.data.audit import inspect_image
 from pipelines.data.stream import evaluation_stream
 from pipelines.data.trouble import lost_images_named
-from pipelines.inference import logits_of, outputs, prediction_table, softmax, view_of
+from pipelines.inference import compiled, outputs, prediction_table, softmax, view_of
 from pipelines.run import finished_run, load_classes, load_model, write_csv
 from pipelines.terminal import say, warn
 from resnet_tf.errors import UserError
@@ -40,7 +39,7 @@ def predict(config: PredictConfig) -> bool:
     if rows.empty:
         raise UserError(f"not one of the {len(files)} files is a readable image, such as {str(files[0])!r}")
     classes = load_classes(run)
-    compute = tf.function(logits_of(load_model(run), config.mirror), reduce_retracing=True)
+    compute = compiled(load_model(run), config.mirror)
 
     stream = evaluation_stream(rows, _CURRENT, classes, view_of(run), batch_size=BATCH_SIZE)
     with lost_images_named(rows, _CURRENT):
