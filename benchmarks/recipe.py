@@ -41,8 +41,7 @@ HEADS = {
     "head of the last stage's averages, not fitted to validation": (1, False, False),
 }
 GUIDE = "the Keras guide's two phases"
-GUIDE_EPOCHS = (20, 10)  # of a new head alone, and of all layers
-GUIDE_RATES = (1e-3, 1e-5)
+FASTAI = "fastai's schedule"
 
 
 def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
@@ -110,74 +109,22 @@ def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
         fitted = fit_head(*parts, len(classes), averaged if maxima else None)
         kernel, bias = (fitted.refit_kernel, fitted.refit_bias) if refit else (fitted.kernel, fitted.bias)
         probabilities = softmax(np.asarray(features["test"][:, columns] @ kernel + bias))
-        figures = summarize(labels["test"], probabilities, classes)
         taken = seconds + time.perf_counter() - started
+        figures = summarize(labels["test"], probabilities, classes)
         results[name] = {"seconds": taken, **figures, "losses": losses_of(labels["test"], probabilities)}
     return results
 
 
-def train_with_guide(arguments: argparse.Namespace, seed: int) -> dict[str, Any]:
-    """keras.io/guides/transfer_learning on the same network and images: a new head with dropout on the frozen base,
-    with flips and rotations, then everything at a small rate; the last epoch counts. Prints the accuracy on the test
-    after each epoch beside the minutes until then, without those of looking at the test."""
-    import keras
+def train_with_peer(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
+    """Somebody else's recipe, and its figures on the test."""
+    from peer_recipes import Task, train_with_fastai_schedule, train_with_guide
 
-    from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
-    from pipelines.data.stream import View, evaluation_stream
-    from pipelines.inference import compiled, outputs, softmax
     from pipelines.metrics import summarize
-    from resnet_tf.classifier import build_classifier, head
-    from resnet_tf.weights import find_weights, load_weights
 
-    keras.utils.set_random_seed(seed)
-    manifest, root = load_manifest(arguments.out / "manifest.csv"), data_root(str(arguments.data))
-    classes = class_names(manifest)
-    rows = {split: manifest[manifest["split"] == split] for split in ("train", "test")}
-    streams = {split: evaluation_stream(part, root, classes, View(224), batch_size=32) for split, part in rows.items()}
-    labels = label_numbers(rows["test"], classes)
-    started, looking = time.perf_counter(), 0.0
-    weights = find_weights(str(arguments.weights), arguments.arch, include_top=False)
-    base = build_classifier(arguments.arch, len(classes), preprocessing=weights.preprocessing)
-    load_weights(base, weights)
-    x = keras.layers.Dropout(0.2)(head(base).input)
-    network = keras.Model(base.input, keras.layers.Dense(len(classes), name="new_head")(x))
-    evaluate = compiled(network)
-    change = keras.Sequential([keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.1)])
-    images = streams["train"].cache().unbatch().shuffle(len(rows["train"]), seed=seed).batch(32).prefetch(2)
-    images = images.map(lambda x, y: (tf_cast(change(x, training=True)), y))
-
-    def look(epoch: int, logs: Any) -> dict[str, Any]:
-        nonlocal looking
-        began = time.perf_counter()
-        probabilities = softmax(outputs(evaluate, streams["test"], len(rows["test"]), 32, "test"))
-        figures = summarize(labels, probabilities, classes)
-        seconds = began - started - looking
-        print(
-            f"epoch {epoch + 1}, {seconds / 60:.1f} minutes: test accuracy {figures['accuracy']:.4f}", file=sys.stderr
-        )
-        looking += time.perf_counter() - began
-        return {"seconds": seconds, **figures, "losses": losses_of(labels, probabilities)}
-
-    def fit(done: int, epochs: int, rate: float) -> None:
-        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-        network.compile(keras.optimizers.Adam(rate), loss)
-        watch = keras.callbacks.LambdaCallback(on_epoch_end=look)
-        network.fit(images, initial_epoch=done, epochs=done + epochs, verbose=2, callbacks=[watch])
-
-    for layer in network.layers:
-        layer.trainable = layer.name == "new_head"
-    fit(0, GUIDE_EPOCHS[0], GUIDE_RATES[0])
-    for layer in network.layers:  # the guide's base runs in inference mode, so that batch norms stay frozen
-        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
-    fit(GUIDE_EPOCHS[0], GUIDE_EPOCHS[1], GUIDE_RATES[1])
-    return look(sum(GUIDE_EPOCHS) - 1, None)
-
-
-def tf_cast(images: Any) -> Any:
-    """The classifier takes uint8."""
-    import tensorflow as tf
-
-    return tf.cast(tf.round(images), tf.uint8)
+    task = Task(arguments.data, arguments.out / "manifest.csv", arguments.weights, arguments.arch, seed)
+    seconds, probabilities = (train_with_guide if name == GUIDE else train_with_fastai_schedule)(task)
+    figures = summarize(task.labels, probabilities, task.classes)
+    return {"seconds": seconds, **figures, "losses": losses_of(task.labels, probabilities)}
 
 
 def losses_of(labels: np.ndarray, probabilities: np.ndarray) -> list[float]:
@@ -210,8 +157,8 @@ def measure(arguments: argparse.Namespace, name: str, seed: int) -> None:
     """One training, or all heads, in this process."""
     if name in HEADS:
         results = fit_heads(arguments)
-    elif name == GUIDE:
-        results = {name: train_with_guide(arguments, seed)}
+    elif name in (GUIDE, FASTAI):
+        results = {name: train_with_peer(arguments, name, seed)}
     else:
         results = {name: train_with_recipe(arguments, name, seed)}
     for each, figures in results.items():
@@ -221,7 +168,7 @@ def measure(arguments: argparse.Namespace, name: str, seed: int) -> None:
 
 def table(arguments: argparse.Namespace) -> str:
     """One row per variant."""
-    names = arguments.only or [*VARIANTS, *HEADS, GUIDE]
+    names = arguments.only or [*VARIANTS, *HEADS, GUIDE, FASTAI]
     seeds = {name: 1 if name in HEADS else arguments.seeds for name in names}
     return table_of({name: [result(arguments, name, seed) for seed in range(seeds[name])] for name in names})
 
@@ -297,7 +244,7 @@ def make_split(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_arguments(parser, [*VARIANTS, *HEADS, GUIDE])
+    add_arguments(parser, [*VARIANTS, *HEADS, GUIDE, FASTAI])
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")

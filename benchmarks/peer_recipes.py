@@ -1,0 +1,162 @@
+"""Other people's recipes with our network, its weights and the images of `benchmarks/recipe.py`."""
+
+import math
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
+from pipelines.data.stream import View, evaluation_stream, steps_per_epoch, training_stream
+from pipelines.inference import compiled, outputs, softmax
+from resnet_tf.classifier import build_classifier, head
+from resnet_tf.weights import find_weights, load_weights
+
+GUIDE_EPOCHS = (20, 10)  # of a new head alone, and of all layers
+GUIDE_RATES = (1e-3, 1e-5)
+FASTAI_EPOCHS = (1, 4)  # likewise
+FASTAI_RATE = 2e-3
+FASTAI_BATCH_SIZE = 64
+FASTAI_GROUPS = {"conv1": 0, "conv2": 0, "conv3": 0, "conv4": 1, "conv5": 1}  # the head is the third group
+
+
+class Task:
+    """The images, the network with its weights, and the clock, which starts here.
+
+    Args:
+        data: Folder or CSV.
+        manifest: Of the split.
+        weights: A file.
+        architecture: As in `resnet_tf.build`.
+        seed: Of all that is random.
+    """
+
+    def __init__(self, data: Path, manifest: Path, weights: Path, architecture: str, seed: int) -> None:
+        keras.utils.set_random_seed(seed)
+        table, self.root, self.seed = load_manifest(manifest), data_root(str(data)), seed
+        self.classes = class_names(table)
+        self.rows = {split: table[table["split"] == split] for split in ("train", "test")}
+        self.labels = label_numbers(self.rows["test"], self.classes)
+        self._started, self._looking = time.perf_counter(), 0.0
+        found = find_weights(str(weights), architecture, include_top=False)
+        self.network = build_classifier(architecture, len(self.classes), preprocessing=found.preprocessing)
+        load_weights(self.network, found)
+
+    def images(self, split: str) -> tf.data.Dataset:
+        """As evaluation sees them, 224 pixels, in batches of 32."""
+        return evaluation_stream(self.rows[split], self.root, self.classes, View(224), batch_size=32)
+
+    def look(self, network: keras.Model, epoch: int) -> tuple[float, np.ndarray]:
+        """Seconds since the start, without those of looking, and the probabilities of the test; prints both."""
+        began = time.perf_counter()
+        seconds = began - self._started - self._looking
+        probabilities = softmax(outputs(compiled(network), self.images("test"), len(self.labels), 32, "test"))
+        accuracy = np.mean(probabilities.argmax(axis=1) == self.labels)
+        print(f"epoch {epoch}, {seconds / 60:.1f} minutes: test accuracy {accuracy:.4f}", file=sys.stderr)
+        self._looking += time.perf_counter() - began
+        return seconds, probabilities
+
+
+def train_with_guide(task: Task) -> tuple[float, np.ndarray]:
+    """keras.io/guides/transfer_learning: a new head with dropout on the frozen base, with flips and rotations, then
+    everything at a small rate; the last epoch counts.
+
+    Returns:
+        Seconds, and the probabilities of the test's images.
+    """
+    x = keras.layers.Dropout(0.2)(head(task.network).input)
+    network = keras.Model(task.network.input, keras.layers.Dense(len(task.classes), name="new_head")(x))
+    change = keras.Sequential([keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.1)])
+    images = task.images("train").cache().unbatch().shuffle(len(task.rows["train"]), seed=task.seed)
+    images = images.batch(32).prefetch(2)
+    images = images.map(lambda x, y: (tf.cast(tf.round(change(x, training=True)), tf.uint8), y))
+
+    def fit(done: int, epochs: int, rate: float) -> None:
+        loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+        network.compile(keras.optimizers.Adam(rate), loss)
+        watch = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: task.look(network, epoch + 1))
+        network.fit(images, initial_epoch=done, epochs=done + epochs, verbose=2, callbacks=[watch])
+
+    for layer in network.layers:
+        layer.trainable = layer.name == "new_head"
+    fit(0, GUIDE_EPOCHS[0], GUIDE_RATES[0])
+    for layer in network.layers:  # the guide's base runs in inference mode, so that batch norms stay frozen
+        layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
+    fit(GUIDE_EPOCHS[0], GUIDE_EPOCHS[1], GUIDE_RATES[1])
+    return task.look(network, sum(GUIDE_EPOCHS))
+
+
+def train_with_fastai_schedule(task: Task) -> tuple[float, np.ndarray]:
+    """What fastai 2's `vision_learner(...).fine_tune(4)` does: its head, one epoch of it and of all batch norms, then
+    four of all layers, each a cycle of the rate, which is a tenth for each group of layers further from the head;
+    Adam with decoupled decay of all kernels. The images are those of our training; Adam's momentum has no cycle.
+
+    Returns:
+        Seconds, and the probabilities of the test's images.
+    """
+    last = task.network.get_layer("avg_pool").input
+    x = keras.layers.Concatenate()(
+        [keras.layers.GlobalMaxPooling2D()(last), keras.layers.GlobalAveragePooling2D()(last)]
+    )
+    x = keras.layers.Dropout(0.25)(keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
+    x = keras.layers.Dense(512, use_bias=False, activation="relu")(x)
+    x = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
+    network = keras.Model(task.network.input, keras.layers.Dense(len(task.classes), use_bias=False)(x))
+
+    for layer in network.layers:
+        is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
+        layer.trainable = is_batch_norm or _group(layer.name) == 2
+    _fit_one_cycle(task, network, FASTAI_EPOCHS[0], (FASTAI_RATE / 10, FASTAI_RATE / 10, FASTAI_RATE), 0.99, 25.0)
+    task.look(network, FASTAI_EPOCHS[0])
+    for layer in network.layers:
+        layer.trainable = True
+    rate = FASTAI_RATE / 2
+    _fit_one_cycle(task, network, FASTAI_EPOCHS[1], (rate / 100, rate / 10, rate), 0.3, 5.0)
+    return task.look(network, sum(FASTAI_EPOCHS))
+
+
+def _group(layer: str) -> int:
+    return FASTAI_GROUPS.get(layer.partition("_")[0], 2)
+
+
+def _fit_one_cycle(
+    task: Task, network: keras.Model, epochs: int, rates: tuple[float, float, float], warm: float, divisor: float
+) -> None:
+    groups = [[v for v in network.trainable_variables if _group(v.path) == number] for number in range(len(rates))]
+    optimizers = [keras.optimizers.AdamW(0.0, weight_decay=0.01, beta_2=0.99, epsilon=1e-5) for _ in rates]
+    for optimizer, group in zip(optimizers, groups, strict=True):
+        optimizer.exclude_from_weight_decay(var_names=["gamma", "beta"])
+        optimizer.build(group)
+
+    @tf.function
+    def step(images: Any, labels: Any) -> None:
+        with tf.GradientTape() as tape:
+            logits = network(images, training=True)
+            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+        found: list[list[Any]] = tape.gradient(loss, [[variable.value for variable in group] for group in groups])
+        for optimizer, gradients, group in zip(optimizers, found, groups, strict=True):
+            optimizer.apply(gradients, group)
+
+    order: dict[str, Any] = {"batch_size": FASTAI_BATCH_SIZE, "seed": task.seed + epochs, "epochs": epochs}
+    batches = training_stream(task.rows["train"], task.root, task.classes, View(224), **order)
+    shares = _one_cycle(epochs * steps_per_epoch(len(task.rows["train"]), FASTAI_BATCH_SIZE), warm, divisor)
+    for (images, labels), share in zip(batches, shares, strict=True):
+        for optimizer, rate in zip(optimizers, rates, strict=True):
+            optimizer.learning_rate = rate * share
+        step(images, labels)
+
+
+def _one_cycle(steps: int, warm: float, divisor: float) -> Iterator[float]:
+    """Up to 1 in a share of the steps, then down to almost 0, by cosines (Smith 2018)."""
+    for number in range(steps):
+        done = number / steps
+        if done < warm:
+            start, end, place = 1 / divisor, 1.0, done / warm
+        else:
+            start, end, place = 1.0, 1e-5, (done - warm) / (1 - warm)
+        yield end + (start - end) * (1 + math.cos(math.pi * place)) / 2
