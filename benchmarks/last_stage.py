@@ -222,12 +222,8 @@ def optimizer_of(recipe: Any, row: Row, model: keras.Model) -> keras.optimizers.
     if row.head_rate == 1.0:
         return make(recipe.learning_rate)
     last = {variable.path for variable in head(model).trainable_variables}
-    return keras.optimizers.MultiOptimizer(
-        [
-            (make(recipe.learning_rate * row.head_rate), lambda variable: variable.path in last),
-            (make(recipe.learning_rate), lambda variable: variable.path not in last),
-        ]
-    )
+    of_head, of_others = make(recipe.learning_rate * row.head_rate), make(recipe.learning_rate)
+    return keras.optimizers.MultiOptimizer(lambda variable: of_head if variable.path in last else of_others)
 
 
 def batches(arrays: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
