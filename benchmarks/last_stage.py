@@ -27,7 +27,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.recipe import add_arguments, file_of, losses_of, make_split, table_of
+from benchmarks.recipe import add_arguments, figures_of, file_of, make_split, table_of
 from pipelines.config import FinetuneConfig
 from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
 from pipelines.data.stream import View, evaluation_stream, training_stream
@@ -195,9 +195,8 @@ class LastStage:
                 if name not in best or validation["log_loss"] < best[name]["validation_log_loss"]:
                     test = self.probabilities(activations["test"], whole=True)
                     best[name] = {
-                        **summarize(self.labels["test"], test, self.session.classes),
+                        **figures_of(self.labels["test"], test, self.session.classes),
                         "validation_log_loss": validation["log_loss"],
-                        "losses": losses_of(self.labels["test"], test),
                     }
         return best
 

@@ -81,7 +81,6 @@ def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
     from pipelines.head import fit_head
     from pipelines.inference import compiled, softmax
-    from pipelines.metrics import summarize
     from pipelines.session import build_session
     from resnet_tf.classifier import averaged_features, feature_extractor
     from resnet_tf.weights import find_weights
@@ -110,8 +109,7 @@ def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
         kernel, bias = (fitted.refit_kernel, fitted.refit_bias) if refit else (fitted.kernel, fitted.bias)
         probabilities = softmax(np.asarray(features["test"][:, columns] @ kernel + bias))
         taken = seconds + time.perf_counter() - started
-        figures = summarize(labels["test"], probabilities, classes)
-        results[name] = {"seconds": taken, **figures, "losses": losses_of(labels["test"], probabilities)}
+        results[name] = {"seconds": taken, **figures_of(labels["test"], probabilities, classes)}
     return results
 
 
@@ -119,12 +117,16 @@ def train_with_peer(arguments: argparse.Namespace, name: str, seed: int) -> dict
     """Somebody else's recipe, and its figures on the test."""
     from peer_recipes import Task, train_with_fastai_schedule, train_with_guide
 
-    from pipelines.metrics import summarize
-
     task = Task(arguments.data, arguments.out / "manifest.csv", arguments.weights, arguments.arch, seed)
     seconds, probabilities = (train_with_guide if name == GUIDE else train_with_fastai_schedule)(task)
-    figures = summarize(task.labels, probabilities, task.classes)
-    return {"seconds": seconds, **figures, "losses": losses_of(task.labels, probabilities)}
+    return {"seconds": seconds, **figures_of(task.labels, probabilities, task.classes)}
+
+
+def figures_of(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict[str, Any]:
+    """What `evaluate` finds, and the log loss of each image."""
+    from pipelines.metrics import summarize
+
+    return {**summarize(labels, probabilities, classes), "losses": losses_of(labels, probabilities)}
 
 
 def losses_of(labels: np.ndarray, probabilities: np.ndarray) -> list[float]:
