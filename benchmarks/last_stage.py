@@ -55,6 +55,9 @@ class Row:
         averaged: Momentum of an exponential average of the weights in training, or None.
         head_rate: Factor of the rate of the last layer.
         decay_all: Whether batch norms and biases decay as well.
+        anew: Whether the statistics are computed anew, from the training's images, whenever the model is judged.
+        first_size: Height and width of the first epoch's images, in pixels, from which they grow evenly to the
+            recipe's in the last one; None is the recipe's in all.
     """
 
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -63,6 +66,8 @@ class Row:
     averaged: float | None = None
     head_rate: float = 1.0
     decay_all: bool = False
+    anew: bool = False
+    first_size: int | None = None
 
 
 ROWS = {
@@ -73,8 +78,10 @@ ROWS = {
     "SGD, rate 1e-3": Row({"optimizer": "sgd", "learning_rate": 1e-3}),
     "labels smoothed by 0.1": Row({"label_smoothing": 0.1}),
     "batch norms adapt": Row(adapt=True),
+    "batch norms adapt, their statistics computed anew": Row(adapt=True, anew=True),
     "batch norms and biases decay": Row(decay_all=True),
     "exponential average of the weights": Row(averaged=0.98),
+    "images that grow from 160 pixels": Row(first_size=160),
     "colour jitter": Row(view={"augment": "colour"}),
     "TrivialAugment": Row(view={"augment": "trivial"}),
     "MixUp": Row(view={"mix": "mixup"}),
@@ -101,7 +108,7 @@ class LastStage:
         self.features = compiled(keras.Model(first.outputs, head(model).input))
         self.labels = {split: label_numbers(rows, self.session.classes) for split, rows in self.session.rows.items()}
         self.fixed = {split: self.through(self.stream(split, self.session.view))[0] for split in self.session.rows}
-        self.training: dict[View, tuple[list[np.ndarray], np.ndarray]] = {}
+        self.training: dict[tuple[View, ...], list[tuple[list[np.ndarray], np.ndarray]]] = {}
         self.head = self.fit_head()
         self.start = {variable.path: variable.numpy() for variable in self.second.variables}
 
@@ -127,21 +134,25 @@ class LastStage:
         head(self.second).set_weights([found.kernel, found.bias])
         return found
 
-    def training_images(self, view: View) -> tuple[list[np.ndarray], np.ndarray]:
-        """Those of all epochs; only the last view is kept, for they are large."""
-        if view not in self.training:
+    def training_images(self, views: tuple[View, ...]) -> list[tuple[list[np.ndarray], np.ndarray]]:
+        """Those of each epoch; only the last views' are kept, for they are large."""
+        if views not in self.training:
             session = self.session
-            config, rows, epochs = session.config, session.rows["train"], session.recipe.epochs
-            order: dict[str, Any] = {"batch_size": config.batch_size, "seed": config.seed, "epochs": epochs}
+            rows, of_session = session.rows["train"], (session.root, session.classes)
+            order: dict[str, Any] = {"batch_size": session.config.batch_size, "seed": session.config.seed}
             self.training.clear()
-            self.training[view] = self.through(training_stream(rows, session.root, session.classes, view, **order))
-        return self.training[view]
+            self.training[views] = [
+                self.through(training_stream(rows, *of_session, view, first_epoch=epoch, **order))
+                for epoch, view in enumerate(views)
+            ]
+        return self.training[views]
 
     def train(self, row: Row) -> Iterator[None]:
         """Yields at each model that a run would judge: the head alone, each epoch's end, the averages."""
         recipe = dataclasses.replace(self.session.recipe, **row.recipe)
         view = dataclasses.replace(self.session.view, **row.view)
-        images, labels = self.training_images(view)
+        sizes = np.linspace(row.first_size or view.size, view.size, recipe.epochs).round()
+        epochs = self.training_images(tuple(dataclasses.replace(view, size=int(size)) for size in sizes))
         self.assign(self.start)
         yield
         trained = recipe.frozen_stages[-1]
@@ -149,16 +160,32 @@ class LastStage:
             norm = isinstance(layer, keras.layers.BatchNormalization)
             layer.trainable = (row.adapt or not norm) and not layer.name.startswith(trained)
         self.second.compile(optimizer_of(recipe, row, self.second), SmoothedCrossentropy(recipe.label_smoothing))
-        for number, batch in enumerate(batches([*images, labels]), 1):
-            self.second.train_on_batch(batch[:-1], batch[-1])
-            if number % (len(labels) // 32 // recipe.epochs) == 0:
-                if row.averaged and number == len(labels) // 32:
-                    self.second.optimizer.finalize_variable_values(self.second.trainable_variables)
-                yield
+        for number, (images, labels) in enumerate(epochs, 1):
+            for batch in batches([*images, labels]):
+                self.second.train_on_batch(batch[:-1], batch[-1])
+            if row.averaged and number == len(epochs):
+                self.second.optimizer.finalize_variable_values(self.second.trainable_variables)
+            self.compute_statistics(row, epochs[-1][0])
+            yield
         end = {variable.path: variable.numpy() for variable in self.second.variables}
         for share in AVERAGED_SHARES:
             self.assign({path: (1.0 - share) * self.start[path] + share * end[path] for path in end})
+            self.compute_statistics(row, epochs[-1][0])
             yield
+
+    def compute_statistics(self, row: Row, images: list[np.ndarray]) -> None:
+        """Where a row wants it, makes the batch norms' statistics the means over an epoch's batches (Wu and Johnson
+        2021, arXiv 2105.07576, section 3: "precise" batch norm)."""
+        if not row.anew:
+            return
+        norms = [layer for layer in self.second.layers if isinstance(layer, keras.layers.BatchNormalization)]
+        momentum = norms[0].momentum
+        for number, batch in enumerate(batches(images), 1):
+            for layer in norms:
+                layer.momentum = 1.0 - 1.0 / number
+            self.second(batch, training=True)
+        for layer in norms:
+            layer.momentum = momentum
 
     def assign(self, values: dict[str, np.ndarray]) -> None:
         """Puts values into the second part's variables."""
