@@ -12,6 +12,7 @@ from pipelines.config import (
     CACHES,
     DEMO_RUN,
     EXPORT_FORMATS,
+    INFERENCE_STRATEGIES,
     MIXES,
     PRECISIONS,
     RECIPES,
@@ -178,6 +179,7 @@ def _add_evaluate(verbs: Any) -> None:
     parser.add_argument("--split", default="test", help=f"{', '.join(SPLITS)} (default: %(default)s)")
     parser.add_argument("--data", metavar="DIR", help="where the images are now, if they have moved")
     _add_mirror(parser)
+    _add_strategy(parser)
 
 
 def _add_predict(verbs: Any) -> None:
@@ -187,6 +189,7 @@ def _add_predict(verbs: Any) -> None:
     parser.add_argument("--top", type=int, default=PredictConfig.top, metavar="K", help="(default: %(default)s)")
     parser.add_argument("--out", metavar="FILE", help="write all probabilities as CSV")
     _add_mirror(parser)
+    _add_strategy(parser)
 
 
 def _add_export(verbs: Any) -> None:
@@ -231,6 +234,11 @@ def _add_mirror(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--mirror", action="store_true", help="average over each image and its mirror image, for twice the work"
     )
+
+
+def _add_strategy(parser: argparse.ArgumentParser) -> None:
+    names = ", ".join(INFERENCE_STRATEGIES)
+    parser.add_argument("--strategy", default="auto", metavar="NAME", help=f"{names} (default: %(default)s)")
 
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:

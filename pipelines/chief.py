@@ -5,8 +5,11 @@ paths that its own command names.
 """
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -17,7 +20,7 @@ from pipelines.config import FinetuneConfig
 from pipelines.data.manifest import load_manifest
 from pipelines.head import Head
 from pipelines.repeat import Earlier
-from pipelines.run import Run, fingerprint_of
+from pipelines.run import Run, fingerprint_of, finished_run
 from resnet_tf.errors import UserError
 from resnet_tf.weights import WeightFile
 from resnet_tf.workers import Workers
@@ -74,21 +77,59 @@ def weights_for_all(
         find: Finds the file on this machine.
 
     Raises:
-        UserError: This worker has another file than the chief, or was given other settings.
+        UserError: This worker was given other settings than the chief, or has another file.
     """
     if workers.alone:
         return find()
+    check_settings(workers, _settings(config))
     weights = find() if workers.chief else None
-    settings = _settings(config)
-    theirs = workers.from_chief(lambda: {**settings, "sha256": fingerprint_of(weights.path) if weights else None})
+    hashed = workers.from_chief(lambda: fingerprint_of(weights.path) if weights else None)
+    if not workers.chief:
+        weights = find()
+        if weights and fingerprint_of(weights.path) != hashed:
+            raise UserError(f"worker {workers.index + 1} has other weights at {str(weights.path)!r} than the chief")
+    return weights
+
+
+def check_settings(workers: Workers, settings: dict[str, Any]) -> None:
+    """Collective.
+
+    Args:
+        workers: All of them.
+        settings: Of this worker's command, as JSON has them.
+
+    Raises:
+        UserError: The chief was given others.
+    """
+    theirs = workers.from_chief(lambda: settings)
     for name, value in settings.items():
         if theirs[name] != value:
             raise UserError(f"worker {workers.index + 1} was given {name} {value!r}, but the chief {theirs[name]!r}")
-    if not workers.chief:
-        weights = find()
-        if weights and fingerprint_of(weights.path) != theirs["sha256"]:
-            raise UserError(f"worker {workers.index + 1} has other weights at {str(weights.path)!r} than the chief")
-    return weights
+
+
+@contextmanager
+def finished_run_for_all(run: Run, workers: Workers) -> Iterator[Run]:
+    """The chief's run; the others have a copy of what its model needs until the end. Collective.
+
+    Raises:
+        UserError: It is not finished, or there is none.
+    """
+    if workers.alone:
+        yield finished_run(run.path)
+        return
+
+    def read() -> dict[str, np.ndarray]:
+        return {file.name: np.fromfile(file, np.uint8) for file in finished_run(run.path).of_model}
+
+    contents = workers.arrays_from_chief(read)
+    if workers.chief:
+        yield run
+        return
+    with TemporaryDirectory() as folder:
+        copy = Run(Path(folder), writable=False)
+        for file in copy.of_model:
+            contents[file.name].tofile(file)
+        yield copy
 
 
 def manifest_for_all(workers: Workers, find: Callable[[], pd.DataFrame]) -> pd.DataFrame:

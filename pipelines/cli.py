@@ -15,6 +15,7 @@ from typing import Any
 from pipelines.arguments import build_parser
 from pipelines.config import (
     EXPORT_FORMATS,
+    INFERENCE_STRATEGIES,
     SPLITS,
     AuditConfig,
     ConvertConfig,
@@ -29,6 +30,7 @@ from pipelines.config import (
 )
 from pipelines.interrupts import Terminated
 from pipelines.quiet import import_tensorflow
+from resnet_tf.cluster import find_cluster
 from resnet_tf.errors import UserError
 
 DONE, FOUND, COULD_NOT = 0, 1, 2
@@ -140,29 +142,37 @@ def _find_learning_rate(config: RangeTestConfig, earlier: Any) -> int:
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:
-    if parsed.split not in SPLITS:
-        raise UserError(f"--split must be one of {', '.join(SPLITS)}, received {parsed.split!r}")
-    from pipelines.run import finished_run
-
-    run = finished_run(parsed.run)
+    for option, value, choices in (
+        ("--split", parsed.split, SPLITS),
+        ("--strategy", parsed.strategy, INFERENCE_STRATEGIES),
+    ):
+        if value not in choices:
+            raise UserError(f"{option} must be one of {', '.join(choices)}, received {value!r}")
+    _check_finished(parsed.run, parsed.strategy)
     import_tensorflow()
     from pipelines.evaluate import evaluate
+    from pipelines.run import Run
 
-    evaluate(run, parsed.split, parsed.data, parsed.mirror)
+    evaluate(Run(Path(parsed.run)), parsed.split, parsed.data, parsed.mirror, parsed.strategy)
     return DONE
 
 
 def _predict(parsed: argparse.Namespace) -> int:
-    config = PredictConfig(
-        run=parsed.run, paths=tuple(parsed.paths), top=parsed.top, out=parsed.out, mirror=parsed.mirror
-    )
-    from pipelines.run import finished_run
-
-    finished_run(config.run)
+    parsed.paths = tuple(parsed.paths)
+    config = _config(PredictConfig, parsed)
+    _check_finished(config.run, config.strategy)
     import_tensorflow()
     from pipelines.predict import predict
 
     return FOUND if predict(config) else DONE
+
+
+def _check_finished(run: str, strategy: str) -> None:
+    """At once, where no other workers must hear of it."""
+    from pipelines.run import finished_run
+
+    if strategy == "one" or find_cluster(os.environ) is None:
+        finished_run(run)
 
 
 def _export(parsed: argparse.Namespace) -> int:

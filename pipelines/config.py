@@ -11,6 +11,7 @@ from resnet_tf.source_kinds import is_path
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 STRATEGIES = ("auto", "one", "mirrored", "multiworker")
+INFERENCE_STRATEGIES = ("auto", "one", "multiworker")
 SPLITS = ("train", "val", "test")
 EXPORT_FORMATS = ("saved_model",)
 TENSOR_NAMES = ("keras", "torchvision")
@@ -352,6 +353,7 @@ class PredictConfig:
         top: Classes to show for each image, the likeliest first.
         out: CSV to write, or None.
         mirror: Whether the probabilities are means over each image and its mirror image.
+        strategy: "auto" and "multiworker" join the workers that the environment names, "one" does not.
     """
 
     run: str
@@ -359,9 +361,11 @@ class PredictConfig:
     top: int = 5
     out: str | None = None
     mirror: bool = False
+    strategy: str = "auto"
 
     def __post_init__(self) -> None:
         _check_range("--top", self.top, 1, 100_000)
+        _check_choice("--strategy", self.strategy, INFERENCE_STRATEGIES)
 
 
 def known_settings(arguments: dict[str, Any], source: str) -> dict[str, Any]:

@@ -1,25 +1,28 @@
 """evaluate: metrics, predictions and the confusion matrix of one split, for a colleague to check."""
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from pipelines.chief import check_settings, finished_run_for_all
 from pipelines.data.manifest import data_root, label_numbers, load_manifest
-from pipelines.data.stream import evaluation_stream
-from pipelines.data.trouble import lost_images_named
-from pipelines.inference import compiled, outputs, prediction_table, softmax, view_of
+from pipelines.inference import prediction_table, probabilities_of
 from pipelines.metrics import confusion_matrix, most_confused, per_class, summarize
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.report.page import render_page
-from pipelines.run import Run, load_classes, load_model, read_json, write_atomically, write_csv, write_json, write_text
+from pipelines.run import Run, load_classes, read_json, write_atomically, write_csv, write_json, write_text
 from pipelines.terminal import say
 from resnet_tf.errors import UserError
+from resnet_tf.workers import joined
 
-BATCH_SIZE = 32
 MIRRORED = ", mirror images beside the images"
 
 
-def evaluate(run: Run, split: str = "test", data: str | None = None, mirror: bool = False) -> dict[str, object]:
+def evaluate(
+    run: Run, split: str = "test", data: str | None = None, mirror: bool = False, strategy: str = "auto"
+) -> dict[str, object]:
     """Predicts a split and writes its folder in the run: metrics.json, predictions.csv, per_class.csv,
     confusion_matrix.csv, confusion_matrix.png, summary.txt, report.html.
 
@@ -28,30 +31,38 @@ def evaluate(run: Run, split: str = "test", data: str | None = None, mirror: boo
         split: "train", "val" or "test".
         data: Where the images are now, if they have moved.
         mirror: Whether the probabilities are means over each image and its mirror image.
+        strategy: "auto" and "multiworker" join the workers that the environment names, "one" does not.
 
     Returns:
         The content of metrics.json.
 
     Raises:
-        UserError: The split has no images, or one of them is not there, or cannot be read, any more.
+        UserError: The run is not finished, or the split has no images, or one of them is not there, or cannot be read,
+            any more.
     """
-    classes, rows, root = load_classes(run), _rows(run, split), _root(run, data)
-    _check_present(rows, root)
-    compute = compiled(load_model(run), mirror)
+    with joined(strategy) as workers, finished_run_for_all(run, workers) as known:
+        check_settings(workers, {"split": split, "mirror": mirror})
+        classes, rows, root = load_classes(known), _rows(known, split), _root(known, data)
+        _check_present(rows, root)
+        found = probabilities_of(rows, root, known, workers, mirror=mirror, label=f"evaluated on {split}")
+        labels = label_numbers(rows, classes)
+        metrics = {**summarize(labels, found, classes), "classes": classes, "split": split, "mirror": mirror}
+        if workers.chief:
+            _write(run, rows, root, found, metrics)
+    return metrics
 
-    stream = evaluation_stream(rows, root, classes, view_of(run), batch_size=BATCH_SIZE)
-    with lost_images_named(rows, root):
-        probabilities = softmax(outputs(compute, stream, len(rows), BATCH_SIZE, f"evaluated on {split}"))
-    labels = label_numbers(rows, classes)
-    matrix = confusion_matrix(labels, probabilities.argmax(axis=1), classes)
-    metrics = {**summarize(labels, probabilities, classes), "classes": classes, "split": split, "mirror": mirror}
+
+def _write(run: Run, rows: pd.DataFrame, root: Path, probabilities: np.ndarray, metrics: dict[str, Any]) -> None:
+    """The split's folder, and what one sees of it."""
+    classes, split = metrics["classes"], metrics["split"]
+    matrix = confusion_matrix(label_numbers(rows, classes), probabilities.argmax(axis=1), classes)
     predictions = prediction_table(rows["path"].tolist(), rows["label"].tolist(), probabilities, classes)
     summary = summary_text(metrics, matrix)
     if not _is_new(run, split):
         summary += f"\nthe model was fitted to images of {split}: these figures say nothing of new ones"
 
     folder = run.evaluation(split)
-    title = f"{run.path.resolve().name}, {split}" + (MIRRORED if mirror else "")
+    title = f"{run.path.resolve().name}, {split}" + (MIRRORED if metrics["mirror"] else "")
     write_csv(folder / "predictions.csv", predictions)
     write_csv(folder / "per_class.csv", per_class(matrix))
     write_csv(folder / "confusion_matrix.csv", matrix, index=True)
@@ -62,7 +73,6 @@ def evaluate(run: Run, split: str = "test", data: str | None = None, mirror: boo
     write_json(folder / "metrics.json", metrics)
     say(summary)
     say(f"report: {folder / 'report.html'}")
-    return metrics
 
 
 def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
@@ -103,6 +113,8 @@ def _is_new(run: Run, split: str) -> bool:
 
 
 def _root(run: Run, data: str | None) -> Path:
+    if data is not None and not Path(data).exists():
+        raise UserError(f"there is nothing at {data!r}; --data names the folder, or the table, of the images")
     return data_root(data or read_json(run.config)["arguments"]["data"])
 
 

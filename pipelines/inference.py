@@ -2,16 +2,21 @@
 
 import math
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipelines.data.stream import View
-from pipelines.run import Run, read_json
+from pipelines.data.stream import View, evaluation_stream
+from pipelines.data.trouble import lost_images_named
+from pipelines.run import Run, load_classes, load_model, read_json
 from pipelines.terminal import progress
 from resnet_tf.weights import Preprocessing
+from resnet_tf.workers import Workers
+
+BATCH_SIZE = 32
 
 
 def view_of(run: Run) -> View:
@@ -70,6 +75,34 @@ def outputs(
     """
     computed = (compute(batch).numpy() for batch, _ in batches)
     return np.concatenate(list(progress(computed, images, label, size=batch_size))).astype(np.float32)
+
+
+def probabilities_of(
+    rows: pd.DataFrame, root: Path, run: Run, workers: Workers, *, mirror: bool, label: str
+) -> np.ndarray:
+    """What a run's model says of images. Each worker reads and computes whole batches, which are those of one process,
+    and so are the numbers. Collective.
+
+    Args:
+        rows: Of a manifest.
+        root: Folder of their paths.
+        run: A finished one.
+        workers: All of them.
+        mirror: As for `logits_of`.
+        label: What the progress bar says.
+
+    Returns:
+        float64 [images, classes].
+
+    Raises:
+        LostImage: One of this worker's images is gone, or cannot be read any more.
+    """
+    part = workers.part_of(rows, BATCH_SIZE)
+    compute = compiled(load_model(run), mirror)
+    stream = evaluation_stream(part, root, load_classes(run), view_of(run), batch_size=BATCH_SIZE)
+    with lost_images_named(part, root):
+        logits = outputs(compute, stream, len(part), BATCH_SIZE, label)
+    return softmax(workers.together(logits, len(rows), BATCH_SIZE))
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:

@@ -2,20 +2,20 @@
 
 import glob
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pipelines.chief import check_settings, finished_run_for_all
 from pipelines.config import PredictConfig
 from pipelines.data.audit import inspect_image
-from pipelines.data.stream import evaluation_stream
-from pipelines.data.trouble import lost_images_named
-from pipelines.inference import compiled, outputs, prediction_table, softmax, view_of
-from pipelines.run import finished_run, load_classes, load_model, write_csv
+from pipelines.inference import prediction_table, probabilities_of
+from pipelines.run import Run, check_place, load_classes, write_csv
 from pipelines.terminal import say, warn
 from resnet_tf.errors import UserError
+from resnet_tf.workers import joined
 
-BATCH_SIZE = 32
 _CURRENT = Path(".")
 
 
@@ -31,24 +31,29 @@ def predict(config: PredictConfig) -> bool:
     Raises:
         UserError: A path names nothing, or not one file is an image.
     """
-    run = finished_run(config.run)
+    if config.out:
+        check_place(Path(config.out))
+    with joined(config.strategy) as workers, finished_run_for_all(Run(Path(config.run)), workers) as run:
+        check_settings(workers, {"mirror": config.mirror})
+        found = workers.from_chief(lambda: _find(config))
+        rows, classes = pd.DataFrame(found["rows"]), load_classes(run)
+        probabilities = probabilities_of(rows, _CURRENT, run, workers, mirror=config.mirror, label="predicted")
+        if config.out and workers.chief:
+            write_csv(Path(config.out), prediction_table(found["rows"]["path"], None, probabilities, classes))
+            say(f"wrote {config.out}")
+        say(_top_table(found["rows"]["path"], probabilities, classes, config.top))
+    return found["unreadable"]
+
+
+def _find(config: PredictConfig) -> dict[str, Any]:
+    """Of the files that were named: "rows", the columns of those that are images, and whether some are "unreadable"."""
     files = [file for pattern in config.paths for file in expand(pattern)]
     rows, unreadable = _readable_rows(files)
     for file, reason in unreadable:
         warn(f"left out: {file} ({reason})")
     if rows.empty:
         raise UserError(f"not one of the {len(files)} files is a readable image, such as {str(files[0])!r}")
-    classes = load_classes(run)
-    compute = compiled(load_model(run), config.mirror)
-
-    stream = evaluation_stream(rows, _CURRENT, classes, view_of(run), batch_size=BATCH_SIZE)
-    with lost_images_named(rows, _CURRENT):
-        probabilities = softmax(outputs(compute, stream, len(rows), BATCH_SIZE, "predicted"))
-    if config.out:
-        write_csv(Path(config.out), prediction_table(rows["path"].tolist(), None, probabilities, classes))
-        say(f"wrote {config.out}")
-    say(_top_table(rows["path"].tolist(), probabilities, classes, config.top))
-    return bool(unreadable)
+    return {"rows": rows.to_dict("list"), "unreadable": bool(unreadable)}
 
 
 def expand(pattern: str) -> list[Path]:

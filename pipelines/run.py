@@ -72,6 +72,11 @@ class Run:
     def export_report(self) -> Path:
         return self.path / "export" / "export.json"
 
+    @property
+    def of_model(self) -> tuple[Path, ...]:
+        """What whoever uses the model needs of a finished run."""
+        return self.config, self.classes, self.manifest, self.model
+
     def evaluation(self, split: str) -> Path:
         return self.path / "evaluation" / split
 
@@ -127,7 +132,7 @@ def finished_run(path: str | Path) -> Run:
     run = Run(Path(path))
     if not run.path.is_dir():
         raise UserError(f"there is no run directory {str(path)!r}; `resnet-tf finetune DATA --run {path}` makes one")
-    for file in (run.config, run.classes, run.manifest, run.model):
+    for file in run.of_model:
         if not file.is_file():
             raise UserError(f"the run {str(path)!r} has no {file.name}; finish it with `resnet-tf finetune` first")
     return run

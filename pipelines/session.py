@@ -123,13 +123,7 @@ class Session:
             values = outputs(
                 compute, self.stream(split) if batches is None else batches, len(part), self._batch_size, label
             )
-        if self.workers.alone:
-            return values
-        images = len(self.rows[split])
-        begin, end = self.workers.part(images)
-        gathered = np.zeros((images, *values.shape[1:]), np.float32)
-        gathered[begin:end] = values[: end - begin]
-        return self.workers.total(gathered)
+        return self.workers.together(values, len(self.rows[split]))
 
     def lost_images_named(self, split: str) -> AbstractContextManager[None]:
         """Within it, a `stream` that fails says which image is to blame.
@@ -145,10 +139,7 @@ class Session:
         return self.config.batch_size // self.workers.count
 
     def _part(self, split: str) -> pd.DataFrame:
-        """The rows that this worker computes; one where it has none, so that the outputs' shape is known everywhere."""
-        rows = self.rows[split]
-        begin, end = self.workers.part(len(rows))
-        return rows[begin:end] if begin < end else rows[:1]
+        return self.workers.part_of(self.rows[split])
 
     def save(self, path: Path, head_change: HeadChange | None = None) -> None:
         """Writes the present model, always in float32, so that evaluation and export compute alike everywhere. Only

@@ -1,4 +1,4 @@
-"""The processes that train one network together, on one machine or several, and what they tell each other."""
+"""The processes that work on one network together, on one machine or several, and what they tell each other."""
 
 import io
 import json
@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -42,10 +43,43 @@ class Workers:
     def alone(self) -> bool:
         return self.count == 1
 
-    def part(self, items: int) -> tuple[int, int]:
-        """Begin and end of the items that are this worker's; where there are few, the last workers have none."""
-        size = -(-items // self.count)
+    def part(self, items: int, batch: int = 1) -> tuple[int, int]:
+        """Begin and end of the items that are this worker's; where there are few, the last workers have none.
+
+        Args:
+            items: How many all have.
+            batch: As many in a row stay together.
+        """
+        size = -(-items // (self.count * batch)) * batch
         return min(items, self.index * size), min(items, (self.index + 1) * size)
+
+    def part_of(self, rows: Any, batch: int = 1) -> Any:
+        """The rows that this worker computes; one where it has none, so that the outputs' shape is known everywhere.
+
+        Args:
+            rows: A list, an array or a DataFrame.
+            batch: As for `part`.
+        """
+        begin, end = self.part(len(rows), batch)
+        return rows[begin:end] if begin < end else rows[:1]
+
+    def together(self, values: np.ndarray, items: int, batch: int = 1) -> np.ndarray:
+        """Collective: what all have computed of their parts.
+
+        Args:
+            values: float32 [rows, …], of the rows that `part_of` gives.
+            items: How many rows all have.
+            batch: As for `part`.
+
+        Returns:
+            float32 [items, …], in order.
+        """
+        if self.alone:
+            return values
+        begin, end = self.part(items, batch)
+        whole = np.zeros((items, *values.shape[1:]), np.float32)
+        whole[begin:end] = values[: end - begin]
+        return self.total(whole)
 
     def total(self, values: np.ndarray) -> np.ndarray:
         """Collective: the sum over all workers.
@@ -98,7 +132,7 @@ class Workers:
 
 @contextmanager
 def joined(name: str) -> Iterator[Workers]:
-    """The workers of this training, from the first connection to the end of all of them. Must come before any
+    """The workers of this command, from the first connection to the end of all of them. Must come before any
     computation of TensorFlow. Inside, all but the chief print nothing to standard output.
 
     Args:
@@ -129,7 +163,9 @@ def joined(name: str) -> Iterator[Workers]:
         raise UserError(STOPPED) from error
 
 
+@cache
 def _join(cluster: Cluster) -> Workers:
+    """Once in a process, as TensorFlow has it; a second command of the same process finds the others there."""
     import tensorflow as tf
 
     count = len(cluster.addresses)

@@ -139,6 +139,8 @@ def test_a_split_without_images_is_named(run):
 def test_images_that_have_moved_are_named_and_found_again(run, images, tmp_path):
     with pytest.raises(UserError, match=r"are not in .* any more, such as .*--data"):
         evaluate(run, "val", data=str(tmp_path))
+    with pytest.raises(UserError, match="there is nothing at 'nowhere'"):
+        evaluate(run, "val", data="nowhere")
     moved = shutil.copytree(images, tmp_path / "moved")
     assert evaluate(run, "val", data=str(moved))["n"] > 0
     # The head was fitted to validation too, once the choice was made; the figures say so, and those of the test do not.
@@ -153,7 +155,7 @@ def test_mirror_averages_the_probabilities_of_image_and_mirror_image_everywhere(
     each = softmax(load_model(run).predict(np.stack([seen, seen[:, ::-1]]), verbose=0))
     assert np.abs(each[0] - each[1]).max() > 1e-4
     predict(PredictConfig(str(run.path), (str(file),), out=str(tmp_path / "p.csv"), mirror=True))
-    np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[classes], each.mean(axis=0, keepdims=True), atol=1e-6)
+    np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[classes], each.mean(axis=0, keepdims=True), atol=1e-5)
 
     other = Run(shutil.copytree(run.path, tmp_path / "other"))
     served = tf.saved_model.load(str(export(other, mirror=True))).signatures["serve_bytes"]

@@ -18,8 +18,12 @@ import pytest
 import tensorflow as tf
 
 from pipelines.checkpoint import load_checkpoint
+from pipelines.chief import check_settings
+from pipelines.config import PredictConfig
 from pipelines.data.manifest import class_names, make_manifest
+from pipelines.evaluate import evaluate
 from pipelines.finetune import finetune, with_cache
+from pipelines.predict import predict
 from pipelines.run import Run, load_model, read_json
 from pipelines.session import build_session
 from resnet_tf.errors import UserError
@@ -28,6 +32,7 @@ from tests.conftest import small_config
 from tests.pipelines.processes import start
 
 WORKERS = int(os.environ.get("RESNET_TF_WORKERS", "2"))
+RUN = "<run>"
 PATIENCE = 60.0  # seconds until the others must have noticed that one is gone
 COLUMNS = ["epoch", "loss", "accuracy", "val_accuracy", "val_log_loss", "learning_rate"]
 # Sums of other parts, and the head's solver, which stops at 1e-4; what a worker does wrong shows in the first digit.
@@ -38,7 +43,7 @@ class Group:
     """The same command in several processes, each with an output of its own.
 
     Args:
-        arguments: All but the place of the run.
+        arguments: In which `RUN` stands for the place of the run.
         folder: Of the run and the outputs. Each worker has another run directory, so that it shows who writes.
         count: How many.
         end: Signals that workers send themselves: worker, number of the batch in the first epoch, signal.
@@ -52,7 +57,7 @@ class Group:
         for index, (output, run) in enumerate(zip(self.outputs, self.runs, strict=True)):
             config = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
             own = [(0, batch, number) for worker, batch, number in end if worker == index]
-            words = [*arguments, "--run", str(run.path)]
+            words = [str(run.path) if word == RUN else word for word in arguments]
             self.processes.append(start(words, output, own, TF_CONFIG=json.dumps(config)))
 
     def finish(self):
@@ -81,7 +86,7 @@ def free_ports(count):
 @pytest.fixture(scope="module")
 def command(images, torch_weights):
     options = "--arch resnet18 --image-size 32 --batch-size 8 --precision float32 --epochs 1"
-    return ["finetune", str(images), "--weights", str(torch_weights), *options.split()]
+    return ["finetune", str(images), "--run", RUN, "--weights", str(torch_weights), *options.split()]
 
 
 @pytest.fixture(scope="module")
@@ -135,6 +140,28 @@ def test_a_signal_to_one_worker_stops_all_at_the_same_step(command, tmp_path):
     assert load_checkpoint(group.runs[0]).progress.steps_done == 2
 
 
+def test_evaluate_and_predict_give_the_numbers_of_one_process(alone, images, tmp_path):
+    """Some of the workers have no batch of their own, and none but the chief has the run."""
+    shutil.copytree(alone.path, tmp_path / "run")
+    evaluate(alone, "train")
+    group = Group(["evaluate", RUN, "--split", "train"], tmp_path, WORKERS)
+    assert group.finish()[0] == [0] * WORKERS, group.texts()
+    run = group.runs[0]
+    names = {file.name for file in alone.evaluation("train").iterdir()}
+    assert names == {file.name for file in run.evaluation("train").iterdir()}
+    for name in ("predictions.csv", "confusion_matrix.csv", "metrics.json"):
+        assert (run.evaluation("train") / name).read_text() == (alone.evaluation("train") / name).read_text()
+
+    table = tmp_path / "table.csv"
+    group = Group(["predict", RUN, str(images), "--out", str(table)], tmp_path, WORKERS)
+    assert group.finish()[0] == [0] * WORKERS, group.texts()
+    predict(PredictConfig(str(alone.path), (str(images),), out=str(tmp_path / "alone.csv")))
+    assert table.read_text() == (tmp_path / "alone.csv").read_text()
+    assert not any(other.path.exists() for other in group.runs[1:])
+    for output in group.outputs[1:]:
+        assert len(output.read_text().splitlines()) == 1, group.texts()
+
+
 def test_fewer_images_than_workers_give_the_figures_of_one_process(images, tmp_path):
     """Two images of two classes, three workers: none sees the other class, and one has no image of its own."""
     names = sorted(path.name for path in images.iterdir())[:2]
@@ -147,7 +174,7 @@ def test_fewer_images_than_workers_give_the_figures_of_one_process(images, tmp_p
     table = shutil.copytree(images, tmp_path / "images") / "labels.csv"
     pd.DataFrame(rows, columns=["path", "label", "split"]).to_csv(table, index=False)
     options = "--weights none --arch cifar_resnet20 --image-size 32 --batch-size 3 --precision float32 --epochs 2"
-    group = Group(["finetune", str(table), *options.split()], tmp_path, 3)
+    group = Group(["finetune", str(table), "--run", RUN, *options.split()], tmp_path, 3)
     assert group.finish()[0] == [0] * 3, group.texts()
     config = {"arch": "cifar_resnet20", "batch_size": 3, "epochs": 2, "precision": "float32"}
     assert_same(group.runs[0], finetune(small_config(table, tmp_path / "alone", **config)))
@@ -177,3 +204,15 @@ def test_a_cache_is_for_one_process(images, tmp_path):
     session = SimpleNamespace(config=small_config(images, "run", cache="ram"), workers=Workers(None, 0, 2))
     with pytest.raises(UserError, match="--cache ram is for one process"):
         with_cache(session, tmp_path)
+
+
+class Second(Workers):
+    """A worker to which the chief says that it was given the split "test"."""
+
+    def from_chief(self, make):
+        return {"split": "test"}
+
+
+def test_a_worker_that_was_given_other_settings_than_the_chief_says_so():
+    with pytest.raises(UserError, match="worker 2 was given split 'val', but the chief 'test'"):
+        check_settings(Second(None, 1, 2), {"split": "val"})
