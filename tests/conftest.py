@@ -7,6 +7,7 @@ os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import keras
@@ -20,7 +21,8 @@ from pipelines.config import FinetuneConfig, SampleConfig
 from pipelines.data.sample import draw_sample
 from pipelines.finetune import finetune
 from pipelines.run import Run
-from resnet_tf.architectures import ARCHITECTURES, BASIC, Architecture
+from resnet_tf.architectures import ARCHITECTURES
+from tests.networks import SMALL, TINY
 
 # Two logical devices, so that MirroredStrategy can be tested without a GPU; must come before any computation.
 tf.config.set_logical_device_configuration(
@@ -62,10 +64,25 @@ def finished(tmp_path_factory: pytest.TempPathFactory, images: Path, torch_weigh
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A network of four layers, for tests that train it on several devices or again and again."""
-    row = Architecture("tiny", "resnet", BASIC, (1,), widths=(8,), strides=(2,), stem=8)
-    monkeypatch.setitem(ARCHITECTURES, row.name, row)
-    return row.name
+    """The name of a network of four layers."""
+    monkeypatch.setitem(ARCHITECTURES, TINY.name, TINY)
+    return TINY.name
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[str]:
+    """The name of a network with all stages, which processes of `tests.pipelines.processes` know as well."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(ARCHITECTURES, SMALL.name, SMALL)
+        yield SMALL.name
+
+
+@pytest.fixture(scope="module")
+def small_weights(tmp_path_factory: pytest.TempPathFactory, small: str) -> Path:
+    """A whole one with random numbers, in torchvision's names."""
+    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    save_file(torch_tensors(resnet_tf.build(small, classes=10, input_shape=(64, 64, 3))), path)
+    return path
 
 
 def small_config(data: Path, run: Path, **settings: object) -> FinetuneConfig:

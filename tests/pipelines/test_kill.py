@@ -79,11 +79,11 @@ def kill(arguments, output, run, moment, seconds, number=signal.SIGKILL):
 
 
 @pytest.fixture(scope="module")
-def command(images, torch_weights):
+def command(images, small, small_weights):
     """All but the place of the run."""
-    options = "--arch resnet18 --image-size 32 --batch-size 8 --precision float32 --deterministic"
+    options = f"--arch {small} --image-size 32 --batch-size 8 --precision float32 --deterministic"
     options += f" --epochs {EPOCHS} --checkpoint-seconds 0"
-    return ["finetune", str(images), "--weights", str(torch_weights), *options.split()]
+    return ["finetune", str(images), "--weights", str(small_weights), *options.split()]
 
 
 @pytest.fixture(scope="module")

@@ -84,17 +84,16 @@ def free_ports(count):
 
 
 @pytest.fixture(scope="module")
-def command(images, torch_weights):
-    options = "--arch resnet18 --image-size 32 --batch-size 8 --precision float32 --epochs 1"
-    return ["finetune", str(images), "--run", RUN, "--weights", str(torch_weights), *options.split()]
+def command(images, small, small_weights):
+    options = f"--arch {small} --image-size 32 --batch-size 8 --precision float32 --epochs 1"
+    return ["finetune", str(images), "--run", RUN, "--weights", str(small_weights), *options.split()]
 
 
 @pytest.fixture(scope="module")
-def alone(images, torch_weights, tmp_path_factory):
+def alone(images, small, small_weights, tmp_path_factory):
     """The run of one process."""
-    return finetune(
-        small_config(images, tmp_path_factory.mktemp("alone") / "run", weights=str(torch_weights), precision="float32")
-    )
+    settings = {"arch": small, "weights": str(small_weights), "precision": "float32"}
+    return finetune(small_config(images, tmp_path_factory.mktemp("alone") / "run", **settings))
 
 
 def assert_same(run, alone):
@@ -162,7 +161,7 @@ def test_evaluate_and_predict_give_the_numbers_of_one_process(alone, images, tmp
         assert len(output.read_text().splitlines()) == 1, group.texts()
 
 
-def test_fewer_images_than_workers_give_the_figures_of_one_process(images, tmp_path):
+def test_fewer_images_than_workers_give_the_figures_of_one_process(images, small, tmp_path):
     """Two images of two classes, three workers: none sees the other class, and one has no image of its own."""
     names = sorted(path.name for path in images.iterdir())[:2]
     files = [[f"{name}/{file.name}" for file in sorted((images / name).iterdir())[:3]] for name in names]
@@ -173,10 +172,10 @@ def test_fewer_images_than_workers_give_the_figures_of_one_process(images, tmp_p
     ]
     table = shutil.copytree(images, tmp_path / "images") / "labels.csv"
     pd.DataFrame(rows, columns=["path", "label", "split"]).to_csv(table, index=False)
-    options = "--weights none --arch cifar_resnet20 --image-size 32 --batch-size 3 --precision float32 --epochs 2"
+    options = f"--weights none --arch {small} --image-size 32 --batch-size 3 --precision float32 --epochs 2"
     group = Group(["finetune", str(table), "--run", RUN, *options.split()], tmp_path, 3)
     assert group.finish()[0] == [0] * 3, group.texts()
-    config = {"arch": "cifar_resnet20", "batch_size": 3, "epochs": 2, "precision": "float32"}
+    config = {"arch": small, "batch_size": 3, "epochs": 2, "precision": "float32"}
     assert_same(group.runs[0], finetune(small_config(table, tmp_path / "alone", **config)))
 
 
