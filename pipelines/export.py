@@ -108,11 +108,11 @@ class _Serving(tf.Module):
         self._names = tf.constant(classes)
         self._labels = tf.saved_model.Asset(str(labels))
 
-    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
     def serve_images(self, images: Any) -> dict[str, Any]:
         return self._answer(tf.map_fn(self._view.for_evaluation, images, fn_output_signature=self._spec()))
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="encoded")])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="encoded")])
     def serve_bytes(self, encoded: Any) -> dict[str, Any]:
         prepare = lambda content: decode_region_of_bytes(content, self._view.evaluation_region)  # noqa: E731
         return self._answer(tf.map_fn(prepare, encoded, fn_output_signature=self._spec()))

@@ -20,7 +20,7 @@ import tensorflow as tf
 from pipelines.data.augment import AUGMENTATIONS
 from pipelines.data.decode import ChooseRegion, at_scale, decode_scaled
 from pipelines.data.regions import RATIOS
-from pipelines.data.stream import Cached, View, evaluation_stream
+from pipelines.data.stream import Cached, View, evaluation_stream, mapped
 from pipelines.data.trouble import LostImage, lost_images_named
 from pipelines.room import check_disk, check_memory, megabytes
 from pipelines.run import WRITING, write_atomically
@@ -189,7 +189,7 @@ def _decoded(plan: _Plan, rows: dict[str, pd.DataFrame], root: Path, view: View)
     files = [str(root / path) for path in train["path"]]
     columns = (np.array(files, object), train["decoder"].to_numpy(object), plan.orientations)
     entries = tf.data.Dataset.from_tensor_slices((*(column[kept[:, 0]] for column in columns), kept[:, 1]))
-    whole = entries.map(decode_scaled, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+    whole = mapped(entries, decode_scaled, tf.data.AUTOTUNE)
     ratios = np.array(RATIOS)
     with lost_images_named(train, root):
         for (image, ratio_index), picture in zip(kept, whole.as_numpy_iterator(), strict=True):
