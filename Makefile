@@ -8,6 +8,8 @@
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	$$p -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
+# Python compiles what is imported when it is; all files of TensorFlow and PyTorch take it half a minute and more.
+INSTALL := pip install --quiet --disable-pip-version-check --no-compile
 
 # tensorflow-addons ended before Python 3.12.
 PYTHON311 ?= $(shell for p in python3.11 python3; do \
@@ -23,15 +25,15 @@ setup: .venv/installed
 	$(PYTHON) -m venv .venv
 
 .venv/installed: requirements.txt pyproject.toml | .venv/bin/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt --editable .
+	$(BIN)/python -m $(INSTALL) -r requirements.txt --editable .
 	@touch $@
 
 .venv/installed-dev: requirements-dev.txt requirements-hub.txt .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m $(INSTALL) -r requirements-dev.txt
 	@touch $@
 
 .venv/installed-torch: requirements-torch.txt .venv/installed-dev
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-torch.txt
+	$(BIN)/python -m $(INSTALL) -r requirements-torch.txt
 	@touch $@
 
 # Tests that hold the networks to PyTorch's run where it is installed.
@@ -48,7 +50,7 @@ test: .venv/installed-dev
 .venv-tfa/installed: requirements-tfa.txt
 	@test -n "$(PYTHON311)" || { echo "error: tensorflow-addons needs Python 3.11; name one with PYTHON311=…" >&2; exit 2; }
 	$(PYTHON311) -m venv .venv-tfa
-	.venv-tfa/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-tfa.txt
+	.venv-tfa/bin/python -m $(INSTALL) -r requirements-tfa.txt
 	@touch $@
 
 # Written last of all references.
