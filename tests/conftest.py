@@ -51,6 +51,7 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def torch_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A whole ResNet-18 with random numbers, in torchvision's names."""
     path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    keras.utils.set_random_seed(0)
     save_file(torch_tensors(resnet_tf.ResNet18(classes=10, input_shape=(64, 64, 3))), path)
     return path
 
@@ -81,6 +82,7 @@ def small() -> Iterator[str]:
 def small_weights(tmp_path_factory: pytest.TempPathFactory, small: str) -> Path:
     """A whole one with random numbers, in torchvision's names."""
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
+    keras.utils.set_random_seed(0)
     save_file(torch_tensors(resnet_tf.build(small, classes=10, input_shape=(64, 64, 3))), path)
     return path
 
