@@ -9,6 +9,9 @@ from sklearn.metrics import accuracy_score, log_loss
 
 # Inverse regularization strengths, on standardized features, from weak regularization on: those take fewer iterations.
 STRENGTHS = (1.0, 3e-1, 1e-1, 3e-2, 1e-2, 1e-3, 1e-4)
+# Of the largest feature: a hundred times what float32 computations of one feature differ by. The smallest deviation of
+# real photos' features is 0.002 of it (natural30, grocery30).
+ROUNDING = 1e-5
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ def fit_head(
     """
     features, labels = train
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    deviation = np.where(deviation > 1e-6, deviation, 1.0)  # a channel that is always the same stays 0
+    # A channel that is always the same stays 0, up to rounding, which another machine or batch does otherwise.
+    deviation = np.where(deviation > ROUNDING * np.abs(features).max(), deviation, 1.0)
     scaled = (features - mean) / deviation, (validation[0] - mean) / deviation
     choices = sorted({averaged or features.shape[1], features.shape[1]})
     fits = [_path((scaled[0][:, :n], labels), (scaled[1][:, :n], validation[1]), classes) for n in choices]

@@ -243,6 +243,18 @@ def test_the_head_is_logistic_regression_to_convergence(classes):
     assert loss == pytest.approx(fitted.log_loss, abs=1e-3)
 
 
+def test_a_channel_of_rounding_errors_weighs_nothing():
+    random = np.random.default_rng(0)
+    labels = np.arange(60) % 3
+    features = np.eye(3)[labels] * 50 + random.normal(0, 15, (60, 3))
+    features = np.concatenate([features, random.normal(0, 5e-6, (60, 20))], axis=1)  # float32's of numbers like 50
+    fitted = fit_head((features[:30], labels[:30]), (features[30:], labels[30:]), 3)
+    otherwise = features + random.normal(0, 5e-6, features.shape)  # as another batch rounds them
+    for kernel in (fitted.kernel, fitted.refit_kernel):
+        assert np.abs(features @ kernel).max() > 1.0
+        np.testing.assert_allclose(otherwise @ kernel, features @ kernel, atol=1e-4)
+
+
 def test_maxima_that_harm_are_left_out_of_the_head():
     random = np.random.default_rng(0)
     labels = np.arange(60) % 3
