@@ -55,7 +55,7 @@ class Row:
         averaged: Momentum of an exponential average of the weights in training, or None.
         head_rate: Factor of the rate of the last layer.
         decay_all: Whether batch norms and biases decay as well.
-        anew: Whether the statistics are computed anew, from the training's images, whenever the model is judged.
+        anew: Whether the statistics are computed anew, from the training's images, before a trained model is judged.
         first_size: Height and width of the first epoch's images, in pixels, from which they grow evenly to the
             recipe's in the last one; None is the recipe's in all.
     """
@@ -151,7 +151,7 @@ class LastStage:
         """Yields at each model that a run would judge: the head alone, each epoch's end, the averages."""
         recipe = dataclasses.replace(self.session.recipe, **row.recipe)
         view = dataclasses.replace(self.session.view, **row.view)
-        sizes = np.linspace(row.first_size or view.size, view.size, recipe.epochs).round()
+        sizes = np.linspace(view.size, row.first_size or view.size, recipe.epochs).round()[::-1]
         epochs = self.training_images(tuple(dataclasses.replace(view, size=int(size)) for size in sizes))
         self.assign(self.start)
         yield

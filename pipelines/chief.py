@@ -1,7 +1,7 @@
 """What the chief of several workers reads and decides for all of them, so that all do the same.
 
-The run directory is the chief's alone: the others need not see it. The images and the weights are read by each, at the
-paths that its own command names.
+The run directory is the chief's alone: the others need not see it. The weights are read by each, at the path that its
+own command names, and so are the images; where `evaluate` names none, and of `predict`, at the chief's paths.
 """
 
 import io
@@ -103,8 +103,9 @@ def check_settings(workers: Workers, settings: dict[str, Any]) -> None:
     """
     theirs = workers.from_chief(lambda: settings)
     for name, value in settings.items():
-        if theirs[name] != value:
-            raise UserError(f"worker {workers.index + 1} was given {name} {value!r}, but the chief {theirs[name]!r}")
+        if theirs.get(name) != value:
+            theirs_is = f"the chief {theirs.get(name)!r}"
+            raise UserError(f"worker {workers.index + 1} was given {name} {value!r}, but {theirs_is}")
 
 
 @contextmanager
@@ -128,7 +129,7 @@ def finished_run_for_all(run: Run, workers: Workers) -> Iterator[Run]:
     with TemporaryDirectory() as folder:
         copy = Run(Path(folder), writable=False)
         for file in copy.of_model:
-            contents[file.name].tofile(file)
+            file.write_bytes(contents[file.name].tobytes())
         yield copy
 
 

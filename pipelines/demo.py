@@ -32,13 +32,24 @@ def demo(path: Path, weights: str) -> None:
     _remove_previous(path, images)
     draw_sample(SampleConfig(str(images), per_class=_PER_CLASS))
     config = FinetuneConfig(
-        data=str(images), run=str(path), arch="resnet18", weights=weights, image_size=_IMAGE_SIZE, epochs=_EPOCHS
+        data=str(images),
+        run=str(path),
+        arch="resnet18",
+        weights=weights,
+        image_size=_IMAGE_SIZE,
+        epochs=_EPOCHS,
+        strategy="one",
     )
     run = finetune(config)
-    evaluate(run)
+    evaluate(run, strategy="one")
     export(run)
     predict(
-        PredictConfig(run=str(path), paths=tuple(str(file) for file in sorted(images.glob("*_star/0000.jpg"))), top=3)
+        PredictConfig(
+            run=str(path),
+            paths=tuple(str(file) for file in sorted(images.glob("*_star/0000.jpg"))),
+            top=3,
+            strategy="one",
+        )
     )
     _say_where(run, images, weights)
 

@@ -8,7 +8,8 @@ import pandas as pd
 
 from pipelines.chief import check_settings, finished_run_for_all
 from pipelines.data.manifest import data_root, label_numbers, load_manifest
-from pipelines.inference import prediction_table, probabilities_of
+from pipelines.inference import BATCH_SIZE, prediction_table, probabilities_of
+from pipelines.interrupts import Interrupts
 from pipelines.metrics import confusion_matrix, most_confused, per_class, summarize
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.report.page import render_page
@@ -40,20 +41,23 @@ def evaluate(
         UserError: The run is not finished, or the split has no images, or one of them is not there, or cannot be read,
             any more.
     """
-    with joined(strategy) as workers, finished_run_for_all(run, workers) as known:
-        check_settings(workers, {"split": split, "mirror": mirror})
-        classes, rows, root = load_classes(known), _rows(known, split), _root(known, data)
-        _check_present(rows, root)
+    with joined(strategy) as workers, Interrupts(), finished_run_for_all(run, workers) as known:
+        check_settings(workers, {"command": "evaluate", "split": split, "mirror": mirror})
+        classes, root = load_classes(known), _root(known, data)
+        rows = _rows(load_manifest(known.manifest), split, run)
+        _check_present(workers.part_of(rows, BATCH_SIZE), root)
         found = probabilities_of(rows, root, known, workers, mirror=mirror, label=f"evaluated on {split}")
         labels = label_numbers(rows, classes)
         metrics = {**summarize(labels, found, classes), "classes": classes, "split": split, "mirror": mirror}
-        if workers.chief:
-            _write(run, rows, root, found, metrics)
+        summary = _write(run, rows, root, found, metrics) if workers.chief else ""
+    if workers.chief:
+        say(summary)
+        say(f"report: {run.evaluation(split) / 'report.html'}")
     return metrics
 
 
-def _write(run: Run, rows: pd.DataFrame, root: Path, probabilities: np.ndarray, metrics: dict[str, Any]) -> None:
-    """The split's folder, and what one sees of it."""
+def _write(run: Run, rows: pd.DataFrame, root: Path, probabilities: np.ndarray, metrics: dict[str, Any]) -> str:
+    """The split's folder; returns its summary."""
     classes, split = metrics["classes"], metrics["split"]
     matrix = confusion_matrix(label_numbers(rows, classes), probabilities.argmax(axis=1), classes)
     predictions = prediction_table(rows["path"].tolist(), rows["label"].tolist(), probabilities, classes)
@@ -71,8 +75,7 @@ def _write(run: Run, rows: pd.DataFrame, root: Path, probabilities: np.ndarray, 
     page = render_page(title, metrics, matrix, predictions, root, folder / "confusion_matrix.png")
     write_text(folder / "report.html", page)
     write_json(folder / "metrics.json", metrics)
-    say(summary)
-    say(f"report: {folder / 'report.html'}")
+    return summary
 
 
 def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
@@ -97,8 +100,7 @@ def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _rows(run: Run, split: str) -> pd.DataFrame:
-    manifest = load_manifest(run.manifest)
+def _rows(manifest: pd.DataFrame, split: str, run: Run) -> pd.DataFrame:
     rows = manifest[manifest["split"] == split].reset_index(drop=True)
     if rows.empty:
         others = ", ".join(sorted(manifest["split"].unique())) or "none at all"
@@ -115,7 +117,7 @@ def _is_new(run: Run, split: str) -> bool:
 def _root(run: Run, data: str | None) -> Path:
     if data is not None and not Path(data).exists():
         raise UserError(f"there is nothing at {data!r}; --data names the folder, or the table, of the images")
-    return data_root(data or read_json(run.config)["arguments"]["data"])
+    return data_root(read_json(run.config)["arguments"]["data"] if data is None else data)
 
 
 def _check_present(rows: pd.DataFrame, root: Path) -> None:

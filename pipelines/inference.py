@@ -12,7 +12,7 @@ import tensorflow as tf
 from pipelines.data.stream import View, evaluation_stream
 from pipelines.data.trouble import lost_images_named
 from pipelines.run import Run, load_classes, load_model, read_json
-from pipelines.terminal import progress
+from pipelines.terminal import of_part, progress
 from resnet_tf.weights import Preprocessing
 from resnet_tf.workers import Workers
 
@@ -101,7 +101,7 @@ def probabilities_of(
     compute = compiled(load_model(run), mirror)
     stream = evaluation_stream(part, root, load_classes(run), view_of(run), batch_size=BATCH_SIZE)
     with lost_images_named(part, root):
-        logits = outputs(compute, stream, len(part), BATCH_SIZE, label)
+        logits = outputs(compute, stream, len(part), BATCH_SIZE, of_part(label, workers.count))
     return softmax(workers.together(logits, len(rows), BATCH_SIZE))
 
 

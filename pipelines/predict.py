@@ -11,6 +11,7 @@ from pipelines.chief import check_settings, finished_run_for_all
 from pipelines.config import PredictConfig
 from pipelines.data.audit import inspect_image
 from pipelines.inference import prediction_table, probabilities_of
+from pipelines.interrupts import Interrupts
 from pipelines.run import Run, check_place, load_classes, write_csv
 from pipelines.terminal import say, warn
 from resnet_tf.errors import UserError
@@ -31,22 +32,27 @@ def predict(config: PredictConfig) -> bool:
     Raises:
         UserError: A path names nothing, or not one file is an image.
     """
-    if config.out:
-        check_place(Path(config.out))
-    with joined(config.strategy) as workers, finished_run_for_all(Run(Path(config.run)), workers) as run:
-        check_settings(workers, {"mirror": config.mirror})
+    known = Run(Path(config.run))
+    with joined(config.strategy) as workers, Interrupts(), finished_run_for_all(known, workers) as run:
+        check_settings(workers, {"command": "predict", "mirror": config.mirror})
         found = workers.from_chief(lambda: _find(config))
-        rows, classes = pd.DataFrame(found["rows"]), load_classes(run)
-        probabilities = probabilities_of(rows, _CURRENT, run, workers, mirror=config.mirror, label="predicted")
+        paths, classes = found["rows"]["path"], load_classes(run)
+        probabilities = probabilities_of(
+            pd.DataFrame(found["rows"]), _CURRENT, run, workers, mirror=config.mirror, label="predicted"
+        )
         if config.out and workers.chief:
-            write_csv(Path(config.out), prediction_table(found["rows"]["path"], None, probabilities, classes))
+            write_csv(Path(config.out), prediction_table(paths, None, probabilities, classes))
             say(f"wrote {config.out}")
-        say(_top_table(found["rows"]["path"], probabilities, classes, config.top))
+    if workers.chief:
+        say(_top_table(paths, probabilities, classes, config.top))
     return found["unreadable"]
 
 
 def _find(config: PredictConfig) -> dict[str, Any]:
-    """Of the files that were named: "rows", the columns of those that are images, and whether some are "unreadable"."""
+    """Of the files that were named: "rows", the columns of those that are images, and whether some are "unreadable".
+    Only the chief looks."""
+    if config.out:
+        check_place(Path(config.out))
     files = [file for pattern in config.paths for file in expand(pattern)]
     rows, unreadable = _readable_rows(files)
     for file, reason in unreadable:

@@ -22,6 +22,7 @@ from pipelines.recipe import Recipe, decide
 from pipelines.repeat import Earlier, repeated_precision, repeated_recipe
 from pipelines.run import write_atomically
 from pipelines.schedule import OpenEnd, PlateauSchedule, make_schedule
+from pipelines.terminal import of_part
 from resnet_tf.architectures import find_architecture
 from resnet_tf.classifier import (
     HeadChange,
@@ -119,6 +120,7 @@ class Session:
             LostImage: One of them is gone, or cannot be read any more.
         """
         part = self._part(split)
+        label = of_part(label, self.workers.count)
         with self.lost_images_named(split):
             values = outputs(
                 compute, self.stream(split) if batches is None else batches, len(part), self._batch_size, label

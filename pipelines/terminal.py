@@ -18,6 +18,11 @@ def warn(text: str) -> None:
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
+def of_part(label: str, parts: int) -> str:
+    """A label of `progress`, where others do the other parts of the work."""
+    return f"{label}, 1 of {parts} parts" if label and parts > 1 else label
+
+
 def progress(items: Iterable[Item], total: int, label: str, unit: str = "image", size: int = 1) -> Iterator[Item]:
     """Passes the items on, and shows how many of `total` units have gone by, `size` with each item.
 

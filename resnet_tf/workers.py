@@ -16,7 +16,7 @@ from resnet_tf.errors import UserError
 
 STOPPED = (
     "another worker stopped, or cannot be reached; its own output says why; start all of them again with the same "
-    "command, and they continue"
+    "command, which continues a training"
 )
 
 

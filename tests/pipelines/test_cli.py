@@ -60,6 +60,8 @@ WRONG = [
     (["show-batch", "{data}/none", "--out", "batch.png"], "there is no folder or CSV"),
     (["evaluate", "{new}"], "there is no run directory"),
     (["evaluate", "{run}", "--split", "dev"], "received 'dev'"),
+    (["evaluate", "{run}", "--strategy", "mirrored"], "--strategy must be one of auto, one, multiworker"),
+    (["predict", "{run}", "x.jpg", "--strategy", "mirrored"], "--strategy must be one of auto, one, multiworker"),
     (["evaluate", "{data}"], "has no config.json"),
     (["predict", "{run}", "none.jpg"], "named or matched by 'none.jpg'"),
     (["predict", "{run}", "{data}", "--top", "0"], "received 0"),

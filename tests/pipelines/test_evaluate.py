@@ -155,6 +155,7 @@ def test_mirror_averages_the_probabilities_of_image_and_mirror_image_everywhere(
     each = softmax(load_model(run).predict(np.stack([seen, seen[:, ::-1]]), verbose=0))
     assert np.abs(each[0] - each[1]).max() > 1e-4
     predict(PredictConfig(str(run.path), (str(file),), out=str(tmp_path / "p.csv"), mirror=True))
+    # One image at a time and two are not rounded alike.
     np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[classes], each.mean(axis=0, keepdims=True), atol=1e-5)
 
     other = Run(shutil.copytree(run.path, tmp_path / "other"))

@@ -140,25 +140,36 @@ def test_a_signal_to_one_worker_stops_all_at_the_same_step(command, tmp_path):
 
 
 def test_evaluate_and_predict_give_the_numbers_of_one_process(alone, images, tmp_path):
-    """Some of the workers have no batch of their own, and none but the chief has the run."""
-    shutil.copytree(alone.path, tmp_path / "run")
-    evaluate(alone, "train")
+    """None but the chief has the run, and the last of three or four workers has no batch of its own."""
+    manifest = pd.read_csv(alone.manifest, dtype=str, keep_default_na=False)
+    runs = [Run(shutil.copytree(alone.path, tmp_path / name)) for name in ("run", "expected")]
+    for run in runs:  # more than two batches of training images, the last of them not full
+        pd.concat([manifest[manifest["split"] == "train"]] * 4).to_csv(run.manifest, index=False)
+    metrics = evaluate(runs[1], "train")
+    assert 64 < metrics["n"] < 96
     group = Group(["evaluate", RUN, "--split", "train"], tmp_path, WORKERS)
     assert group.finish()[0] == [0] * WORKERS, group.texts()
-    run = group.runs[0]
-    names = {file.name for file in alone.evaluation("train").iterdir()}
-    assert names == {file.name for file in run.evaluation("train").iterdir()}
+    results = [{file.name: file for file in run.evaluation("train").iterdir()} for run in runs]
+    assert set(results[0]) == set(results[1])
     for name in ("predictions.csv", "confusion_matrix.csv", "metrics.json"):
-        assert (run.evaluation("train") / name).read_text() == (alone.evaluation("train") / name).read_text()
+        assert results[0][name].read_text() == results[1][name].read_text()
 
-    table = tmp_path / "table.csv"
-    group = Group(["predict", RUN, str(images), "--out", str(table)], tmp_path, WORKERS)
+    tables = [tmp_path / "several.csv", tmp_path / "one.csv"]
+    group = Group(["predict", RUN, *[str(images)] * 3, "--mirror", "--out", str(tables[0])], tmp_path, WORKERS)
     assert group.finish()[0] == [0] * WORKERS, group.texts()
-    predict(PredictConfig(str(alone.path), (str(images),), out=str(tmp_path / "alone.csv")))
-    assert table.read_text() == (tmp_path / "alone.csv").read_text()
+    predict(PredictConfig(str(alone.path), (str(images),) * 3, out=str(tables[1]), mirror=True))
+    assert tables[0].read_text() == tables[1].read_text()
     assert not any(other.path.exists() for other in group.runs[1:])
     for output in group.outputs[1:]:
         assert len(output.read_text().splitlines()) == 1, group.texts()
+
+
+def test_what_the_chief_cannot_do_ends_all_workers(alone, images, tmp_path):
+    shutil.copytree(alone.path, tmp_path / "run")
+    group = Group(["predict", RUN, str(images), "--out", str(tmp_path)], tmp_path, 2)
+    assert group.finish()[0] == [2, 2], group.texts()
+    assert group.last_line(0).endswith("is a folder; name a file")
+    assert group.last_line(1).startswith("error: another worker stopped")
 
 
 def test_fewer_images_than_workers_give_the_figures_of_one_process(images, small, tmp_path):

@@ -88,11 +88,17 @@ def test_multiworker_without_workers_is_an_error(monkeypatch):
         pass
 
 
-@pytest.mark.parametrize(("items", "count"), [(0, 2), (1, 4), (5, 4), (6, 4), (8, 4), (9, 2)])
-def test_each_item_is_of_one_worker(items, count):
-    parts = [range(*Workers(None, index, count).part(items)) for index in range(count)]
+@pytest.mark.parametrize(
+    ("items", "count", "batch"), [(0, 2, 1), (1, 4, 1), (5, 4, 1), (8, 4, 1), (9, 2, 4), (70, 3, 32)]
+)
+def test_each_item_is_of_one_worker(items, count, batch):
+    workers = [Workers(None, index, count) for index in range(count)]
+    parts = [range(*each.part(items, batch)) for each in workers]
     assert [item for part in parts for item in part] == list(range(items))
     assert len(parts[0]) == max(len(part) for part in parts)
+    assert all(part.start % batch == 0 for part in parts if part)
+    if items:
+        assert [list(each.part_of(range(items), batch)) for each in workers] == [list(part) or [0] for part in parts]
 
 
 def test_keras_needs_both_mendings():
