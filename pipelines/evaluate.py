@@ -43,8 +43,8 @@ def evaluate(
     """
     with joined(strategy) as workers, Interrupts(), finished_run_for_all(run, workers) as known:
         check_settings(workers, {"command": "evaluate", "split": split, "mirror": mirror})
-        classes, root = load_classes(known), _root(known, data)
-        rows = _rows(load_manifest(known.manifest), split, run)
+        classes, rows = load_classes(known), _rows(load_manifest(known.manifest), split, run)
+        root = _root(known, data)
         _check_present(workers.part_of(rows, BATCH_SIZE), root)
         found = probabilities_of(rows, root, known, workers, mirror=mirror, label=f"evaluated on {split}")
         labels = label_numbers(rows, classes)

@@ -82,10 +82,10 @@ def test_the_decision_is_printed_with_its_reason(images):
 
 
 @pytest.fixture(scope="module")
-def command(images, small, small_weights):
+def command(images, torch_weights):
     """All but the place of the run."""
-    options = f"--arch {small} --image-size 32 --batch-size 8 --precision float32 --deterministic --epochs auto"
-    return ["finetune", str(images), "--weights", str(small_weights), *options.split()]
+    options = "--arch resnet18 --image-size 32 --batch-size 8 --precision float32 --deterministic --epochs auto"
+    return ["finetune", str(images), "--weights", str(torch_weights), *options.split()]
 
 
 @pytest.fixture(scope="module")
