@@ -89,7 +89,8 @@ def test_multiworker_without_workers_is_an_error(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("items", "count", "batch"), [(0, 2, 1), (1, 4, 1), (5, 4, 1), (8, 4, 1), (9, 2, 4), (70, 3, 32)]
+    ("items", "count", "batch"),
+    [(0, 2, 1), (1, 4, 1), (5, 4, 1), (6, 4, 1), (8, 4, 1), (9, 2, 1), (9, 2, 4), (70, 3, 32)],
 )
 def test_each_item_is_of_one_worker(items, count, batch):
     workers = [Workers(None, index, count) for index in range(count)]
