@@ -25,24 +25,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-# Plain fine-tuning: a new head on the last stage, all layers and batch norms at once.
-PLAIN = {
-    "head_first": False,
-    "head_stages": 1,
-    "head_pooling": "avg",
-    "refit_head": False,
-    "frozen_stages": (),
-    "freeze_batch_norms": False,
-    "optimizer": "momentum",
-    "weight_decay": 1e-4,
-}
+from pipelines.recipe import ALL_AT_ONCE
 
 # name: (settings of `FinetuneConfig`, changes of the recipe that no setting makes); more are in last_stage.py
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "the recipe": ({}, {}),
     "without a head first": ({}, {"head_first": False, "refit_head": False}),
     "all but conv1 and conv2": ({}, {"frozen_stages": ("conv1", "conv2")}),
-    "plain SGD of all layers": ({"epochs": 4, "learning_rate": 0.01}, PLAIN),
+    "plain SGD of all layers": (
+        {"epochs": 4, "learning_rate": 0.01},
+        {**ALL_AT_ONCE, "optimizer": "momentum", "weight_decay": 1e-4},
+    ),
 }
 # name: (stages, whether there are maxima beside averages, whether it is fitted to validation as well)
 HEADS = {

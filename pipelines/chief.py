@@ -101,11 +101,11 @@ def check_settings(workers: Workers, settings: dict[str, Any]) -> None:
     Raises:
         UserError: The chief was given others.
     """
-    theirs = workers.from_chief(lambda: settings)
+    of_chief = workers.from_chief(lambda: settings)
     for name, value in settings.items():
-        if theirs.get(name) != value:
-            theirs_is = f"the chief {theirs.get(name)!r}"
-            raise UserError(f"worker {workers.index + 1} was given {name} {value!r}, but {theirs_is}")
+        theirs = of_chief.get(name)
+        if theirs != value:
+            raise UserError(f"worker {workers.index + 1} was given {name} {value!r}, but the chief {theirs!r}")
 
 
 @contextmanager

@@ -26,6 +26,7 @@ from pipelines.config import (
     RangeTestConfig,
     SampleConfig,
     ShowBatchConfig,
+    check_choice,
     known_settings,
 )
 from pipelines.interrupts import Terminated
@@ -142,12 +143,8 @@ def _find_learning_rate(config: RangeTestConfig, earlier: Any) -> int:
 
 
 def _evaluate(parsed: argparse.Namespace) -> int:
-    for option, value, choices in (
-        ("--split", parsed.split, SPLITS),
-        ("--strategy", parsed.strategy, INFERENCE_STRATEGIES),
-    ):
-        if value not in choices:
-            raise UserError(f"{option} must be one of {', '.join(choices)}, received {value!r}")
+    check_choice("--split", parsed.split, SPLITS)
+    check_choice("--strategy", parsed.strategy, INFERENCE_STRATEGIES)
     _check_finished(parsed.run, parsed.strategy)
     import_tensorflow()
     from pipelines.evaluate import evaluate
@@ -177,8 +174,7 @@ def _check_finished(run: str, strategy: str) -> None:
 
 def _export(parsed: argparse.Namespace) -> int:
     for name in parsed.format:
-        if name not in EXPORT_FORMATS:
-            raise UserError(f"--format must be one of {', '.join(EXPORT_FORMATS)}, received {name!r}")
+        check_choice("--format", name, EXPORT_FORMATS)
     from pipelines.run import finished_run
 
     run = finished_run(parsed.run)

@@ -96,15 +96,15 @@ class FinetuneConfig:
 
     def __post_init__(self) -> None:
         find_architecture(self.arch)
-        _check_choice("--precision", self.precision, PRECISIONS)
-        _check_choice("--strategy", self.strategy, STRATEGIES)
-        _check_choice("--shortcut", self.shortcut, (DEFAULT, *SHORTCUTS))
-        _check_choice("--stride", self.stride_at, (None, *STRIDE_PLACES))
-        _check_choice("--recipe", self.recipe, (None, *RECIPES))
-        _check_choice("--augment", self.augment, (None, *AUGMENTATIONS))
-        _check_choice("--mix", self.mix, (None, *MIXES))
-        _check_choice("--balance", self.balance, BALANCES)
-        _check_choice("--cache", self.cache, CACHES)
+        check_choice("--precision", self.precision, PRECISIONS)
+        check_choice("--strategy", self.strategy, STRATEGIES)
+        check_choice("--shortcut", self.shortcut, (DEFAULT, *SHORTCUTS))
+        check_choice("--stride", self.stride_at, (None, *STRIDE_PLACES))
+        check_choice("--recipe", self.recipe, (None, *RECIPES))
+        check_choice("--augment", self.augment, (None, *AUGMENTATIONS))
+        check_choice("--mix", self.mix, (None, *MIXES))
+        check_choice("--balance", self.balance, BALANCES)
+        check_choice("--cache", self.cache, CACHES)
         _check_range("--image-size", self.image_size, 32, 2048)
         _check_range("--batch-size", self.batch_size, 1, 65536)
         if not isinstance(self.epochs, str):
@@ -208,8 +208,8 @@ class NetworkConfig:
 
     def __post_init__(self) -> None:
         find_architecture(self.arch)
-        _check_choice("--shortcut", self.shortcut, (DEFAULT, *SHORTCUTS))
-        _check_choice("--stride", self.stride_at, (None, *STRIDE_PLACES))
+        check_choice("--shortcut", self.shortcut, (DEFAULT, *SHORTCUTS))
+        check_choice("--stride", self.stride_at, (None, *STRIDE_PLACES))
         _check_range("--classes", self.classes, 1, 1_000_000)
         _check_range("--image-size", self.image_size, 8, 2048)
         _check_range("--width", self.width, 0.01, 16.0)
@@ -237,9 +237,9 @@ class ConvertConfig:
 
     def __post_init__(self) -> None:
         find_architecture(self.arch)
-        _check_choice("--shortcut", self.shortcut, (DEFAULT, *SHORTCUTS))
-        _check_choice("--stride", self.stride_at, (None, *STRIDE_PLACES))
-        _check_choice("--names", self.names, TENSOR_NAMES)
+        check_choice("--shortcut", self.shortcut, (DEFAULT, *SHORTCUTS))
+        check_choice("--stride", self.stride_at, (None, *STRIDE_PLACES))
+        check_choice("--names", self.names, TENSOR_NAMES)
 
 
 @dataclass(frozen=True)
@@ -266,8 +266,8 @@ class ImportConfig:
 
     def __post_init__(self) -> None:
         find_architecture(self.arch)
-        _check_choice("--shortcut", self.shortcut, (DEFAULT, *SHORTCUTS))
-        _check_choice("--stride", self.stride_at, (None, *STRIDE_PLACES))
+        check_choice("--shortcut", self.shortcut, (DEFAULT, *SHORTCUTS))
+        check_choice("--stride", self.stride_at, (None, *STRIDE_PLACES))
         _check_range("--image-size", self.image_size, 8, 2048)
 
     def as_arguments(self) -> dict[str, Any]:
@@ -333,9 +333,9 @@ class ShowBatchConfig:
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        _check_choice("--augment", self.augment, AUGMENTATIONS)
-        _check_choice("--mix", self.mix, MIXES)
-        _check_choice("--balance", self.balance, BALANCES)
+        check_choice("--augment", self.augment, AUGMENTATIONS)
+        check_choice("--mix", self.mix, MIXES)
+        check_choice("--balance", self.balance, BALANCES)
         _check_range("--image-size", self.image_size, 32, 2048)
         _check_range("--seed", self.seed, 0, 2**31 - 1)
         _check_range("--images", self.images, 1, 256)
@@ -365,7 +365,18 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         _check_range("--top", self.top, 1, 100_000)
-        _check_choice("--strategy", self.strategy, INFERENCE_STRATEGIES)
+        check_choice("--strategy", self.strategy, INFERENCE_STRATEGIES)
+
+
+def check_choice(option: str, value: object, choices: tuple[object, ...]) -> None:
+    """Whether an option's value is one that it takes.
+
+    Raises:
+        UserError: It is none of the choices.
+    """
+    if value not in choices:
+        names = ", ".join(str(choice).lower() for choice in choices if choice is not None)
+        raise UserError(f"{option} must be one of {names}, received {value!r}")
 
 
 def known_settings(arguments: dict[str, Any], source: str) -> dict[str, Any]:
@@ -406,12 +417,6 @@ def _check_pattern(option: str, pattern: str) -> None:
 def _check_png(option: str, path: str) -> None:
     if Path(path).suffix.lower() != ".png":
         raise UserError(f"{option} must end in .png, received {path!r}")
-
-
-def _check_choice(option: str, value: object, choices: tuple[object, ...]) -> None:
-    if value not in choices:
-        names = ", ".join(str(choice).lower() for choice in choices if choice is not None)
-        raise UserError(f"{option} must be one of {names}, received {value!r}")
 
 
 def _check_range(option: str, value: float | None, low: float, high: float) -> None:

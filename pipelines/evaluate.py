@@ -48,19 +48,21 @@ def evaluate(
         _check_present(workers.part_of(rows, BATCH_SIZE), root)
         found = probabilities_of(rows, root, known, workers, mirror=mirror, label=f"evaluated on {split}")
         labels = label_numbers(rows, classes)
+        matrix = confusion_matrix(labels, found.argmax(axis=1), classes)
         metrics = {**summarize(labels, found, classes), "classes": classes, "split": split, "mirror": mirror}
-        summary = _write(run, rows, root, found, metrics) if workers.chief else ""
+        summary = _write(run, rows, root, found, metrics, matrix) if workers.chief else ""
     if workers.chief:
         say(summary)
         say(f"report: {run.evaluation(split) / 'report.html'}")
     return metrics
 
 
-def _write(run: Run, rows: pd.DataFrame, root: Path, probabilities: np.ndarray, metrics: dict[str, Any]) -> str:
+def _write(
+    run: Run, rows: pd.DataFrame, root: Path, probabilities: np.ndarray, metrics: dict[str, Any], matrix: pd.DataFrame
+) -> str:
     """The split's folder; returns its summary."""
-    classes, split = metrics["classes"], metrics["split"]
-    matrix = confusion_matrix(label_numbers(rows, classes), probabilities.argmax(axis=1), classes)
-    predictions = prediction_table(rows["path"].tolist(), rows["label"].tolist(), probabilities, classes)
+    split = metrics["split"]
+    predictions = prediction_table(rows["path"].tolist(), rows["label"].tolist(), probabilities, metrics["classes"])
     summary = summary_text(metrics, matrix)
     if not _is_new(run, split):
         summary += f"\nthe model was fitted to images of {split}: these figures say nothing of new ones"

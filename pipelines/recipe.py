@@ -24,6 +24,15 @@ WARMUP_SHARE = 0.1
 FEW_IMAGES = 5000
 # What the user may ask for; None leaves it to the recipe.
 ASKED = ("epochs", "learning_rate", "label_smoothing", "augment", "mix", "patience")
+# A new head on the last stage, and all layers and batch norms with it from the first step.
+ALL_AT_ONCE: dict[str, Any] = {
+    "head_first": False,
+    "head_stages": 1,
+    "head_pooling": "avg",
+    "refit_head": False,
+    "frozen_stages": (),
+    "freeze_batch_norms": False,
+}
 # What says how long a training goes on.
 _ENDS = ("epochs", "patience", "schedule", "plateau_patience", "warmup_steps", "drop_steps", "total_steps")
 
@@ -193,12 +202,7 @@ def random_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
     row = find_architecture(config.arch)
     epochs = config.epochs if isinstance(config.epochs, int) else scratch_epochs(images)
     return {
-        "head_first": False,
-        "head_stages": 1,
-        "head_pooling": "avg",
-        "refit_head": False,
-        "frozen_stages": (),
-        "freeze_batch_norms": False,
+        **ALL_AT_ONCE,
         "epochs": epochs,
         "patience": scratch_patience(epochs),
         **POLICIES[config.recipe or DEFAULT_RECIPE](row, config.batch_size, images, epochs),
