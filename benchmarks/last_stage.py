@@ -33,7 +33,7 @@ from pipelines.data.manifest import class_names, data_root, label_numbers, load_
 from pipelines.data.stream import View, evaluation_stream, training_stream
 from pipelines.finetune import AVERAGED_SHARES
 from pipelines.head import Head, fit_head
-from pipelines.inference import compiled, softmax
+from pipelines.inference import Inference, softmax
 from pipelines.metrics import summarize
 from pipelines.session import Session, build_session
 from resnet_tf.classifier import averaged_features, divide, head
@@ -104,8 +104,8 @@ class LastStage:
         self.session = session_of(arguments, seed)
         model = self.session.model
         first, self.second = divide(model)
-        self.first = compiled(first)
-        self.features = compiled(keras.Model(first.outputs, head(model).input))
+        self.first = Inference(first)
+        self.features = Inference(keras.Model(first.outputs, head(model).input))
         self.labels = {split: label_numbers(rows, self.session.classes) for split, rows in self.session.rows.items()}
         self.fixed = {split: self.through(self.stream(split, self.session.view))[0] for split in self.session.rows}
         self.training: dict[tuple[View, ...], list[tuple[list[np.ndarray], np.ndarray]]] = {}

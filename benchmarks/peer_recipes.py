@@ -3,7 +3,7 @@
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
 from pipelines.data.stream import View, evaluation_stream, steps_per_epoch, training_stream
-from pipelines.inference import compiled, outputs, softmax
+from pipelines.inference import Inference, outputs, softmax
 from resnet_tf.classifier import build_classifier, head
 from resnet_tf.weights import find_weights, load_weights
 
@@ -51,12 +51,12 @@ class Task:
         """As evaluation sees them, 224 pixels, in batches of 32."""
         return evaluation_stream(self.rows[split], self.root, self.classes, View(224), batch_size=32)
 
-    def look(self, compute: Callable[[Any], Any], epoch: int) -> tuple[float, np.ndarray]:
+    def look(self, inference: Inference, epoch: int) -> tuple[float, np.ndarray]:
         """Seconds since the start, without those of looking, and the probabilities of the test; prints seconds and
-        accuracy. `compute` is from `compiled`."""
+        accuracy."""
         began = time.perf_counter()
         seconds = began - self._started - self._looking
-        probabilities = softmax(outputs(compute, self.images("test"), len(self.labels), 32, "test"))
+        probabilities = softmax(outputs(inference, self.images("test"), len(self.labels), 32, "test"))
         accuracy = np.mean(probabilities.argmax(axis=1) == self.labels)
         print(f"epoch {epoch}, {seconds / 60:.1f} minutes: test accuracy {accuracy:.4f}", file=sys.stderr)
         self._looking += time.perf_counter() - began
@@ -72,7 +72,7 @@ def train_with_guide(task: Task) -> tuple[float, np.ndarray]:
     """
     x = keras.layers.Dropout(0.2)(head(task.network).input)
     network = keras.Model(task.network.input, keras.layers.Dense(len(task.classes), name="new_head")(x))
-    compute = compiled(network)
+    inference = Inference(network)
     looks: list[tuple[float, np.ndarray]] = []
     change = keras.Sequential([keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.1)])
     images = task.images("train").cache().unbatch().shuffle(len(task.rows["train"]), seed=task.seed)
@@ -80,7 +80,7 @@ def train_with_guide(task: Task) -> tuple[float, np.ndarray]:
     images = images.map(lambda x, y: (tf.cast(tf.round(change(x, training=True)), tf.uint8), y))
 
     def look(epoch: int, logs: Any) -> None:
-        looks.append(task.look(compute, epoch + 1))
+        looks.append(task.look(inference, epoch + 1))
 
     def fit(done: int, epochs: int, rate: float) -> None:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -113,18 +113,18 @@ def train_with_fastai_schedule(task: Task) -> tuple[float, np.ndarray]:
     x = keras.layers.Dense(512, use_bias=False, activation="relu")(x)
     x = keras.layers.Dropout(0.5)(keras.layers.BatchNormalization(momentum=0.9, epsilon=1e-5)(x))
     network = keras.Model(task.network.input, keras.layers.Dense(len(task.classes), use_bias=False)(x))
-    compute = compiled(network)
+    inference = Inference(network)
 
     for layer in network.layers:
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = is_batch_norm or _group(layer.name) == 2
     _fit_one_cycle(task, network, FASTAI_EPOCHS[0], (FASTAI_RATE / 10, FASTAI_RATE / 10, FASTAI_RATE), 0.99, 25.0)
-    task.look(compute, FASTAI_EPOCHS[0])
+    task.look(inference, FASTAI_EPOCHS[0])
     for layer in network.layers:
         layer.trainable = True
     rate = FASTAI_RATE / 2
     _fit_one_cycle(task, network, FASTAI_EPOCHS[1], (rate / 100, rate / 10, rate), 0.3, 5.0)
-    return task.look(compute, sum(FASTAI_EPOCHS))
+    return task.look(inference, sum(FASTAI_EPOCHS))
 
 
 def _group(layer: str) -> int:

@@ -60,10 +60,10 @@ def inference_seconds(network: str, precision: str, arch: str, size: int, batch_
     images, _ = noise(model.input.dtype, size, batch_size)
     if network == "keras":
         return _timed(lambda: model.predict(images, batch_size=batch_size, verbose=0), steps)
-    from pipelines.inference import compiled
+    from pipelines.inference import Inference
 
-    compute = compiled(model)
-    return _timed(lambda: compute(images).numpy(), steps)
+    inference = Inference(model)
+    return _timed(lambda: inference(images).numpy(), steps)
 
 
 def keras_model(network: str, precision: str, arch: str, size: int) -> Any:

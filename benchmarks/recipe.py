@@ -86,7 +86,7 @@ def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     from pipelines.config import FinetuneConfig
     from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
     from pipelines.head import fit_head
-    from pipelines.inference import compiled, softmax
+    from pipelines.inference import Inference, softmax
     from pipelines.session import build_session
     from resnet_tf.classifier import averaged_features, feature_extractor
     from resnet_tf.weights import find_weights
@@ -99,7 +99,7 @@ def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     session = build_session(config, manifest, classes, root, found, Workers())
     session.rows["test"] = manifest[manifest["split"] == "test"]
     started = time.perf_counter()
-    extract = compiled(feature_extractor(session.model))
+    extract = Inference(feature_extractor(session.model))
     features = {split: session.outputs(extract, split, split) for split in session.rows}
     labels = {split: label_numbers(rows, classes) for split, rows in session.rows.items()}
     share = 1.0 - len(labels["test"]) / len(manifest)  # the recipe does not look at the test part

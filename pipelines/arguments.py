@@ -12,7 +12,6 @@ from pipelines.config import (
     CACHES,
     DEMO_RUN,
     EXPORT_FORMATS,
-    INFERENCE_STRATEGIES,
     MIXES,
     PRECISIONS,
     RECIPES,
@@ -237,8 +236,9 @@ def _add_mirror(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_strategy(parser: argparse.ArgumentParser) -> None:
-    names = ", ".join(INFERENCE_STRATEGIES)
-    parser.add_argument("--strategy", default="auto", metavar="NAME", help=f"{names} (default: %(default)s)")
+    parser.add_argument(
+        "--strategy", default="auto", metavar="NAME", help=f"{', '.join(STRATEGIES)} (default: %(default)s)"
+    )
 
 
 def _add_network_options(parser: argparse.ArgumentParser) -> None:

@@ -15,8 +15,8 @@ from typing import Any
 from pipelines.arguments import build_parser
 from pipelines.config import (
     EXPORT_FORMATS,
-    INFERENCE_STRATEGIES,
     SPLITS,
+    STRATEGIES,
     AuditConfig,
     ConvertConfig,
     FinetuneConfig,
@@ -31,7 +31,7 @@ from pipelines.config import (
 )
 from pipelines.interrupts import Terminated
 from pipelines.quiet import import_tensorflow
-from resnet_tf.cluster import find_cluster
+from resnet_tf.cluster import cluster_of
 from resnet_tf.errors import UserError
 
 DONE, FOUND, COULD_NOT = 0, 1, 2
@@ -144,7 +144,7 @@ def _find_learning_rate(config: RangeTestConfig, earlier: Any) -> int:
 
 def _evaluate(parsed: argparse.Namespace) -> int:
     check_choice("--split", parsed.split, SPLITS)
-    check_choice("--strategy", parsed.strategy, INFERENCE_STRATEGIES)
+    check_choice("--strategy", parsed.strategy, STRATEGIES)
     _check_finished(parsed.run, parsed.strategy)
     import_tensorflow()
     from pipelines.evaluate import evaluate
@@ -168,7 +168,7 @@ def _check_finished(run: str, strategy: str) -> None:
     """At once, where no other workers must hear of it."""
     from pipelines.run import finished_run
 
-    if strategy == "one" or find_cluster(os.environ) is None:
+    if cluster_of(strategy) is None:
         finished_run(run)
 
 

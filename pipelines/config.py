@@ -11,7 +11,6 @@ from resnet_tf.source_kinds import is_path
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 STRATEGIES = ("auto", "one", "mirrored", "multiworker")
-INFERENCE_STRATEGIES = ("auto", "one", "multiworker")
 SPLITS = ("train", "val", "test")
 EXPORT_FORMATS = ("saved_model",)
 TENSOR_NAMES = ("keras", "torchvision")
@@ -353,7 +352,7 @@ class PredictConfig:
         top: Classes to show for each image, the likeliest first.
         out: CSV to write, or None.
         mirror: Whether the probabilities are means over each image and its mirror image.
-        strategy: "auto" and "multiworker" join the workers that the environment names, "one" does not.
+        strategy: Which devices compute, as in `FinetuneConfig`.
     """
 
     run: str
@@ -365,7 +364,7 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         _check_range("--top", self.top, 1, 100_000)
-        check_choice("--strategy", self.strategy, INFERENCE_STRATEGIES)
+        check_choice("--strategy", self.strategy, STRATEGIES)
 
 
 def check_choice(option: str, value: object, choices: tuple[object, ...]) -> None:

@@ -32,7 +32,7 @@ def evaluate(
         split: "train", "val" or "test".
         data: Where the images are now, if they have moved.
         mirror: Whether the probabilities are means over each image and its mirror image.
-        strategy: "auto" and "multiworker" join the workers that the environment names, "one" does not.
+        strategy: Which devices compute, as in `pipelines.config.FinetuneConfig`.
 
     Returns:
         The content of metrics.json.
@@ -46,7 +46,8 @@ def evaluate(
         classes, rows = load_classes(known), _rows(load_manifest(known.manifest), split, run)
         root = _root(known, data)
         _check_present(workers.part_of(rows, BATCH_SIZE), root)
-        found = probabilities_of(rows, root, known, workers, mirror=mirror, label=f"evaluated on {split}")
+        label = f"evaluated on {split}"
+        found = probabilities_of(rows, root, known, workers, strategy=strategy, mirror=mirror, label=label)
         labels = label_numbers(rows, classes)
         matrix = confusion_matrix(labels, found.argmax(axis=1), classes)
         metrics = {**summarize(labels, found, classes), "classes": classes, "split": split, "mirror": mirror}

@@ -1,10 +1,12 @@
 """Running a network over a stream of images, and the table of its predictions."""
 
+import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 import pandas as pd
 import tensorflow as tf
@@ -13,6 +15,7 @@ from pipelines.data.stream import View, evaluation_stream
 from pipelines.data.trouble import lost_images_named
 from pipelines.run import Run, load_classes, load_model, read_json
 from pipelines.terminal import of_part, progress
+from resnet_tf.distribution import choose_strategy, local_replicas, scope
 from resnet_tf.weights import Preprocessing
 from resnet_tf.workers import Workers
 
@@ -31,9 +34,44 @@ def preprocessing_of(run: Run) -> Preprocessing:
     return Preprocessing(**read_json(run.config)["preprocessing"])  # that of an earlier version names no interpolation
 
 
-def compiled(model: Any, mirror: bool = False) -> Callable[[Any], Any]:
-    """A model's inference as one graph, to be used with `outputs` as often as wanted. `mirror` as for `logits_of`."""
-    return tf.function(logits_of(model, mirror), reduce_retracing=True)
+class Inference:
+    """A model's inference as one graph, to be used as often as wanted.
+
+    Args:
+        model: From images.
+        mirror: As for `logits_of`.
+        strategy: tf.distribute strategy in whose scope the model was built, or None.
+    """
+
+    def __init__(self, model: keras.Model, mirror: bool = False, strategy: Any = None) -> None:
+        self._strategy, self._devices = strategy, local_replicas(strategy)
+        compute = logits_of(model, mirror)
+        self._on_one = tf.function(compute, reduce_retracing=True)
+        self._on_all = tf.function(lambda batches: strategy.run(compute, (batches,)))
+
+    def __call__(self, batch: Any) -> Any:
+        """What the model makes of a batch, on one device."""
+        return self._on_one(batch)
+
+    def each(self, batches: Iterable[Any]) -> Iterator[Any]:
+        """What the model makes of each batch, in order. Each device of this process computes whole batches, so that the
+        numbers are those of one device."""
+        remaining = iter(batches)
+        while group := list(itertools.islice(remaining, self._devices)):
+            sizes = {len(tf.nest.flatten(batch)[0]) for batch in group}
+            if self._devices > 1 and len(group) == self._devices and len(sizes) == 1:
+                yield from self._each_on_its_own(group)
+            else:  # the last ones: a graph of all devices for their sizes would take longer to trace
+                yield from map(self, group)
+
+    def _each_on_its_own(self, group: list[Any]) -> Iterator[Any]:
+        values = self._strategy.experimental_distribute_values_from_function(
+            lambda context: group[context.replica_id_in_sync_group % self._devices]
+        )
+        results = self._on_all(values)
+        parts = [self._strategy.experimental_local_results(part) for part in tf.nest.flatten(results)]
+        for of_batch in zip(*parts, strict=True):
+            yield tf.nest.pack_sequence_as(results, of_batch)
 
 
 def logits_of(model: Any, mirror: bool) -> Callable[[Any], Any]:
@@ -59,12 +97,12 @@ def logits_of(model: Any, mirror: bool) -> Callable[[Any], Any]:
 
 
 def outputs(
-    compute: Callable[[Any], Any], batches: Iterable[tuple[Any, Any]], images: int, batch_size: int, label: str
+    inference: Inference, batches: Iterable[tuple[Any, Any]], images: int, batch_size: int, label: str
 ) -> np.ndarray:
-    """What `compiled(model)` gives for every image of batches of (images, labels), in order.
+    """What a network makes of every image of batches of (images, labels), in order.
 
     Args:
-        compute: From `compiled`.
+        inference: Of the network.
         batches: A stream, or a list.
         images: How many there are in all.
         batch_size: How many in a batch, of the last one at most.
@@ -73,12 +111,12 @@ def outputs(
     Returns:
         float32 [images, …].
     """
-    computed = (compute(batch).numpy() for batch, _ in batches)
+    computed = (values.numpy() for values in inference.each(batch for batch, _ in batches))
     return np.concatenate(list(progress(computed, images, label, size=batch_size))).astype(np.float32)
 
 
 def probabilities_of(
-    rows: pd.DataFrame, root: Path, run: Run, workers: Workers, *, mirror: bool, label: str
+    rows: pd.DataFrame, root: Path, run: Run, workers: Workers, *, strategy: str, mirror: bool, label: str
 ) -> np.ndarray:
     """What a run's model says of images. Each worker reads and computes whole batches, which are those of one process,
     and so are the numbers. Collective.
@@ -88,6 +126,7 @@ def probabilities_of(
         root: Folder of their paths.
         run: A finished one.
         workers: All of them.
+        strategy: Which devices compute, as `choose_strategy` names them.
         mirror: As for `logits_of`.
         label: What the progress bar says.
 
@@ -98,10 +137,12 @@ def probabilities_of(
         LostImage: One of this worker's images is gone, or cannot be read any more.
     """
     part = workers.part_of(rows, BATCH_SIZE)
-    compute = compiled(load_model(run), mirror)
+    devices = workers.strategy or choose_strategy(strategy)
+    with scope(devices):
+        inference = Inference(load_model(run), mirror, devices)
     stream = evaluation_stream(part, root, load_classes(run), view_of(run), batch_size=BATCH_SIZE)
     with lost_images_named(part, root):
-        logits = outputs(compute, stream, len(part), BATCH_SIZE, of_part(label, workers.count))
+        logits = outputs(inference, stream, len(part), BATCH_SIZE, of_part(label, workers.count))
     return softmax(workers.together(logits, len(rows), BATCH_SIZE))
 
 

@@ -38,7 +38,13 @@ def predict(config: PredictConfig) -> bool:
         found = workers.from_chief(lambda: _find(config))
         paths, classes = found["rows"]["path"], load_classes(run)
         probabilities = probabilities_of(
-            pd.DataFrame(found["rows"]), _CURRENT, run, workers, mirror=config.mirror, label="predicted"
+            pd.DataFrame(found["rows"]),
+            _CURRENT,
+            run,
+            workers,
+            strategy=config.strategy,
+            mirror=config.mirror,
+            label="predicted",
         )
         if config.out and workers.chief:
             write_csv(Path(config.out), prediction_table(paths, None, probabilities, classes))

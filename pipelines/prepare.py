@@ -12,7 +12,7 @@ from pipelines.config import FinetuneConfig
 from pipelines.data.manifest import check_exists, class_names, data_root, label_numbers, make_manifest
 from pipelines.data.reuse import reuse_manifest
 from pipelines.head import Head, fit_head
-from pipelines.inference import compiled
+from pipelines.inference import Inference
 from pipelines.repeat import Earlier, check_weights
 from pipelines.session import Session, build_session
 from pipelines.terminal import say
@@ -89,7 +89,7 @@ def divide_images(config: FinetuneConfig) -> pd.DataFrame:
 def fit_new_head(session: Session) -> Head:
     """Fits the head to the frozen backbone's features and puts it into the network. Collective. Features are computed
     once, on the evaluation's view; the head then takes seconds."""
-    extract = compiled(feature_extractor(session.model))
+    extract = Inference(feature_extractor(session.model), strategy=session.strategy)
     features = {}
     for split, rows in session.rows.items():
         labels = label_numbers(rows, session.classes)

@@ -1,6 +1,6 @@
 """What one training works with: the network on its devices, the recipe, the images of each split."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +17,7 @@ from pipelines.data.cache import Cache
 from pipelines.data.stream import Cached, View, evaluation_stream, steps_per_epoch
 from pipelines.data.trouble import lost_images_named
 from pipelines.explain import explain
-from pipelines.inference import outputs
+from pipelines.inference import Inference, outputs
 from pipelines.recipe import Recipe, decide
 from pipelines.repeat import Earlier, repeated_precision, repeated_recipe
 from pipelines.run import write_atomically
@@ -106,12 +106,12 @@ class Session:
         return self._streams[split]
 
     def outputs(
-        self, compute: Callable[[Any], Any], split: str, label: str, batches: Iterable[tuple[Any, Any]] | None = None
+        self, inference: Inference, split: str, label: str, batches: Iterable[tuple[Any, Any]] | None = None
     ) -> np.ndarray:
         """`pipelines.inference.outputs` over the images of "train" or "val", which all workers have then.
 
         Args:
-            compute: From `compiled`.
+            inference: Of the network, or of a part of it.
             split: "train" or "val".
             label: What the progress bar says.
             batches: What is made of those of `stream` already, None for these themselves.
@@ -123,7 +123,7 @@ class Session:
         label = of_part(label, self.workers.count)
         with self.lost_images_named(split):
             values = outputs(
-                compute, self.stream(split) if batches is None else batches, len(part), self._batch_size, label
+                inference, self.stream(split) if batches is None else batches, len(part), self._batch_size, label
             )
         return self.workers.together(values, len(self.rows[split]))
 

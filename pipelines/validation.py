@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable
-from typing import Any
 
 import keras
 import numpy as np
@@ -10,7 +9,7 @@ import tensorflow as tf
 from sklearn.metrics import log_loss
 
 from pipelines.data.manifest import label_numbers
-from pipelines.inference import compiled, softmax
+from pipelines.inference import Inference, softmax
 from pipelines.session import Session
 from resnet_tf.classifier import divide
 
@@ -46,25 +45,23 @@ def validator(session: Session) -> Callable[[], tuple[float, float]]:
 
 
 def _anew(session: Session) -> Callable[[], np.ndarray]:
-    compute = compiled(session.model)
-    return lambda: session.outputs(compute, "val", "")
+    inference = Inference(session.model, strategy=session.strategy)
+    return lambda: session.outputs(inference, "val", "")
 
 
 def _frozen_once(session: Session) -> Callable[[], np.ndarray]:
     frozen, rest = divide(session.model)
     if len(session.rows["val"]) * _bytes_of(frozen, session.config.image_size) > MOST_BYTES * session.workers.count:
         return _anew(session)
-    compute_frozen, compute_rest = compiled(frozen), compiled(rest)
-    kept: list[tuple[list[np.ndarray], Any]] = []
+    through_frozen, through_rest = (Inference(part, strategy=session.strategy) for part in (frozen, rest))
+    kept: list[tuple[list[np.ndarray], None]] = []
 
     def compute_logits() -> np.ndarray:
         if not kept:
             with session.lost_images_named("val"):
-                kept.extend(
-                    ([part.numpy() for part in compute_frozen(images)], labels)
-                    for images, labels in session.stream("val")
-                )
-        return session.outputs(compute_rest, "val", "", kept)
+                activations = through_frozen.each(images for images, _ in session.stream("val"))
+                kept.extend(([part.numpy() for part in parts], None) for parts in activations)
+        return session.outputs(through_rest, "val", "", kept)
 
     return compute_logits
 

@@ -1,6 +1,7 @@
 """Which machines train together: from TF_CONFIG, or from the variables that Slurm gives each task of a step."""
 
 import json
+import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,18 @@ class Cluster:
 
     addresses: tuple[str, ...]
     index: int
+
+
+def cluster_of(name: str) -> Cluster | None:
+    """The workers that the environment names, where a strategy joins them.
+
+    Args:
+        name: The strategy.
+
+    Raises:
+        UserError: What the environment says cannot be understood.
+    """
+    return find_cluster(os.environ) if name in ("auto", "multiworker") else None
 
 
 def find_cluster(environment: Mapping[str, str]) -> Cluster | None:

@@ -53,6 +53,11 @@ def replicas(strategy: Any) -> int:
     return 1 if strategy is None else strategy.num_replicas_in_sync
 
 
+def local_replicas(strategy: Any) -> int:
+    """How many of these belong to this process."""
+    return 1 if strategy is None else len(strategy.extended.worker_devices)
+
+
 def choose_precision(name: str) -> str:
     """ "auto" becomes "bfloat16" where the GPUs, or without any the processor, compute in it, else "float32"."""
     if name != "auto":

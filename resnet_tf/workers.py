@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from resnet_tf.cluster import Cluster, find_cluster
+from resnet_tf.cluster import Cluster, cluster_of
 from resnet_tf.errors import UserError
 
 STOPPED = (
@@ -142,7 +142,7 @@ def joined(name: str) -> Iterator[Workers]:
         UserError: The environment names none for "multiworker"; or, at the next collective, another worker has stopped.
             TensorFlow notices that at once where the connection breaks, and by missing heartbeats in half a minute.
     """
-    cluster = find_cluster(os.environ) if name in ("auto", "multiworker") else None
+    cluster = cluster_of(name)
     if cluster is None:
         if name == "multiworker":
             raise UserError(

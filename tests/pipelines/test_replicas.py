@@ -4,6 +4,9 @@ Keras issues 19280 (metrics that are sums over the replicas) and 21467 (metrics 
 Two logical CPU devices, see conftest.py.
 """
 
+import shutil
+
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,12 +15,15 @@ import tensorflow as tf
 from pipelines.checkpoint import Progress
 from pipelines.data.manifest import class_names, make_manifest
 from pipelines.data.stream import View, training_stream
+from pipelines.evaluate import evaluate
 from pipelines.finetune import finetune
+from pipelines.inference import Inference
 from pipelines.interrupts import Interrupts
 from pipelines.run import Run
 from pipelines.session import build_session
 from pipelines.training import Watch, fit
 from pipelines.validation import validator
+from resnet_tf.distribution import choose_strategy
 from resnet_tf.workers import Workers
 from tests.conftest import small_config
 
@@ -70,6 +76,14 @@ def trained(manifest, images, folder, strategy, **settings):
     return [[row[name] for name in FIGURES] for row in progress.rows], session.model.get_weights()
 
 
+class Place(keras.layers.Layer):
+    """Which replica computes each image."""
+
+    def call(self, images):
+        place = tf.distribute.get_replica_context().replica_id_in_sync_group
+        return tf.fill([tf.shape(images)[0], 1], place)
+
+
 def labels_of_replicas(manifest, images, batch_size):
     """The labels of the first batch, as two replicas share it."""
     rows = manifest[manifest["split"] == "train"]
@@ -117,3 +131,33 @@ def test_replicas_that_are_cut_off_within_an_epoch_go_on_with_its_metrics(images
     continued = finetune(small_config(images, tmp_path / "cut", **settings))
     histories = [pd.read_csv(run.history)[list(FIGURES)] for run in (whole, continued)]
     np.testing.assert_allclose(*histories, rtol=1e-3)
+
+
+def test_each_device_computes_whole_batches_and_the_last_ones_follow_on_one():
+    inference = Inference(keras.Sequential([Place()]), strategy=choose_strategy("mirrored"))
+    batches = [np.zeros((images, 8, 8, 3), "uint8") for images in (4, 4, 4, 4, 4, 3)]
+    for given, places in ((batches, [0, 1, 0, 1, 0, 0]), (batches[:3], [0, 1, 0]), (batches[:1], [0]), ([], [])):
+        found = [values.numpy().ravel().tolist() for values in inference.each(given)]
+        assert found == [[place] * len(batch) for place, batch in zip(places, given, strict=True)]
+
+
+def test_several_outputs_and_inputs_stay_with_their_batch():
+    """As the frozen stages of a network and the rest have them."""
+    inputs = [keras.Input((2,)), keras.Input((3,))]
+    model = keras.Model(inputs, [keras.layers.Rescaling(2.0)(inputs[1]), keras.layers.Rescaling(1.0, 1.0)(inputs[0])])
+    batches = [[np.full((2, 2), number, "float32"), np.full((2, 3), -number, "float32")] for number in range(4)]
+    for strategy in (None, choose_strategy("mirrored")):
+        found = list(Inference(model, strategy=strategy).each(batches))
+        for number, (first, second) in enumerate(found):
+            np.testing.assert_array_equal(first, np.full((2, 3), -2.0 * number))
+            np.testing.assert_array_equal(second, np.full((2, 2), number + 1.0))
+
+
+def test_evaluation_on_several_devices_writes_the_table_of_one(finished, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.inference.BATCH_SIZE", 2)
+    tables = []
+    for strategy in ("one", "mirrored"):
+        run = Run(shutil.copytree(finished.path, tmp_path / strategy))
+        evaluate(run, "train", strategy=strategy, mirror=True)
+        tables.append((run.evaluation("train") / "predictions.csv").read_bytes())
+    assert tables[0] == tables[1]

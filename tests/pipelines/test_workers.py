@@ -12,10 +12,10 @@ import time
 from dataclasses import replace
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
-import tensorflow as tf
 
 from pipelines.checkpoint import load_checkpoint
 from pipelines.chief import check_settings
@@ -23,6 +23,7 @@ from pipelines.config import PredictConfig
 from pipelines.data.manifest import class_names, make_manifest
 from pipelines.evaluate import evaluate
 from pipelines.finetune import finetune, with_cache
+from pipelines.inference import Inference
 from pipelines.predict import predict
 from pipelines.run import Run, load_model, read_json
 from pipelines.session import build_session
@@ -201,10 +202,10 @@ def test_every_image_is_computed_once_by_unequal_parts_and_by_workers_without_an
     rows = make_manifest(images, 0.2, 0.0, 0)
     session = build_session(small_config(images, "run", arch=tiny), rows, class_names(rows), images, None, Workers())
     session.rows["val"] = session.rows["val"][:5]
+    means = Inference(keras.Sequential([keras.layers.GlobalAveragePooling2D()]))
 
     def outputs(workers):
-        compute = lambda batch: tf.reduce_mean(tf.cast(batch, tf.float32), [1, 2])  # noqa: E731
-        return replace(session, workers=workers).outputs(compute, "val", "")
+        return replace(session, workers=workers).outputs(means, "val", "")
 
     parts = [outputs(OneOfSeveral(None, index, 4)) for index in range(4)]  # of 2, 2, 1 and 0 images
     np.testing.assert_array_equal(sum(parts), outputs(Workers()))
