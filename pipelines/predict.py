@@ -9,15 +9,16 @@ import pandas as pd
 
 from pipelines.chief import check_settings, finished_run_for_all
 from pipelines.config import PredictConfig
-from pipelines.data.audit import inspect_image
+from pipelines.data.audit import inspect_images
 from pipelines.inference import prediction_table, probabilities_of
 from pipelines.interrupts import Interrupts
 from pipelines.run import Run, check_place, load_classes, write_csv
-from pipelines.terminal import say, warn
+from pipelines.terminal import progress, say, warn
 from resnet_tf.errors import UserError
 from resnet_tf.workers import joined
 
 _CURRENT = Path(".")
+_ANYWHERE = Path("/")  # is where a link that the user names may lead to
 
 
 def predict(config: PredictConfig) -> bool:
@@ -86,8 +87,8 @@ def expand(pattern: str) -> list[Path]:
 
 def _readable_rows(files: list[Path]) -> tuple[pd.DataFrame, list[tuple[Path, str]]]:
     rows, unreadable = [], []
-    for file in files:
-        facts = inspect_image(file, file.resolve().parent)
+    looked = inspect_images(files, _ANYWHERE, lambda found: progress(found, len(files), "looked at"))
+    for file, facts in zip(files, looked, strict=True):
         if facts.readable:
             rows.append((str(file), "", facts.decoder, facts.orientation))
         else:
