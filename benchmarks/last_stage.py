@@ -3,10 +3,9 @@
     python benchmarks/last_stage.py DATA WEIGHTS --out FOLDER [--arch resnet18] [--seeds 3] [--only NAME …]
 
 What the frozen stages make of the images of each seed is computed once, and each row trains the last stage on it: the
-same images in the same order as a whole run of `resnet-tf finetune` with that seed, to within rounding. All rows but
-the recipe's see images of one size in all epochs, so that they share what the frozen stages make of these; they are to
-be compared with the first one. Rows that are in FOLDER already are not trained again. Prints a table as
-`benchmarks/recipe.py` does, and beside it the log loss on validation, by which a row should be judged.
+same images in the same order as a whole run of `resnet-tf finetune` with that seed, to within rounding. Rows that are
+in FOLDER already are not trained again. Prints a table as `benchmarks/recipe.py` does, and beside it the log loss on
+validation, by which a row should be judged.
 """
 
 import argparse
@@ -43,7 +42,6 @@ from resnet_tf.weights import find_weights
 from resnet_tf.workers import Workers
 
 RECIPE = "the recipe's last stage"
-ONE_SIZE = "images of one size"
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,8 @@ class Row:
         head_rate: Factor of the rate of the last layer.
         decay_all: Whether batch norms and biases decay as well.
         anew: Whether the statistics are computed anew, from the training's images, before a trained model is judged.
-        grows: Whether the images grow as the recipe says; else they have their last size in all epochs.
+        first_size: Height and width of the first epoch's images, in pixels, from which they grow evenly to the
+            recipe's in the last one; None is the recipe's in all.
     """
 
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -68,11 +67,11 @@ class Row:
     head_rate: float = 1.0
     decay_all: bool = False
     anew: bool = False
-    grows: bool = False
+    first_size: int | None = None
 
 
 ROWS = {
-    ONE_SIZE: Row(),
+    RECIPE: Row(),
     "three times the rate": Row({"learning_rate": 3e-4}),
     "a third of the rate": Row({"learning_rate": 3e-5}),
     "ten times the rate in the head": Row(head_rate=10.0),
@@ -82,15 +81,15 @@ ROWS = {
     "batch norms adapt, their statistics computed anew": Row(adapt=True, anew=True),
     "batch norms and biases decay": Row(decay_all=True),
     "exponential average of the weights": Row(averaged=0.98),
-    RECIPE: Row(grows=True),
+    "images that grow from 160 pixels": Row(first_size=160),
     "colour jitter": Row(view={"augment": "colour"}),
     "TrivialAugment": Row(view={"augment": "trivial"}),
     "MixUp": Row(view={"mix": "mixup"}),
     "CutMix": Row(view={"mix": "cutmix"}),
 }
-# Other views of the images of validation and test; what was trained is the first row's.
-MIRRORED = "mirror images beside the images at the test"
-LARGER = "256 pixels at the test"
+# Other views of the images of validation and test; what was trained is the recipe's.
+MIRRORED = "the recipe's, mirror images beside the images at the test"
+LARGER = "the recipe's, 256 pixels at the test"
 
 
 class LastStage:
@@ -152,8 +151,8 @@ class LastStage:
         """Yields at each model that a run would judge: the head alone, each epoch's end, the averages."""
         recipe = dataclasses.replace(self.session.recipe, **row.recipe)
         view = dataclasses.replace(self.session.view, **row.view)
-        sizes = [self.session.view_in(epoch).size if row.grows else view.size for epoch in range(recipe.epochs)]
-        epochs = self.training_images(tuple(dataclasses.replace(view, size=size) for size in sizes))
+        sizes = np.linspace(view.size, row.first_size or view.size, recipe.epochs).round()[::-1]
+        epochs = self.training_images(tuple(dataclasses.replace(view, size=int(size)) for size in sizes))
         self.assign(self.start)
         yield
         trained = recipe.frozen_stages[-1]
@@ -281,7 +280,7 @@ def measure(arguments: argparse.Namespace, names: list[str], seed: int) -> None:
     for name in [name for name in ROWS if name in missing]:
         started = time.perf_counter()
         views = {name: plain}
-        if name == ONE_SIZE:
+        if name == RECIPE:
             views |= other_views(stage)
         for each, figures in stage.figures(ROWS[name], views).items():
             kept = {key: figures[key] for key in ("n", "accuracy", "log_loss", "validation_log_loss", "losses")}
@@ -305,8 +304,8 @@ def main() -> None:
     add_arguments(parser, [*ROWS, MIRRORED, LARGER])
     arguments = parser.parse_args()
     make_split(arguments)
-    names = arguments.only or [ONE_SIZE, MIRRORED, LARGER, *(name for name in ROWS if name != ONE_SIZE)]
-    trained = [ONE_SIZE if name in (MIRRORED, LARGER) else name for name in names]
+    names = arguments.only or [RECIPE, MIRRORED, LARGER, *(name for name in ROWS if name != RECIPE)]
+    trained = [RECIPE if name in (MIRRORED, LARGER) else name for name in names]
     for seed in range(arguments.seeds):
         measure(arguments, list(dict.fromkeys(trained)), seed)
     print(

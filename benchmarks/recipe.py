@@ -25,18 +25,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.config import FinetuneConfig
 from pipelines.recipe import ALL_AT_ONCE
 
 # name: (settings of `FinetuneConfig`, changes of the recipe that no setting makes); more are in last_stage.py
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "the recipe": ({}, {}),
-    "images of one size": ({}, {"sizes": (FinetuneConfig.image_size,)}),
     "without a head first": ({}, {"head_first": False, "refit_head": False}),
     "all but conv1 and conv2": ({}, {"frozen_stages": ("conv1", "conv2")}),
     "plain SGD of all layers": (
         {"epochs": 4, "learning_rate": 0.01},
-        {**ALL_AT_ONCE, "sizes": (FinetuneConfig.image_size,), "optimizer": "momentum", "weight_decay": 1e-4},
+        {**ALL_AT_ONCE, "optimizer": "momentum", "weight_decay": 1e-4},
     ),
 }
 # name: (stages, whether there are maxima beside averages, whether it is fitted to validation as well)
@@ -55,6 +53,7 @@ FASTAI = "fastai's schedule"
 def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """`resnet-tf finetune`, with the variant's options and its changes of the recipe, and its figures on the test."""
     from pipelines import session
+    from pipelines.config import FinetuneConfig
     from pipelines.data.manifest import label_numbers
     from pipelines.evaluate import evaluate
     from pipelines.finetune import finetune
@@ -84,6 +83,7 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
 
 def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """All heads, from features that are computed once. No seed changes them."""
+    from pipelines.config import FinetuneConfig
     from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
     from pipelines.head import fit_head
     from pipelines.inference import Inference, softmax

@@ -37,7 +37,7 @@ class FinetuneConfig:
         arch: Name of the architecture.
         weights: "imagenet", "none", or another source, see `resnet_tf.weights.find_weights`.
         recipe: For random weights, "he" or "modern", see `pipelines.scratch`.
-        image_size: Height and width of what the network sees, in pixels; the first epochs may see fewer.
+        image_size: Height and width of what the network sees, in pixels.
         epochs: Passes over the training images in which all layers are trained; "auto" for as many as help, see
             `pipelines.schedule`.
         batch_size: Images per step, over all devices together.

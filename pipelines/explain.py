@@ -49,7 +49,6 @@ def _explain_pretrained(recipe: Recipe, images: int, line: _Line) -> list[str]:
             "refit_head",
         ),
         *_epochs(recipe, few, line),
-        *_growth(recipe, line),
         line(_rate(recipe), "small, to stay near the weights", "learning_rate"),
         line(_smoothing(recipe), "the best model is chosen by log loss, which it raises", "label_smoothing"),
     ]
@@ -103,13 +102,6 @@ def _epochs(recipe: Recipe, reason: str, line: _Line) -> list[str]:
         f"the rate stays at its peak until validation has not improved for {recipe.plateau_patience} epochs, and then "
         "goes to 0 over a fifth of all: as good as a cosine with a known end (Hägele et al. 2024)",
     ]
-
-
-def _growth(recipe: Recipe, line: _Line) -> list[str]:
-    if len(recipe.sizes) < 2:
-        return []
-    sizes = ", ".join(map(str, recipe.sizes))
-    return [line(f"images of {sizes} pixels, epoch by epoch", "fewer pixels, and as good (docs/recipe.md)", "sizes")]
 
 
 def _rate(recipe: Recipe) -> str:

@@ -143,7 +143,7 @@ def with_cache(session: Session, folder: Path) -> Session:
     where = session.config.cache
     if not session.workers.alone:
         raise UserError(f"--cache {where} is for one process; leave it out where several workers train together")
-    return replace(session, cache=open_cache(where, folder, session.rows, session.root, session.views))
+    return replace(session, cache=open_cache(where, folder, session.rows, session.root, session.view))
 
 
 def _check_run(run: Run, config: FinetuneConfig) -> None:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -89,8 +89,6 @@ def find_learning_rate(config: RangeTestConfig, repeated: Earlier | None = None)
             check_place(picture)
         earlier = earlier_for_all(workers, lambda: repeated)
         session = prepare(training, workers, lambda: divide_images(training), earlier).session
-        # Growing images would change the loss beside the rate.
-        session = replace(session, recipe=replace(session.recipe, sizes=session.recipe.sizes[-1:]))
         say(session.describe())
         if session.recipe.head_first:
             fit_new_head(session)

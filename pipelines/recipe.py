@@ -22,11 +22,6 @@ WARMUP_SHARE = 0.1
 # Where training all but the first stages begins to be worth its time. Measured at 1,000 to 1,350 images only, where
 # it was not (docs/recipe.md); the number above that is a judgement.
 FEW_IMAGES = 5000
-# Where images grow in training: the height of the first epoch's, as a share; the steps in which they do, in pixels; and
-# the height from which on they do, since of fewer pixels the last stage sees next to nothing. Measured at 224 pixels.
-FIRST_SHARE = 5 / 7
-GROWTH_STEP = 16
-GROWING_FROM = 128
 # What the user may ask for; None leaves it to the recipe.
 ASKED = ("epochs", "learning_rate", "label_smoothing", "augment", "mix", "patience")
 # A new head on the last stage, and all layers and batch norms with it from the first step.
@@ -54,7 +49,6 @@ class Recipe:
         refit_head: Whether the head that is kept was fitted to the validation images as well.
         frozen_stages: Stages that keep the variables of the weights.
         freeze_batch_norms: Whether batch norms keep the statistics of the weights.
-        sizes: Height and width of the images of each epoch, in pixels; the last one is that of all further epochs too.
         epochs: Passes in which the layers are trained together; with a plateau, at most.
         patience: Epochs without a better validation before training stops early.
         optimizer: "adamw"; "sgd" with Nesterov momentum 0.9; "momentum", 0.9 as well, with the papers' L2 penalty.
@@ -79,7 +73,6 @@ class Recipe:
     refit_head: bool
     frozen_stages: tuple[str, ...]
     freeze_batch_norms: bool
-    sizes: tuple[int, ...]
     epochs: int
     patience: int
     optimizer: str
@@ -98,8 +91,7 @@ class Recipe:
 
 def decide(config: FinetuneConfig, images: int, recorded: Mapping[str, Any] | None = None) -> Recipe:
     """The settings of a run. What the user asked for goes before what an earlier run has decided, and that before what
-    is decided here. Steps and sizes follow from the numbers of images and epochs, and are the earlier run's where it
-    had as many.
+    is decided here. Steps follow from the number of images, and are the earlier run's where it had as many.
 
     Args:
         config: What the user asked for.
@@ -119,8 +111,6 @@ def decide(config: FinetuneConfig, images: int, recorded: Mapping[str, Any] | No
     total = max(1, steps * chosen["epochs"])
     warming = steps * usual_epochs if chosen["schedule"] == "plateau" else total
     decided = schedule_steps(chosen["schedule"], config, warming) | {"total_steps": total}
-    grow = chosen["head_first"] and chosen["schedule"] != "plateau"
-    decided["sizes"] = growing_sizes(config, min(usual_epochs, chosen["epochs"])) if grow else (config.image_size,)
     if recorded.get("total_steps") == total:
         decided |= {name: recorded[name] for name in decided if name in recorded}
     return Recipe(**{**chosen, **decided})
@@ -200,21 +190,6 @@ def frozen_stages(images: int, parts: tuple[str, ...]) -> tuple[str, ...]:
         parts: Of the architecture, from the input on.
     """
     return parts[:-1] if images < FEW_IMAGES else parts[:2]
-
-
-def growing_sizes(config: FinetuneConfig, epochs: int) -> tuple[int, ...]:
-    """Images that grow save time, and end at the size that counts (Howard 2018, the DAWNBench entry; Tan and Le 2021,
-    arXiv 2104.00298): 160, 192 and 224 pixels. A network with hidden layers in its head takes one size only.
-
-    Args:
-        config: What the user asked for.
-        epochs: In which they grow, evenly but for rounding.
-    """
-    size = config.image_size
-    if epochs < 2 or size < GROWING_FROM or find_architecture(config.arch).hidden:
-        return (size,)
-    missing = [size * (1 - FIRST_SHARE) * (1 - epoch / (epochs - 1)) for epoch in range(epochs)]
-    return tuple(size - GROWTH_STEP * round(pixels / GROWTH_STEP) for pixels in missing)
 
 
 def random_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:

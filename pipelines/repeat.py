@@ -11,7 +11,7 @@ from pipelines.run import fingerprint_of, read_json
 from resnet_tf.errors import UserError
 
 # What a recipe is decided from beside the images; the number of these changes steps alone.
-_DECIDED_FROM = ("arch", "recipe", "batch_size", "image_size")
+_DECIDED_FROM = ("arch", "recipe", "batch_size")
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def read_earlier(path: Path) -> Earlier:
 
 
 def repeated_recipe(earlier: Earlier | None, config: FinetuneConfig) -> dict[str, Any]:
-    """The decisions for `pipelines.recipe.decide` to repeat, none where they were for another network, size or batch.
+    """The decisions for `pipelines.recipe.decide` to repeat, none where they were for another network or batch.
 
     Args:
         earlier: The run that decided, or None.

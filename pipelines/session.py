@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -87,15 +87,6 @@ class Session:
         if not isinstance(self.schedule, PlateauSchedule):
             return None
         return OpenEnd(self.schedule, self.recipe, steps_per_epoch(len(self.rows["train"]), self.config.batch_size))
-
-    @property
-    def views(self) -> list[View]:
-        """How training sees the images in each of the first epochs; the last one holds for all further ones."""
-        return [replace(self.view, size=size) for size in self.recipe.sizes]
-
-    def view_in(self, epoch: int) -> View:
-        """How training sees the images in an epoch, from 0 on."""
-        return self.views[min(epoch, len(self.views) - 1)]
 
     def cached(self, split: str) -> Cached | None:
         """How a stream of "train" or "val" takes its images from the cache."""

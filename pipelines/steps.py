@@ -2,8 +2,6 @@
 
 from collections.abc import Callable
 from contextlib import nullcontext
-from functools import reduce
-from itertools import groupby
 from typing import Any
 
 import keras
@@ -55,7 +53,20 @@ def train(
         LostImage: An image is gone, or cannot be read any more.
     """
     config, rows, workers = session.config, session.rows["train"], session.workers
-    stream = epochs_stream(session, first_epoch, first_step, epochs)
+    order = {"batch_size": config.batch_size, "seed": config.seed}
+    stream = training_stream(
+        rows,
+        session.root,
+        session.classes,
+        session.view,
+        first_epoch=first_epoch,
+        first_step=first_step,
+        epochs=epochs,
+        part=workers.index,
+        parts=workers.count,
+        cached=session.cached("train"),
+        **order,
+    )
     try:
         with nullcontext() if workers.alone else mended_keras():
             session.model.fit(
@@ -69,38 +80,5 @@ def train(
             )
     except tf.errors.OpError:
         epoch, step = position()
-        order = {"batch_size": config.batch_size, "seed": config.seed}
         with lost_images_named(rows_of_step(rows, session.view, epoch=epoch, step=step, **order), session.root):
             raise
-
-
-def epochs_stream(session: Session, first_epoch: int, first_step: int, epochs: int) -> tf.data.Dataset:
-    """The images of epochs one after another, as each sees them.
-
-    Args:
-        session: What is trained.
-        first_epoch: Epoch to begin with.
-        first_step: Step of that epoch to begin with.
-        epochs: How many.
-    """
-    config, workers = session.config, session.workers
-    streams = []
-    for view, of_view in groupby(range(first_epoch, first_epoch + epochs), session.view_in):
-        first, *others = of_view
-        streams.append(
-            training_stream(
-                session.rows["train"],
-                session.root,
-                session.classes,
-                view,
-                batch_size=config.batch_size,
-                seed=config.seed,
-                first_epoch=first,
-                first_step=first_step if first == first_epoch else 0,
-                epochs=1 + len(others),
-                part=workers.index,
-                parts=workers.count,
-                cached=session.cached("train"),
-            )
-        )
-    return reduce(tf.data.Dataset.concatenate, streams)

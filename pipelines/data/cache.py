@@ -7,7 +7,7 @@ that is the same in every epoch.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,7 @@ class _Plan:
         return np.argwhere(self.starts >= 0).astype(np.int32)
 
 
-def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Path, views: Sequence[View]) -> Cache:
+def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Path, view: View) -> Cache:
     """Decodes all pictures, or finds them decoded in the file of a run that was cut off.
 
     Args:
@@ -129,7 +129,7 @@ def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Pa
         folder: For the file, in a run's directory. Files of other caches in it are removed.
         rows: The manifest's rows of "train" and "val".
         root: Folder of their paths.
-        views: Sizes and crops of training; the last one has the size of the evaluation's view.
+        view: Size and crops.
 
     Returns:
         The cache, whole.
@@ -138,7 +138,7 @@ def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Pa
         UserError: There is no room for it, or the disk became full; nothing of it is left.
         LostImage: An image is gone, or is another than when the run began.
     """
-    plan = _plan(rows, root, views)
+    plan = _plan(rows, root, view)
     pictures = len(plan.kept)
     what = f"{pictures} pictures of {len(rows['train'])} training images and {plan.views} validation images"
     place = folder / f"{plan.fingerprint}{_SUFFIX}"
@@ -147,7 +147,7 @@ def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Pa
         return Cache(_mapped(place, plan), plan)
     remove_cache(folder)
     say(f"cache: {what}, {megabytes(plan.size)} {'in memory' if where == 'ram' else f'in {str(place)!r}'}")
-    decoded = progress(_decoded(plan, rows, root, views[-1]), pictures + plan.views, "cached", "picture")
+    decoded = progress(_decoded(plan, rows, root, view), pictures + plan.views, "cached", "picture")
     if where == "ram":
         check_memory(plan.size, "--cache ram")
         return Cache(_filled(decoded, plan), plan)
@@ -204,7 +204,7 @@ def _decoded(plan: _Plan, rows: dict[str, pd.DataFrame], root: Path, view: View)
             yield from images.numpy()
 
 
-def _plan(rows: dict[str, pd.DataFrame], root: Path, views: Sequence[View]) -> _Plan:
+def _plan(rows: dict[str, pd.DataFrame], root: Path, view: View) -> _Plan:
     train = rows["train"]
     orientations = train["orientation"].to_numpy(np.int32)
     shapes = train[["height", "width"]].to_numpy(np.int32)
@@ -213,8 +213,7 @@ def _plan(rows: dict[str, pd.DataFrame], root: Path, views: Sequence[View]) -> _
     with_pillow = (train["decoder"] == "pillow").to_numpy()
     is_jpeg = np.array([_begins_as_jpeg(root / path) for path in train["path"]], bool) & ~with_pillow
 
-    scales = np.any([_scales(view, shapes) for view in views], axis=0)
-    wanted = np.where(is_jpeg[:, None], scales, np.arange(len(RATIOS)) == 0)
+    wanted = np.where(is_jpeg[:, None], _scales(view, shapes), np.arange(len(RATIOS)) == 0)
     wanted &= ~(with_pillow & transposed)[:, None]  # Pillow says the sides of a TIFF as stored or upright, as it likes
     smaller = -(-shapes[:, None].astype(np.int64) // np.array(RATIOS)[:, None])
     sizes = np.where(wanted, smaller.prod(-1) * _CHANNELS, 0)
@@ -226,8 +225,8 @@ def _plan(rows: dict[str, pd.DataFrame], root: Path, views: Sequence[View]) -> _
         starts=np.where(wanted, ends - sizes, -1),
         views_start=int(sizes.sum()),
         views=len(rows["val"]),
-        view_size=views[-1].size,
-        fingerprint=_fingerprint(rows, root, views),
+        view_size=view.size,
+        fingerprint=_fingerprint(rows, root, view),
     )
 
 
@@ -269,9 +268,9 @@ def _begins_as_jpeg(path: Path) -> bool:
         return False
 
 
-def _fingerprint(rows: dict[str, pd.DataFrame], root: Path, views: Sequence[View]) -> str:
+def _fingerprint(rows: dict[str, pd.DataFrame], root: Path, view: View) -> str:
     """Of all that the pixels depend on. A file that changes is another one by its size or its time."""
-    digest = hashlib.sha256(repr((__version__, tf.__version__, PIL.__version__, *views)).encode())
+    digest = hashlib.sha256(repr((__version__, tf.__version__, PIL.__version__, view)).encode())
     columns = ["path", "decoder", "orientation", "width", "height", "sha256"]
     for split, table in rows.items():
         for row in table[columns].itertuples(index=False, name=None):

@@ -3,7 +3,6 @@
 import errno
 import os
 import shutil
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -64,7 +63,7 @@ def training(rows, root, view, cached=None):
 @pytest.mark.parametrize(("where", "augment"), [("ram", "light"), ("disk", "paper")])
 def test_the_network_sees_the_same_bits_with_the_cache(rows, photos, where, augment, tmp_path):
     view = View(SIZE, augment=augment, interpolation="bicubic" if augment == "paper" else "bilinear")
-    cache = open_cache(where, tmp_path / "cache", rows, photos, [view])
+    cache = open_cache(where, tmp_path / "cache", rows, photos, view)
     assert (cache.plan.starts >= 0).sum(axis=0).min() > 0  # all scales are there
     for a, b in zip(training(rows, photos, view), training(rows, photos, view, cache.of("train")), strict=True):
         np.testing.assert_array_equal(a, b)
@@ -82,12 +81,10 @@ def test_later_epochs_need_no_file(rows, photos, tmp_path):
     root = shutil.copytree(photos, tmp_path / "photos")
     turned = rows["train"]["path"].str.endswith("turned.tif")
     parts = {"train": rows["train"][~turned], "val": rows["val"]}
-    views = [replace(VIEW, size=SIZE // 2), VIEW]
-    cache = open_cache("ram", tmp_path / "cache", parts, root, views)
+    cache = open_cache("ram", tmp_path / "cache", parts, root, VIEW)
     shutil.rmtree(root)
-    for view in views:
-        for a, b in zip(training(parts, photos, view), training(parts, root, view, cache.of("train")), strict=True):
-            np.testing.assert_array_equal(a, b)
+    for a, b in zip(training(parts, photos, VIEW), training(parts, root, VIEW, cache.of("train")), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @pytest.mark.parametrize("augment", ["light", "paper", "cifar"])
@@ -114,7 +111,7 @@ def test_a_whole_file_is_used_again_and_any_other_is_made_anew(rows, photos, tmp
 
     def opened(root=photos, view=VIEW):
         capsys.readouterr()
-        open_cache("disk", folder, rows, root, [view])
+        open_cache("disk", folder, rows, root, view)
         assert len(list(folder.iterdir())) == 1
         return "already" in capsys.readouterr().out
 
@@ -140,10 +137,10 @@ def test_a_lost_or_exchanged_image_is_named(rows, photos, tmp_path):
     path = root / rows["train"]["path"].iloc[2]
     Image.new("RGB", (17, 31)).save(path)
     with pytest.raises(LostImage, match=f"{path.name}' is another picture than when the run began"):
-        open_cache("disk", tmp_path / "cache", rows, root, [VIEW])
+        open_cache("disk", tmp_path / "cache", rows, root, VIEW)
     path.unlink()
     with pytest.raises(LostImage, match=f"{path.name}' is gone"):
-        open_cache("disk", tmp_path / "cache", rows, root, [VIEW])
+        open_cache("disk", tmp_path / "cache", rows, root, VIEW)
     assert not list((tmp_path / "cache").iterdir())
 
 
@@ -152,7 +149,7 @@ def test_a_cache_that_would_not_fit_is_refused_before_anything_is_decoded(rows, 
     monkeypatch.setattr(room, "MARGIN_BYTES", 2**60)
     monkeypatch.setattr(module, "decode_scaled", None)
     with pytest.raises(UserError, match=f"--cache {where} needs .* MB (on the disk of|in memory) .* are free; make"):
-        open_cache(where, tmp_path / "cache", rows, photos, [VIEW])
+        open_cache(where, tmp_path / "cache", rows, photos, VIEW)
     assert not (tmp_path / "cache").exists()
 
 
@@ -163,7 +160,7 @@ def test_a_disk_that_becomes_full_meanwhile_leaves_nothing(rows, photos, tmp_pat
 
     monkeypatch.setattr(module, "_write", full)
     with pytest.raises(UserError, match="No space left on device"):
-        open_cache("disk", tmp_path / "cache", rows, photos, [VIEW])
+        open_cache("disk", tmp_path / "cache", rows, photos, VIEW)
     assert not list((tmp_path / "cache").iterdir())
 
 

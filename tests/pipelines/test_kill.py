@@ -81,7 +81,7 @@ def kill(arguments, output, run, moment, seconds, number=signal.SIGKILL):
 @pytest.fixture(scope="module")
 def command(images, small, small_weights):
     """All but the place of the run."""
-    options = f"--arch {small} --image-size 128 --batch-size 8 --precision float32 --deterministic"
+    options = f"--arch {small} --image-size 32 --batch-size 8 --precision float32 --deterministic"
     options += f" --epochs {EPOCHS} --checkpoint-seconds 0"
     return ["finetune", str(images), "--weights", str(small_weights), *options.split()]
 

@@ -5,7 +5,6 @@ Two logical CPU devices, see conftest.py.
 """
 
 import shutil
-from dataclasses import replace
 
 import keras
 import numpy as np
@@ -20,7 +19,6 @@ from pipelines.evaluate import evaluate
 from pipelines.finetune import finetune
 from pipelines.inference import Inference
 from pipelines.interrupts import Interrupts
-from pipelines.recipe import decide
 from pipelines.run import Run
 from pipelines.session import build_session
 from pipelines.training import Watch, fit
@@ -117,9 +115,7 @@ def test_replicas_report_what_one_device_reports(case, manifest, images, tiny, t
 
 
 def test_replicas_that_are_cut_off_within_an_epoch_go_on_with_its_metrics(images, tiny, tmp_path, monkeypatch):
-    """While the images grow."""
-    settings = {"arch": tiny, "strategy": "mirrored", "precision": "float32", "checkpoint_seconds": 0.0, "epochs": 2}
-    monkeypatch.setattr("pipelines.session.decide", lambda *facts: replace(decide(*facts), sizes=(24, 32)))
+    settings = {"arch": tiny, "strategy": "mirrored", "precision": "float32", "checkpoint_seconds": 0.0}
     whole = finetune(small_config(images, tmp_path / "whole", **settings))
     original = Watch.on_train_batch_end
 
