@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
 from pipelines.data.stream import View, evaluation_stream, steps_per_epoch, training_stream
-from pipelines.inference import Inference, outputs, softmax
+from pipelines.inference import Inference, images_of, outputs, softmax
 from resnet_tf.classifier import build_classifier, head
 from resnet_tf.weights import find_weights, load_weights
 
@@ -56,7 +56,7 @@ class Task:
         accuracy."""
         began = time.perf_counter()
         seconds = began - self._started - self._looking
-        probabilities = softmax(outputs(inference, self.images("test"), len(self.labels), 32, "test"))
+        probabilities = softmax(outputs(inference, images_of(self.images("test")), len(self.labels), 32, "test"))
         accuracy = np.mean(probabilities.argmax(axis=1) == self.labels)
         print(f"epoch {epoch}, {seconds / 60:.1f} minutes: test accuracy {accuracy:.4f}", file=sys.stderr)
         self._looking += time.perf_counter() - began

@@ -96,14 +96,17 @@ def logits_of(model: Any, mirror: bool) -> Callable[[Any], Any]:
     return logits
 
 
-def outputs(
-    inference: Inference, batches: Iterable[tuple[Any, Any]], images: int, batch_size: int, label: str
-) -> np.ndarray:
-    """What a network makes of every image of batches of (images, labels), in order.
+def images_of(stream: tf.data.Dataset) -> Iterator[Any]:
+    """The batches of a stream without their labels."""
+    return (images for images, _ in stream)
+
+
+def outputs(inference: Inference, batches: Iterable[Any], images: int, batch_size: int, label: str) -> np.ndarray:
+    """What a network makes of every image, in order.
 
     Args:
         inference: Of the network.
-        batches: A stream, or a list.
+        batches: Of images, or of what another part of the network has made of them.
         images: How many there are in all.
         batch_size: How many in a batch, of the last one at most.
         label: What the progress bar says.
@@ -111,7 +114,7 @@ def outputs(
     Returns:
         float32 [images, …].
     """
-    computed = (values.numpy() for values in inference.each(batch for batch, _ in batches))
+    computed = (values.numpy() for values in inference.each(batches))
     return np.concatenate(list(progress(computed, images, label, size=batch_size))).astype(np.float32)
 
 
@@ -142,7 +145,7 @@ def probabilities_of(
         inference = Inference(load_model(run), mirror, devices)
     stream = evaluation_stream(part, root, load_classes(run), view_of(run), batch_size=BATCH_SIZE)
     with lost_images_named(part, root):
-        logits = outputs(inference, stream, len(part), BATCH_SIZE, of_part(label, workers.count))
+        logits = outputs(inference, images_of(stream), len(part), BATCH_SIZE, of_part(label, workers.count))
     return softmax(workers.together(logits, len(rows), BATCH_SIZE))
 
 

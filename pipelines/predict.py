@@ -18,7 +18,6 @@ from resnet_tf.errors import UserError
 from resnet_tf.workers import joined
 
 _CURRENT = Path(".")
-_ANYWHERE = Path("/")  # is where a link that the user names may lead to
 
 
 def predict(config: PredictConfig) -> bool:
@@ -87,7 +86,7 @@ def expand(pattern: str) -> list[Path]:
 
 def _readable_rows(files: list[Path]) -> tuple[pd.DataFrame, list[tuple[Path, str]]]:
     rows, unreadable = [], []
-    looked = inspect_images(files, _ANYWHERE, lambda found: progress(found, len(files), "looked at"))
+    looked = inspect_images(files, None, lambda found: progress(found, len(files), "looked at"))
     for file, facts in zip(files, looked, strict=True):
         if facts.readable:
             rows.append((str(file), "", facts.decoder, facts.orientation))

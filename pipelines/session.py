@@ -17,7 +17,7 @@ from pipelines.data.cache import Cache
 from pipelines.data.stream import Cached, View, evaluation_stream, steps_per_epoch
 from pipelines.data.trouble import lost_images_named
 from pipelines.explain import explain
-from pipelines.inference import Inference, outputs
+from pipelines.inference import Inference, images_of, outputs
 from pipelines.recipe import Recipe, decide
 from pipelines.repeat import Earlier, repeated_precision, repeated_recipe
 from pipelines.run import write_atomically
@@ -105,9 +105,7 @@ class Session:
             )
         return self._streams[split]
 
-    def outputs(
-        self, inference: Inference, split: str, label: str, batches: Iterable[tuple[Any, Any]] | None = None
-    ) -> np.ndarray:
+    def outputs(self, inference: Inference, split: str, label: str, batches: Iterable[Any] | None = None) -> np.ndarray:
         """`pipelines.inference.outputs` over the images of "train" or "val", which all workers have then.
 
         Args:
@@ -122,9 +120,8 @@ class Session:
         part = self._part(split)
         label = of_part(label, self.workers.count)
         with self.lost_images_named(split):
-            values = outputs(
-                inference, self.stream(split) if batches is None else batches, len(part), self._batch_size, label
-            )
+            batches = images_of(self.stream(split)) if batches is None else batches
+            values = outputs(inference, batches, len(part), self._batch_size, label)
         return self.workers.together(values, len(self.rows[split]))
 
     def lost_images_named(self, split: str) -> AbstractContextManager[None]:

@@ -9,7 +9,7 @@ import tensorflow as tf
 from sklearn.metrics import log_loss
 
 from pipelines.data.manifest import label_numbers
-from pipelines.inference import Inference, softmax
+from pipelines.inference import Inference, images_of, softmax
 from pipelines.session import Session
 from resnet_tf.classifier import divide
 
@@ -54,13 +54,13 @@ def _frozen_once(session: Session) -> Callable[[], np.ndarray]:
     if len(session.rows["val"]) * _bytes_of(frozen, session.config.image_size) > MOST_BYTES * session.workers.count:
         return _anew(session)
     through_frozen, through_rest = (Inference(part, strategy=session.strategy) for part in (frozen, rest))
-    kept: list[tuple[list[np.ndarray], None]] = []
+    kept: list[list[np.ndarray]] = []
 
     def compute_logits() -> np.ndarray:
         if not kept:
             with session.lost_images_named("val"):
-                activations = through_frozen.each(images for images, _ in session.stream("val"))
-                kept.extend(([part.numpy() for part in parts], None) for parts in activations)
+                activations = through_frozen.each(images_of(session.stream("val")))
+                kept.extend([part.numpy() for part in parts] for parts in activations)
         return session.outputs(through_rest, "val", "", kept)
 
     return compute_logits

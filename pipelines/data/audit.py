@@ -68,16 +68,16 @@ class ImageFacts:
         return UNREADABLE not in self.problems
 
 
-def inspect_image(path: Path, root: Path) -> ImageFacts:
+def inspect_image(path: Path, root: Path | None) -> ImageFacts:
     """Reads and decodes one file completely; the name does not count.
 
     Args:
         path: The file.
-        root: The folder that it must not lead out of.
+        root: The folder that it must not lead out of; None where it may lead anywhere.
     """
     digest = ""
     try:
-        if not path.resolve().is_relative_to(root.resolve()):
+        if root is not None and not path.resolve().is_relative_to(root.resolve()):
             return _unreadable("a link that leads out of the folder")
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
@@ -92,13 +92,13 @@ def inspect_image(path: Path, root: Path) -> ImageFacts:
 
 
 def inspect_images(
-    paths: Iterable[Path], root: Path, on_done: Callable[[Iterator[ImageFacts]], Iterable[ImageFacts]]
+    paths: Iterable[Path], root: Path | None, on_done: Callable[[Iterator[ImageFacts]], Iterable[ImageFacts]]
 ) -> list[ImageFacts]:
     """`inspect_image` for many files, in parallel; Pillow decodes outside Python's lock.
 
     Args:
         paths: The files.
-        root: The folder that none may lead out of.
+        root: As for `inspect_image`.
         on_done: Is given the results one by one as they come, and passes them on (a progress bar).
 
     Returns:

@@ -16,7 +16,7 @@ from pipelines.data.stream import evaluation_stream
 from pipelines.explain import explain
 from pipelines.finetune import Collapsed, finetune
 from pipelines.head import fit_head
-from pipelines.inference import Inference, outputs, softmax, view_of
+from pipelines.inference import Inference, images_of, outputs, softmax, view_of
 from pipelines.recipe import decide, frozen_stages
 from pipelines.run import Run, load_model, read_json
 from pipelines.training import HISTORY_COLUMNS, Watch, collapse_reason
@@ -55,7 +55,7 @@ def head_scores(run, images):
     for split, part in rows.items():
         stream = evaluation_stream(part, images, classes, view_of(run), batch_size=4)
         labels = part["label"].map(classes.index).to_numpy()
-        features[split] = outputs(inference, stream, len(part), 4, split), labels
+        features[split] = outputs(inference, images_of(stream), len(part), 4, split), labels
     fitted, (values, labels) = fit_head(features["train"], features["val"], len(classes), 896), features["val"]
     logits = [values @ kernel + bias for kernel, bias in ((fitted.kernel, fitted.bias), head(model).get_weights())]
     return [sk.log_loss(labels, softmax(each), labels=range(len(classes))) for each in logits]
