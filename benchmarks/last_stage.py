@@ -58,6 +58,8 @@ class Row:
         anew: Whether the statistics are computed anew, from the training's images, before a trained model is judged.
         first_size: Height and width of the first epoch's images, in pixels, from which they grow evenly to the
             recipe's in the last one; None is the recipe's in all.
+        swa: Stochastic weight averaging (Izmailov et al. 2018, arXiv 1803.05407): whether the rate stays at its peak
+            and the end is the mean of what the last two epochs end with.
     """
 
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class Row:
     decay_all: bool = False
     anew: bool = False
     first_size: int | None = None
+    swa: bool = False
 
 
 ROWS = {
@@ -81,6 +84,7 @@ ROWS = {
     "batch norms adapt, their statistics computed anew": Row(adapt=True, anew=True),
     "batch norms and biases decay": Row(decay_all=True),
     "exponential average of the weights": Row(averaged=0.98),
+    "stochastic weight averaging": Row(swa=True),
     "images that grow from 160 pixels": Row(first_size=160),
     "colour jitter": Row(view={"augment": "colour"}),
     "TrivialAugment": Row(view={"augment": "trivial"}),
@@ -160,15 +164,18 @@ class LastStage:
             norm = isinstance(layer, keras.layers.BatchNormalization)
             layer.trainable = (row.adapt or not norm) and not layer.name.startswith(trained)
         self.second.compile(optimizer_of(recipe, row, self.second), SmoothedCrossentropy(recipe.label_smoothing))
+        ends = []
         for number, (images, labels) in enumerate(epochs, 1):
             for batch in batches([*images, labels]):
                 self.second.train_on_batch(batch[:-1], batch[-1])
             if row.averaged and number == len(epochs):
                 self.second.optimizer.finalize_variable_values(self.second.trainable_variables)
             self.compute_statistics(row, epochs[-1][0])
+            ends.append({variable.path: variable.numpy() for variable in self.second.variables})
             yield
-        end = {variable.path: variable.numpy() for variable in self.second.variables}
-        for share in AVERAGED_SHARES:
+        averaged = ends[-2:] if row.swa else ends[-1:]
+        end = {path: np.mean([each[path] for each in averaged], axis=0) for path in self.start}
+        for share in (*AVERAGED_SHARES, 1.0) if row.swa else AVERAGED_SHARES:
             self.assign({path: (1.0 - share) * self.start[path] + share * end[path] for path in end})
             self.compute_statistics(row, epochs[-1][0])
             yield
@@ -234,7 +241,11 @@ def optimizer_of(recipe: Any, row: Row, model: keras.Model) -> keras.optimizers.
 
     def make(rate: float) -> keras.optimizers.Optimizer:
         schedule = keras.optimizers.schedules.CosineDecay(
-            0.0, recipe.total_steps - recipe.warmup_steps, warmup_target=rate, warmup_steps=recipe.warmup_steps
+            0.0,
+            recipe.total_steps - recipe.warmup_steps,
+            alpha=float(row.swa),  # the share of the peak that it falls to
+            warmup_target=rate,
+            warmup_steps=recipe.warmup_steps,
         )
         if recipe.optimizer == "adamw":
             made = keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, **average)

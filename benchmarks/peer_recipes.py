@@ -33,23 +33,27 @@ class Task:
         manifest: Of the split.
         weights: A file.
         architecture: As in `resnet_tf.build`.
+        image_size: Height and width, in pixels.
         seed: Of all that is random.
     """
 
-    def __init__(self, data: Path, manifest: Path, weights: Path, architecture: str, seed: int) -> None:
+    def __init__(
+        self, data: Path, manifest: Path, weights: Path, architecture: str, image_size: int, seed: int
+    ) -> None:
         keras.utils.set_random_seed(seed)
         table, self.root, self.seed = load_manifest(manifest), data_root(str(data)), seed
         self.classes = class_names(table)
         self.rows = {split: table[table["split"] == split] for split in ("train", "test")}
         self.labels = label_numbers(self.rows["test"], self.classes)
+        self.view = View(image_size)
         self._started, self._looking = time.perf_counter(), 0.0
         found = find_weights(str(weights), architecture, include_top=False)
         self.network = build_classifier(architecture, len(self.classes), preprocessing=found.preprocessing)
         load_weights(self.network, found)
 
     def images(self, split: str) -> tf.data.Dataset:
-        """As evaluation sees them, 224 pixels, in batches of 32."""
-        return evaluation_stream(self.rows[split], self.root, self.classes, View(224), batch_size=32)
+        """As evaluation sees them, in batches of 32."""
+        return evaluation_stream(self.rows[split], self.root, self.classes, self.view, batch_size=32)
 
     def look(self, inference: Inference, epoch: int) -> tuple[float, np.ndarray]:
         """Seconds since the start, without those of looking, and the probabilities of the test; prints seconds and
@@ -150,7 +154,7 @@ def _fit_one_cycle(
             optimizer.apply(gradients, group)
 
     order: dict[str, Any] = {"batch_size": FASTAI_BATCH_SIZE, "seed": task.seed + epochs, "epochs": epochs}
-    batches = training_stream(task.rows["train"], task.root, task.classes, View(224), **order)
+    batches = training_stream(task.rows["train"], task.root, task.classes, task.view, **order)
     shares = _one_cycle(epochs * steps_per_epoch(len(task.rows["train"]), FASTAI_BATCH_SIZE), warm, divisor)
     for (images, labels), share in zip(batches, shares, strict=True):
         for optimizer, rate in zip(optimizers, rates, strict=True):

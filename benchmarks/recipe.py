@@ -1,6 +1,7 @@
 """What each part of the recipe is worth: accuracy on the test part and minutes, over several seeds.
 
-    python benchmarks/recipe.py DATA WEIGHTS --out FOLDER [--arch resnet18] [--seeds 3] [--only NAME …]
+    python benchmarks/recipe.py DATA WEIGHTS --out FOLDER [--arch resnet18] [--image-size 224] [--seeds 3]
+        [--only NAME …]
 
 Every row is a training of its own, by the same command and on the same split, that of seed 0; rows that are in FOLDER
 already are not trained again, so that the table can be made in several sittings, and what was cut off is continued (its
@@ -31,7 +32,9 @@ from pipelines.recipe import ALL_AT_ONCE
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "the recipe": ({}, {}),
     "without a head first": ({}, {"head_first": False, "refit_head": False}),
+    "the last stage": ({}, {"frozen_stages": ("conv1", "conv2", "conv3", "conv4")}),
     "all but conv1 and conv2": ({}, {"frozen_stages": ("conv1", "conv2")}),
+    "all layers": ({}, {"frozen_stages": ()}),
     "plain SGD of all layers": (
         {"epochs": 4, "learning_rate": 0.01},
         {**ALL_AT_ONCE, "optimizer": "momentum", "weight_decay": 1e-4},
@@ -66,6 +69,7 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
         run=str(arguments.out / f"{slug(name)}-{seed}"),
         arch=arguments.arch,
         weights=str(arguments.weights),
+        image_size=arguments.image_size,
         seed=seed,
         manifest=str(arguments.out / "manifest.csv"),
         **settings,
@@ -93,7 +97,9 @@ def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     from resnet_tf.workers import Workers
 
     manifest, weights = load_manifest(arguments.out / "manifest.csv"), str(arguments.weights)
-    config = FinetuneConfig(data=str(arguments.data), run="", arch=arguments.arch, weights=weights)
+    config = FinetuneConfig(
+        data=str(arguments.data), run="", arch=arguments.arch, weights=weights, image_size=arguments.image_size
+    )
     classes, root = class_names(manifest), data_root(config.data)
     found = find_weights(weights, arguments.arch, include_top=False)
     session = build_session(config, manifest, classes, root, found, Workers())
@@ -123,7 +129,8 @@ def train_with_peer(arguments: argparse.Namespace, name: str, seed: int) -> dict
     """Somebody else's recipe, and its figures on the test."""
     from peer_recipes import Task, train_with_fastai_schedule, train_with_guide
 
-    task = Task(arguments.data, arguments.out / "manifest.csv", arguments.weights, arguments.arch, seed)
+    files = (arguments.data, arguments.out / "manifest.csv", arguments.weights)
+    task = Task(*files, arguments.arch, arguments.image_size, seed)
     seconds, probabilities = (train_with_guide if name == GUIDE else train_with_fastai_schedule)(task)
     return {"seconds": seconds, **figures_of(task.labels, probabilities, task.classes)}
 
@@ -151,7 +158,7 @@ def result(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any
     file = file_of(arguments, name, seed)
     if not file.exists():
         command = [sys.executable, __file__, arguments.data, arguments.weights, "--out", arguments.out]
-        command += ["--arch", arguments.arch, "--one", name, seed]
+        command += ["--arch", arguments.arch, "--image-size", arguments.image_size, "--one", name, seed]
         subprocess.run(list(map(str, command)), check=True, stdout=sys.stderr)
     return json.loads(file.read_text())
 
@@ -253,6 +260,7 @@ def make_split(arguments: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_arguments(parser, [*VARIANTS, *HEADS, GUIDE, FASTAI])
+    parser.add_argument("--image-size", type=int, default=224, metavar="PIXELS")
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
