@@ -157,6 +157,7 @@ def joined(name: str) -> Iterator[Workers]:
         with nullcontext() if workers.chief else _silence():
             yield workers
             workers.wait()  # the chief's last file is written
+            _leave_together(workers)
     except tf.errors.OpError as error:
         if not _is_lost_peer(error):
             raise
@@ -182,6 +183,19 @@ def _join(cluster: Cluster) -> Workers:
     )
     strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
     return Workers(strategy, cluster.index, count)
+
+
+def _leave_together(workers: Workers) -> None:
+    """Collective, the last one: whoever has come here has done all its work. A worker that ends breaks the sums that
+    others have not finished, though it has contributed to them. So nobody ends before all have come here, and this sum
+    alone may break."""
+    import tensorflow as tf
+
+    try:
+        workers.wait()
+    except tf.errors.OpError as error:
+        if not _is_lost_peer(error):
+            raise
 
 
 @contextmanager

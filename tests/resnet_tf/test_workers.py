@@ -2,10 +2,12 @@
 
 import json
 import socket
+from contextlib import nullcontext
 from multiprocessing import get_context
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from resnet_tf.cluster import Cluster, expand_hosts, expand_tasks, find_cluster
 from resnet_tf.errors import UserError
@@ -86,6 +88,31 @@ def test_multiworker_without_workers_is_an_error(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
     with pytest.raises(UserError, match="--strategy multiworker needs TF_CONFIG"), joined("multiworker"):
         pass
+
+
+class Strategy:
+    """The n-th sum fails, as where another worker has gone."""
+
+    def __init__(self, failing):
+        self.failing, self.sums = failing, 0
+
+    def reduce(self, operation, value, axis):
+        self.sums += 1
+        if self.sums == self.failing:
+            raise tf.errors.UnavailableError(None, None, "the other one has gone")
+        return value
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_who_ends_first_breaks_nothing_that_another_still_needs(monkeypatch, index):
+    """A worker that comes to its end may be gone before another has the last sum."""
+    monkeypatch.setenv("TF_CONFIG", tf_config({"worker": ["a:1", "b:1"]}, index=index)["TF_CONFIG"])
+    for failing, lost in ((1, True), (2, True), (3, False)):  # of the work, before the end, at the end
+        workers = Workers(Strategy(failing), index, 2)
+        monkeypatch.setattr("resnet_tf.workers._join", lambda cluster, workers=workers: workers)
+        with pytest.raises(UserError, match="another worker stopped") if lost else nullcontext(), joined("auto"):
+            workers.total(np.ones(1, np.int64))
+        assert workers.strategy.sums == failing
 
 
 @pytest.mark.parametrize(
