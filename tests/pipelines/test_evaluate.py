@@ -14,6 +14,7 @@ from pipelines.config import PredictConfig
 from pipelines.data.bombs import MAX_PIXELS
 from pipelines.evaluate import evaluate
 from pipelines.export import export
+from pipelines.finetune import finetune
 from pipelines.inference import softmax, view_of
 from pipelines.metrics import (
     confusion_matrix,
@@ -27,13 +28,15 @@ from pipelines.predict import expand, predict
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.run import Run, load_model, read_json
 from resnet_tf.errors import UserError
+from tests.conftest import small_config
 from tests.pipelines.test_bombs import BOMBS
 
 
 @pytest.fixture(scope="module")
-def run(finished, tmp_path_factory) -> Run:
-    """A copy of the finished run that gets evaluation and export."""
-    return Run(shutil.copytree(finished.path, tmp_path_factory.mktemp("evaluated") / "run"))
+def run(images, small, small_weights, tmp_path_factory) -> Run:
+    """A finished run that gets evaluation and export."""
+    path = tmp_path_factory.mktemp("evaluated") / "run"
+    return finetune(small_config(images, path, arch=small, weights=str(small_weights)))
 
 
 @pytest.fixture(scope="module")

@@ -46,10 +46,10 @@ def finish(words, output):
     assert process.exitcode == 0, output.read_text()
 
 
-def test_a_repeated_run_has_the_same_recipe_and_the_same_bits(images, torch_weights, tmp_path):
-    options = "--arch resnet18 --image-size 32 --batch-size 8 --precision float32 --deterministic --epochs 1 --seed 3"
+def test_a_repeated_run_has_the_same_recipe_and_the_same_bits(images, small, small_weights, tmp_path):
+    options = f"--arch {small} --image-size 32 --batch-size 8 --precision float32 --deterministic --epochs 1 --seed 3"
     first, second = Run(tmp_path / "first"), Run(tmp_path / "second")
-    words = ["finetune", str(images), "--run", str(first.path), "--weights", str(torch_weights), *options.split()]
+    words = ["finetune", str(images), "--run", str(first.path), "--weights", str(small_weights), *options.split()]
     finish(words, tmp_path / "output")
     words = ["finetune", str(images), "--run", str(second.path), "--config", str(first.config)]
     finish(words, tmp_path / "output")
