@@ -41,7 +41,7 @@ def _explain_pretrained(recipe: Recipe, images: int, line: _Line) -> list[str]:
             "head_stages",
         ),
         line("maxima of the stages beside averages, and the regularization", "chosen on validation"),
-        line(f"then {recipe.frozen_stages[0]} to {recipe.frozen_stages[-1]} stay frozen", few, "frozen_stages"),
+        line(f"then {_frozen(recipe.frozen_stages)}", few, "frozen_stages"),
         line("batch norms keep their statistics", "those of the weights come from more images", "freeze_batch_norms"),
         line(
             "the kept head is fitted to the validation images too",
@@ -52,6 +52,10 @@ def _explain_pretrained(recipe: Recipe, images: int, line: _Line) -> list[str]:
         line(_rate(recipe), "small, to stay near the weights", "learning_rate"),
         line(_smoothing(recipe), "the best model is chosen by log loss, which it raises", "label_smoothing"),
     ]
+
+
+def _frozen(stages: tuple[str, ...]) -> str:
+    return f"{stages[0]} to {stages[-1]} stay frozen" if stages else "all stages learn"
 
 
 def _explain_random(recipe: Recipe, images: int, line: _Line) -> list[str]:

@@ -69,6 +69,13 @@ def test_what_would_be_decided_otherwise_now_is_repeated_and_said(config, earlie
     assert repeated_precision(earlier, config) == "bfloat16"
 
 
+def test_a_repeated_run_may_leave_no_stage_frozen(config, earlier):
+    earlier.content["recipe"]["frozen_stages"] = []
+    repeated = decide(config, 40, repeated_recipe(earlier, config))
+    lines = explain(repeated, config, 40, earlier.source).splitlines()
+    assert "  then all stages learn: as in old/config.json" in lines
+
+
 def test_an_option_goes_before_what_is_repeated(config, earlier):
     asked = changed(config, epochs=5, label_smoothing=0.2, precision="float32")
     repeated = decide(asked, 40, repeated_recipe(earlier, asked))
