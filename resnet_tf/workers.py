@@ -139,8 +139,9 @@ def joined(name: str) -> Iterator[Workers]:
         name: The strategy: "auto" and "multiworker" join the workers that the environment names.
 
     Raises:
-        UserError: The environment names none for "multiworker"; or, at the next collective, another worker has stopped.
-            TensorFlow notices that at once where the connection breaks, and by missing heartbeats in half a minute.
+        UserError: The environment names none for "multiworker"; or not all have come within an hour; or, at the next
+            collective, another worker has stopped. TensorFlow notices that at once where the connection breaks, and by
+            missing heartbeats in half a minute.
     """
     cluster = cluster_of(name)
     if cluster is None:
@@ -181,7 +182,10 @@ def _join(cluster: Cluster) -> Workers:
         task_id=cluster.index,
         rpc_layer="grpc",
     )
-    strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    try:
+        strategy = tf.distribute.MultiWorkerMirroredStrategy(cluster_resolver=resolver)
+    except tf.errors.DeadlineExceededError as error:
+        raise UserError(f"not all {count} workers have come within an hour, TensorFlow's limit") from error
     return Workers(strategy, cluster.index, count)
 
 

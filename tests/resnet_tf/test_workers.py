@@ -90,6 +90,16 @@ def test_multiworker_without_workers_is_an_error(monkeypatch):
         pass
 
 
+def test_workers_that_do_not_come_are_not_waited_for_any_more(monkeypatch):
+    def give_up(**arguments):
+        raise tf.errors.DeadlineExceededError(None, None, "Barrier timed out. Id: WaitForAllTasks")
+
+    monkeypatch.setenv("TF_CONFIG", tf_config({"worker": ["a:1", "b:1"]})["TF_CONFIG"])
+    monkeypatch.setattr(tf.distribute, "MultiWorkerMirroredStrategy", give_up)
+    with pytest.raises(UserError, match="not all 2 workers have come within an hour"), joined("auto"):
+        pass
+
+
 class Strategy:
     """The n-th sum fails, as where another worker has gone."""
 
