@@ -182,7 +182,7 @@ def pretrained_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
 
 def frozen_stages(images: int, parts: tuple[str, ...]) -> tuple[str, ...]:
     """Stages that stay as the weights have them: all but the last where images are few, which halves the work of a
-    step and loses nothing there (docs/recipe.md); else the stem and the first stage, whose edges and colours are the
+    step and costs no accuracy there (docs/recipe.md); else the stem and the first stage, whose edges and colours are the
     same everywhere (Yosinski et al. 2014, arXiv 1411.1792).
 
     Args:
