@@ -20,7 +20,7 @@ from resnet_tf.architectures import find_architecture
 REFERENCE_BATCH = 32
 WARMUP_SHARE = 0.1
 # Where training all but the first stages begins to be worth its time. Measured at 1,000 to 1,350 images only, where
-# it was not (docs/recipe.md); the number above that is a judgement.
+# training all took twice as long and won no accuracy (docs/recipe.md); the number above that is a judgement.
 FEW_IMAGES = 5000
 # What the user may ask for; None leaves it to the recipe.
 ASKED = ("epochs", "learning_rate", "label_smoothing", "augment", "mix", "patience")
@@ -182,8 +182,8 @@ def pretrained_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
 
 def frozen_stages(images: int, parts: tuple[str, ...]) -> tuple[str, ...]:
     """Stages that stay as the weights have them: all but the last where images are few, which halves the work of a
-    step and costs no accuracy there (docs/recipe.md); else the stem and the first stage, whose edges and colours are the
-    same everywhere (Yosinski et al. 2014, arXiv 1411.1792).
+    step and costs no accuracy there (docs/recipe.md); else the stem and the first stage, whose edges and colours are
+    the same everywhere (Yosinski et al. 2014, arXiv 1411.1792).
 
     Args:
         images: For training.
