@@ -23,9 +23,10 @@ from pipelines.run import Run
 from pipelines.training import Watch
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
+from tests.networks import SMALL
 
 STEPS = 3  # 20 images in batches of 8
-SETTINGS = {"arch": "cifar_resnet20", "checkpoint_seconds": 0.0}
+SETTINGS = {"arch": SMALL.name, "checkpoint_seconds": 0.0}
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +36,7 @@ def photos(images, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def cut_off(photos, tmp_path_factory):
+def cut_off(photos, small, tmp_path_factory):
     """A run that got SIGTERM in the second step of its only epoch. Not to be changed."""
     original = Watch.on_train_batch_end
 
