@@ -134,8 +134,9 @@ def test_the_same_seed_gives_the_same_split_and_start(images, tiny, tmp_path):
     assert runs[0].manifest.read_text() == runs[1].manifest.read_text()
 
 
-def test_mirrored_replicas_train_and_save_a_plain_model(images, tmp_path, torch_weights):
-    run = finetune(small_config(images, tmp_path / "run", strategy="mirrored", weights=str(torch_weights)))
+def test_mirrored_replicas_train_and_save_a_plain_model(images, tmp_path, small, small_weights):
+    settings = {"arch": small, "weights": str(small_weights)}
+    run = finetune(small_config(images, tmp_path / "run", strategy="mirrored", **settings))
     assert len(pd.read_csv(run.history)) == 5
     assert load_model(run).get_layer("conv1_conv").compute_dtype == "float32"
 
