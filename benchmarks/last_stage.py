@@ -114,7 +114,7 @@ class LastStage:
         self.fixed = {split: self.through(self.stream(split, self.session.view))[0] for split in self.session.rows}
         self.training: dict[tuple[View, ...], list[tuple[list[np.ndarray], np.ndarray]]] = {}
         self.head = self.fit_head()
-        self.start = {variable.path: variable.numpy() for variable in self.second.variables}
+        self.start = self.values()
 
     def stream(self, split: str, view: View) -> tf.data.Dataset:
         """The images of a split as evaluation sees them."""
@@ -171,10 +171,10 @@ class LastStage:
             if row.averaged and number == len(epochs):
                 self.second.optimizer.finalize_variable_values(self.second.trainable_variables)
             self.compute_statistics(row, epochs[-1][0])
-            ends.append({variable.path: variable.numpy() for variable in self.second.variables})
+            ends.append(self.values())
             yield
-        averaged = ends[-2:] if row.swa else ends[-1:]
-        end = {path: np.mean([each[path] for each in averaged], axis=0) for path in self.start}
+        last = ends[-2:] if row.swa else ends[-1:]
+        end = {path: np.mean([values[path] for values in last], axis=0) for path in self.start}
         for share in (*AVERAGED_SHARES, 1.0) if row.swa else AVERAGED_SHARES:
             self.assign({path: (1.0 - share) * self.start[path] + share * end[path] for path in end})
             self.compute_statistics(row, epochs[-1][0])
@@ -193,6 +193,10 @@ class LastStage:
             self.second(batch, training=True)
         for layer in norms:
             layer.momentum = momentum
+
+    def values(self) -> dict[str, np.ndarray]:
+        """Those of the second part's variables."""
+        return {variable.path: variable.numpy() for variable in self.second.variables}
 
     def assign(self, values: dict[str, np.ndarray]) -> None:
         """Puts values into the second part's variables."""

@@ -32,7 +32,7 @@ from pipelines.recipe import ALL_AT_ONCE
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "the recipe": ({}, {}),
     "without a head first": ({}, {"head_first": False, "refit_head": False}),
-    "the last stage": ({}, {"frozen_stages": ("conv1", "conv2", "conv3", "conv4")}),
+    "the last stage": ({}, {"frozen_stages": ("conv1", "conv2", "conv3", "conv4")}),  # as decided for few images
     "all but conv1 and conv2": ({}, {"frozen_stages": ("conv1", "conv2")}),
     "all layers": ({}, {"frozen_stages": ()}),
     "plain SGD of all layers": (
@@ -129,8 +129,8 @@ def train_with_peer(arguments: argparse.Namespace, name: str, seed: int) -> dict
     """Somebody else's recipe, and its figures on the test."""
     from peer_recipes import Task, train_with_fastai_schedule, train_with_guide
 
-    files = (arguments.data, arguments.out / "manifest.csv", arguments.weights)
-    task = Task(*files, arguments.arch, arguments.image_size, seed)
+    manifest = arguments.out / "manifest.csv"
+    task = Task(arguments.data, manifest, arguments.weights, arguments.arch, arguments.image_size, seed)
     seconds, probabilities = (train_with_guide if name == GUIDE else train_with_fastai_schedule)(task)
     return {"seconds": seconds, **figures_of(task.labels, probabilities, task.classes)}
 

@@ -4,7 +4,7 @@ import io
 import json
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext, redirect_stdout
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -152,17 +152,13 @@ def joined(name: str) -> Iterator[Workers]:
         yield Workers()
         return
     workers = _join(cluster)
-    import tensorflow as tf
-
-    try:
-        with nullcontext() if workers.chief else _silence():
-            yield workers
-            workers.wait()  # the chief's last file is written
-            _leave_together(workers)
-    except tf.errors.OpError as error:
-        if not _is_lost_peer(error):
-            raise
-        raise UserError(STOPPED) from error
+    with _lost_peer_named(), nullcontext() if workers.chief else _silence():
+        yield workers
+        workers.wait()  # the chief's last file is written
+    # A worker that ends breaks a sum that others have not finished, though it has contributed to it. So nobody ends
+    # before all have come here with their work done, and this last sum alone may break.
+    with suppress(UserError), _lost_peer_named():
+        workers.wait()
 
 
 @cache
@@ -189,17 +185,20 @@ def _join(cluster: Cluster) -> Workers:
     return Workers(strategy, cluster.index, count)
 
 
-def _leave_together(workers: Workers) -> None:
-    """Collective, the last one: whoever has come here has done all its work. A worker that ends breaks the sums that
-    others have not finished, though it has contributed to them. So nobody ends before all have come here, and this sum
-    alone may break."""
+@contextmanager
+def _lost_peer_named() -> Iterator[None]:
+    """
+    Raises:
+        UserError: Another worker has stopped.
+    """
     import tensorflow as tf
 
     try:
-        workers.wait()
+        yield
     except tf.errors.OpError as error:
         if not _is_lost_peer(error):
             raise
+        raise UserError(STOPPED) from error
 
 
 @contextmanager
