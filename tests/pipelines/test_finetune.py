@@ -64,7 +64,8 @@ def head_scores(run, images):
 def test_the_best_model_is_the_best_row_of_the_history_and_its_head_has_seen_validation_too(
     images, torch_weights, tmp_path
 ):
-    run = finetune(small_config(images, tmp_path / "run", epochs=0, weights=str(torch_weights)))
+    settings = {"weights": str(torch_weights), "precision": "float32"}  # as the file is computed
+    run = finetune(small_config(images, tmp_path / "run", epochs=0, **settings))
     judged, kept = head_scores(run, images)
     assert judged == pytest.approx(pd.read_csv(run.history)["val_log_loss"].min(), rel=1e-4)
     assert kept < judged
@@ -153,8 +154,8 @@ def test_a_bfloat16_run_saves_a_float32_model(images, tiny, tmp_path):
     assert read_json(run.config)["precision"] == "bfloat16"
 
 
-def test_a_loss_that_becomes_nan_is_named_and_the_best_model_kept(images, tmp_path, torch_weights):
-    settings = {"weights": str(torch_weights), "learning_rate": 1e20, "epochs": 3}
+def test_a_loss_that_becomes_nan_is_named_and_the_best_model_kept(images, tmp_path, small, small_weights):
+    settings = {"arch": small, "weights": str(small_weights), "learning_rate": 1e20, "epochs": 3}
     with pytest.raises(
         Collapsed, match=r"the loss became NaN.*best model kept: head on frozen features.*--learning-rate"
     ):

@@ -109,9 +109,9 @@ def test_the_suggestion_is_printed_as_the_option_that_takes_it():
 
 
 def test_each_loss_is_that_of_its_batch_on_replicas_too_behind_a_fitted_head(
-    images, torch_weights, tmp_path, capsys, few_steps
+    images, small, small_weights, tmp_path, capsys, few_steps
 ):
-    settings = {"weights": str(torch_weights), "precision": "float32", "learning_rate": 1e-3}
+    settings = {"arch": small, "weights": str(small_weights), "precision": "float32", "learning_rate": 1e-3}
     config = small_config(images, tmp_path / "run", **settings)
     session = prepare(config, Workers(), lambda: divide_images(config)).session
     fit_new_head(session)

@@ -17,8 +17,8 @@ from tests.conftest import small_config
 
 
 @pytest.fixture
-def session(images, torch_weights):
-    config = small_config(images, "run", weights=str(torch_weights), precision="float32")
+def session(images, small, small_weights):
+    config = small_config(images, "run", arch=small, weights=str(small_weights), precision="float32")
     manifest = make_manifest(images, 0.2, 0.0, 0)
     weights = find_weights(config.weights, config.arch, include_top=False)
     return build_session(config, manifest, class_names(manifest), images, weights, Workers())
