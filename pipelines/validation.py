@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import numpy as np
@@ -54,13 +55,13 @@ def _frozen_once(session: Session) -> Callable[[], np.ndarray]:
     if len(session.rows["val"]) * _bytes_of(frozen, session.config.image_size) > MOST_BYTES * session.workers.count:
         return _anew(session)
     through_frozen, through_rest = (Inference(part, strategy=session.strategy) for part in (frozen, rest))
-    kept: list[list[np.ndarray]] = []
+    kept: list[Any] = []  # what crosses, of each batch: one array, or a list of them
 
     def compute_logits() -> np.ndarray:
         if not kept:
             with session.lost_images_named("val"):
                 activations = through_frozen.each(images_of(session.stream("val")))
-                kept.extend([part.numpy() for part in parts] for parts in activations)
+                kept.extend(keras.tree.map_structure(lambda part: part.numpy(), parts) for parts in activations)
         return session.outputs(through_rest, "val", "", kept)
 
     return compute_logits

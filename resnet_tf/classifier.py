@@ -162,7 +162,7 @@ def divide(model: keras.Model) -> tuple[keras.Model, keras.Model]:
         model: From `build_classifier`, some of its first stages frozen.
 
     Returns:
-        From images to a list of tensors, and from these to the logits; both share the network's variables.
+        From images to a tensor or a list of them, and from these to the logits; both share the network's variables.
     """
     fixed: dict[int, Any] = {id(model.input): model.input}  # what to pass on, by what it is needed for
     crossing: dict[int, Any] = {}

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
+from pipelines import recipe
 from pipelines import validation as module
 from pipelines.data.manifest import class_names, label_numbers, make_manifest
 from pipelines.data.stream import evaluation_stream
@@ -16,8 +17,10 @@ from resnet_tf.workers import Workers
 from tests.conftest import small_config
 
 
-@pytest.fixture
-def session(images, small, small_weights):
+@pytest.fixture(params=[0, recipe.FEW_IMAGES], ids=["many images", "few images"])
+def session(images, small, small_weights, request, monkeypatch):
+    """With more stages frozen where images are few."""
+    monkeypatch.setattr(recipe, "FEW_IMAGES", request.param)
     config = small_config(images, "run", arch=small, weights=str(small_weights), precision="float32")
     manifest = make_manifest(images, 0.2, 0.0, 0)
     weights = find_weights(config.weights, config.arch, include_top=False)
