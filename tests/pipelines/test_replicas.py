@@ -153,11 +153,13 @@ def test_several_outputs_and_inputs_stay_with_their_batch():
             np.testing.assert_array_equal(second, np.full((2, 2), number + 1.0))
 
 
-def test_evaluation_on_several_devices_writes_the_table_of_one(finished, tmp_path, monkeypatch):
+def test_evaluation_on_several_devices_writes_the_table_of_one(images, small, small_weights, tmp_path, monkeypatch):
+    config = small_config(images, tmp_path / "one", arch=small, weights=str(small_weights), epochs=0)
+    one = finetune(config)
+    mirrored = Run(shutil.copytree(one.path, tmp_path / "mirrored"))
     monkeypatch.setattr("pipelines.inference.BATCH_SIZE", 2)
     tables = []
-    for strategy in ("one", "mirrored"):
-        run = Run(shutil.copytree(finished.path, tmp_path / strategy))
-        evaluate(run, "train", strategy=strategy, mirror=True)
+    for run in (one, mirrored):
+        evaluate(run, "train", strategy=run.path.name, mirror=True)
         tables.append((run.evaluation("train") / "predictions.csv").read_bytes())
     assert tables[0] == tables[1]
