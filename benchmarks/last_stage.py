@@ -1,11 +1,11 @@
-"""What the settings of the recipe's second part are worth, where only the last stage learns.
+"""What the settings of the recipe's second part are worth, where the last stage alone learns.
 
     python benchmarks/last_stage.py DATA WEIGHTS --out FOLDER [--arch resnet18] [--seeds 3] [--only NAME …]
 
 What the frozen stages make of the images of each seed is computed once, and each row trains the last stage on it: the
-same images in the same order as a whole run of `resnet-tf finetune` with that seed, to within rounding. Rows that are
-in FOLDER already are not trained again. Prints a table as `benchmarks/recipe.py` does, and beside it the log loss on
-validation, by which a row should be judged.
+same images in the same order as a whole run, `benchmarks/recipe.py … --only "the last stage"`, to within rounding. Rows
+that are in FOLDER already are not trained again. Prints a table as `benchmarks/recipe.py` does, and beside it the log
+loss on validation, by which a row should be judged.
 """
 
 import argparse
@@ -27,7 +27,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.recipe import add_arguments, figures_of, file_of, make_split, table_of
+from benchmarks.recipe import LAST_STAGE, add_arguments, decide_with, figures_of, file_of, make_split, table_of
 from pipelines.config import FinetuneConfig
 from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
 from pipelines.data.stream import View, evaluation_stream, training_stream
@@ -274,7 +274,8 @@ def batches(arrays: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
 
 
 def session_of(arguments: argparse.Namespace, seed: int) -> Session:
-    """What a run would train, with the test's rows."""
+    """What a run would train whose last stage alone learns, with the test's rows."""
+    decide_with(LAST_STAGE)
     manifest, weights = load_manifest(arguments.out / "manifest.csv"), str(arguments.weights)
     config = FinetuneConfig(data=str(arguments.data), run="", arch=arguments.arch, weights=weights, seed=seed)
     found = find_weights(weights, arguments.arch, include_top=False)

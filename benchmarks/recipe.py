@@ -28,12 +28,12 @@ import pandas as pd
 
 from pipelines.recipe import ALL_AT_ONCE
 
+LAST_STAGE = {"frozen_stages": ("conv1", "conv2", "conv3", "conv4")}
 # name: (settings of `FinetuneConfig`, changes of the recipe that no setting makes); more are in last_stage.py
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "the recipe": ({}, {}),
     "without a head first": ({}, {"head_first": False, "refit_head": False}),
-    "the last stage": ({}, {"frozen_stages": ("conv1", "conv2", "conv3", "conv4")}),  # as decided for few images
-    "all but conv1 and conv2": ({}, {"frozen_stages": ("conv1", "conv2")}),
+    "the last stage": ({}, LAST_STAGE),
     "all layers": ({}, {"frozen_stages": ()}),
     "plain SGD of all layers": (
         {"epochs": 4, "learning_rate": 0.01},
@@ -55,15 +55,13 @@ FASTAI = "fastai's schedule"
 
 def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """`resnet-tf finetune`, with the variant's options and its changes of the recipe, and its figures on the test."""
-    from pipelines import session
     from pipelines.config import FinetuneConfig
     from pipelines.data.manifest import label_numbers
     from pipelines.evaluate import evaluate
     from pipelines.finetune import finetune
 
     settings, changes = VARIANTS[name]
-    decide = session.decide
-    session.decide = lambda *facts: dataclasses.replace(decide(*facts), **changes)
+    decide_with(changes)
     config = FinetuneConfig(
         data=str(arguments.data),
         run=str(arguments.out / f"{slug(name)}-{seed}"),
@@ -83,6 +81,14 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
     classes = list(figures["classes"])
     losses = losses_of(label_numbers(predictions, classes), predictions[classes].to_numpy())
     return {"seconds": seconds, **figures, "losses": losses}
+
+
+def decide_with(changes: dict[str, Any]) -> None:
+    """Changes what this process decides from now on."""
+    from pipelines import session
+
+    decide = session.decide
+    session.decide = lambda *facts: dataclasses.replace(decide(*facts), **changes)
 
 
 def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:

@@ -41,7 +41,11 @@ def _explain_pretrained(recipe: Recipe, images: int, line: _Line) -> list[str]:
             "head_stages",
         ),
         line("maxima of the stages beside averages, and the regularization", "chosen on validation"),
-        line(f"then {_frozen(recipe.frozen_stages)}", few, "frozen_stages"),
+        line(
+            f"then {_frozen(recipe.frozen_stages)}",
+            "edges are the same everywhere (Yosinski et al. 2014)",
+            "frozen_stages",
+        ),
         line("batch norms keep their statistics", "those of the weights come from more images", "freeze_batch_norms"),
         line(
             "the kept head is fitted to the validation images too",

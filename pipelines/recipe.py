@@ -19,8 +19,7 @@ from resnet_tf.architectures import find_architecture
 
 REFERENCE_BATCH = 32
 WARMUP_SHARE = 0.1
-# Where training all but the first stages begins to be worth its time. Measured at 1,000 to 1,350 images only, where
-# training all took twice as long and won no accuracy (docs/recipe.md); the number above that is a judgement.
+# Where a fourth epoch and larger crops begin: a judgement, measured below it alone (docs/recipe.md).
 FEW_IMAGES = 5000
 # What the user may ask for; None leaves it to the recipe.
 ASKED = ("epochs", "learning_rate", "label_smoothing", "augment", "mix", "patience")
@@ -165,7 +164,7 @@ def pretrained_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
         "head_stages": 3,
         "head_pooling": "avg+max",
         "refit_head": True,
-        "frozen_stages": frozen_stages(images, find_architecture(config.arch).parts),
+        "frozen_stages": frozen_stages(find_architecture(config.arch).parts),
         "freeze_batch_norms": True,
         "epochs": 3 if images < FEW_IMAGES else 4,
         "patience": 10,
@@ -180,16 +179,14 @@ def pretrained_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
     }
 
 
-def frozen_stages(images: int, parts: tuple[str, ...]) -> tuple[str, ...]:
-    """Stages that stay as the weights have them: all but the last where images are few, which halves the work of a
-    step and costs no accuracy there (docs/recipe.md); else the stem and the first stage, whose edges and colours are
-    the same everywhere (Yosinski et al. 2014, arXiv 1411.1792).
+def frozen_stages(parts: tuple[str, ...]) -> tuple[str, ...]:
+    """Stages that stay as the weights have them: the stem and the first stage, whose edges and colours are the same
+    everywhere (Yosinski et al. 2014, arXiv 1411.1792). More of them would save time, at a cost (docs/recipe.md).
 
     Args:
-        images: For training.
         parts: Of the architecture, from the input on.
     """
-    return parts[:-1] if images < FEW_IMAGES else parts[:2]
+    return parts[:2]
 
 
 def random_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:

@@ -17,10 +17,10 @@ from resnet_tf.workers import Workers
 from tests.conftest import small_config
 
 
-@pytest.fixture(params=[0, recipe.FEW_IMAGES], ids=["many images", "few images"])
+@pytest.fixture(params=[2, 4])
 def session(images, small, small_weights, request, monkeypatch):
-    """With more stages frozen where images are few."""
-    monkeypatch.setattr(recipe, "FEW_IMAGES", request.param)
+    """One tensor, or several, cross from the frozen stages to the others."""
+    monkeypatch.setattr(recipe, "frozen_stages", lambda parts: parts[: request.param])
     config = small_config(images, "run", arch=small, weights=str(small_weights), precision="float32")
     manifest = make_manifest(images, 0.2, 0.0, 0)
     weights = find_weights(config.weights, config.arch, include_top=False)
