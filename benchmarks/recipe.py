@@ -32,8 +32,8 @@ LAST_STAGE = {"frozen_stages": ("conv1", "conv2", "conv3", "conv4")}
 # name: (settings of `FinetuneConfig`, changes of the recipe that no setting makes); more are in last_stage.py
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "the recipe": ({}, {}),
-    "without a head first": ({}, {"head_first": False, "refit_head": False}),
     "the last stage": ({}, LAST_STAGE),
+    "the last stage without a head first": ({}, {**LAST_STAGE, "head_first": False, "refit_head": False}),
     "all layers": ({}, {"frozen_stages": ()}),
     "plain SGD of all layers": (
         {"epochs": 4, "learning_rate": 0.01},

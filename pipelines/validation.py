@@ -14,7 +14,7 @@ from pipelines.inference import Inference, images_of, softmax
 from pipelines.session import Session
 from resnet_tf.classifier import divide
 
-# Of memory, for what frozen stages make of the validation images: 1,300 of a ResNet-50 whose last stage learns.
+# Of memory, for what frozen stages make of the validation images: in float32 330 of a ResNet-50, 1,300 of a ResNet-18.
 MOST_BYTES = 1 << 30
 
 

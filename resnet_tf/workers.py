@@ -187,7 +187,8 @@ def _join(cluster: Cluster) -> Workers:
 
 @contextmanager
 def _lost_peer_named() -> Iterator[None]:
-    """
+    """Says in one line that a worker has stopped, where TensorFlow has a page.
+
     Raises:
         UserError: Another worker has stopped.
     """
