@@ -39,9 +39,11 @@ def training_seconds(network: str, precision: str, arch: str, size: int, batch_s
         return _torch_training(precision, arch, size, batch_size, steps)
     import keras
 
+    from resnet_tf.optimizers import FusedSGD
+
     keras.utils.set_random_seed(0)
     model = keras_model(network, precision, arch, size)
-    optimizer = keras.optimizers.SGD(RATE, momentum=MOMENTUM)
+    optimizer = (FusedSGD if network == "ours" else keras.optimizers.SGD)(RATE, momentum=MOMENTUM)
     model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
     images, labels = noise(model.input.dtype, size, batch_size)
     clock = _step_clock()

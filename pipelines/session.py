@@ -38,7 +38,7 @@ from resnet_tf.errors import UserError
 from resnet_tf.loss_scaling import AgreedLossScaleOptimizer
 from resnet_tf.losses import SmoothedCrossentropy
 from resnet_tf.networks import structure_for
-from resnet_tf.optimizers import PenalizedSGD
+from resnet_tf.optimizers import FusedSGD, PenalizedSGD
 from resnet_tf.weights import TORCH, Preprocessing, Structure, WeightFile, load_weights, write_weights
 from resnet_tf.workers import Workers
 
@@ -279,9 +279,7 @@ def _compile(
     elif recipe.optimizer == "momentum":
         optimizer = PenalizedSGD(schedule, penalty=recipe.weight_decay, momentum=0.9, name="optimizer")
     else:
-        optimizer = keras.optimizers.SGD(
-            schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, name="optimizer"
-        )
+        optimizer = FusedSGD(schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, name="optimizer")
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     if precision == "float16":
         optimizer = AgreedLossScaleOptimizer(optimizer)

@@ -1,4 +1,4 @@
-"""The optimizer of He et al. 2015, which Keras does not have."""
+"""The optimizer of He et al. 2015, which Keras does not have, and SGD as one operation."""
 
 from typing import Any
 
@@ -6,7 +6,41 @@ import keras
 
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
-class PenalizedSGD(keras.optimizers.SGD):
+class FusedSGD(keras.optimizers.SGD):
+    """`keras.optimizers.SGD` whose step with momentum is one TensorFlow operation for each variable instead of five, each
+    of which reads and writes as many numbers.
+
+    Same arguments, variables and steps. On several replicas, and where there is no momentum or no TensorFlow, Keras's
+    own code runs.
+    """
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        # TensorFlow's variable, not Keras's, is what Keras gives here.
+        if not self._fused_applies():
+            super().update_step(gradient, variable, learning_rate)
+            return
+        import tensorflow as tf
+
+        velocity = self.momentums[self._get_variable_index(variable)]
+        tf.raw_ops.ResourceApplyKerasMomentum(
+            var=variable.handle,
+            accum=velocity.value.handle,
+            lr=tf.cast(learning_rate, variable.dtype),
+            grad=tf.cast(gradient, variable.dtype),
+            momentum=tf.cast(self.momentum, variable.dtype),
+            use_nesterov=self.nesterov,
+        )
+
+    def _fused_applies(self) -> bool:
+        if self.momentum == 0 or keras.backend.backend() != "tensorflow":
+            return False
+        import tensorflow as tf
+
+        return not tf.distribute.has_strategy()
+
+
+@keras.saving.register_keras_serializable(package="resnet_tf")
+class PenalizedSGD(FusedSGD):
     """`keras.optimizers.SGD` with an L2 penalty of all variables, as Caffe's solver and torch's have it.
 
     The gradient of penalty / 2 · |w|² is added to that of the loss, and goes through the momentum with it; Keras's own

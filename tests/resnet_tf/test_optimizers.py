@@ -1,4 +1,5 @@
-"""He et al.'s optimizer: its steps are those that Caffe's solver writes down, on one device and on several."""
+"""He et al.'s optimizer takes the steps that Caffe's solver writes down, SGD as one operation those of Keras; both on
+one device and on several."""
 
 import keras
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 import tensorflow as tf
 
 from resnet_tf.distribution import choose_strategy, scope
-from resnet_tf.optimizers import PenalizedSGD
+from resnet_tf.optimizers import FusedSGD, PenalizedSGD
 
 RATE, PENALTY, MOMENTUM = 0.1, 0.01, 0.9
 START = {"gamma": 3.0, "kernel": 2.0}
@@ -56,3 +57,51 @@ def test_it_is_saved_with_its_penalty():
     loaded = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
     assert isinstance(loaded, PenalizedSGD)
     np.testing.assert_allclose([loaded.penalty, loaded.momentum], [PENALTY, MOMENTUM])
+
+
+def sgd(optimizer_class, strategy=None, **arguments):
+    """All variables after five steps of a changing gradient and rate, and the operations of a step's graph."""
+    with scope(strategy):
+        variables = [keras.Variable([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), keras.Variable(7.0)]
+        optimizer = optimizer_class(keras.optimizers.schedules.CosineDecay(0.1, 10), **arguments)
+        optimizer.build(variables)
+
+    @tf.function
+    def step(scale):
+        optimizer.apply([tf.fill((2, 3), scale), 2.0 * scale], variables)
+
+    for scale in np.arange(5, dtype=np.float32):
+        strategy.run(step, [scale]) if strategy else step(scale)
+    graph = step.get_concrete_function(tf.TensorSpec(())).graph if strategy is None else None
+    kinds = [operation.type for operation in graph.get_operations()] if graph else []
+    return [keras.ops.convert_to_numpy(variable) for variable in (*variables, *optimizer.variables)], kinds
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"nesterov": True, "weight_decay": 0.1},
+        {"use_ema": True},
+        {"gradient_accumulation_steps": 2},
+        {"clipnorm": 1},
+    ],
+    ids=str,
+)
+def test_sgd_as_one_operation_takes_the_steps_of_keras(arguments):
+    ours, kinds = sgd(FusedSGD, momentum=0.9, **arguments)
+    theirs, _ = sgd(keras.optimizers.SGD, momentum=0.9, **arguments)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6)
+    if "gradient_accumulation_steps" not in arguments:  # where it is in a branch of the graph
+        assert kinds.count("ResourceApplyKerasMomentum") == 2
+
+
+@pytest.mark.parametrize(("momentum", "strategy"), [(0.0, None), (0.9, "mirrored")])
+def test_sgd_without_momentum_or_on_replicas_is_that_of_keras(momentum, strategy):
+    chosen = choose_strategy(strategy) if strategy else None
+    ours, kinds = sgd(FusedSGD, chosen, momentum=momentum)
+    theirs, _ = sgd(keras.optimizers.SGD, chosen, momentum=momentum)
+    for a, b in zip(ours, theirs, strict=True):
+        np.testing.assert_array_equal(a, b)
+    assert "ResourceApplyKerasMomentum" not in kinds
