@@ -18,7 +18,8 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
     not apply, Keras's own code runs: another backend, an input that is not [batch, height, width, channels]
     with channels last, float64, a mask, or renormalization.
 
-    One that keeps its statistics and follows a convolution in a graph becomes part of it, see `_joined`.
+    One that keeps its statistics and follows a convolution in a graph becomes part of it, see `_joined`; so does one
+    that learns, where the statistics of the convolution's outputs are quicker found from its inputs, see `_widens`.
 
     Statistics that are synchronized over replicas are those of the whole batch, whatever its parts: one sum over the
     replicas per layer where Keras needs three, of differences to the moving mean, so that subtracting a large mean
@@ -31,15 +32,18 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
         inputs = ops.cast(inputs, self.compute_dtype)
         gamma = self.gamma if self.scale else ops.ones_like(self.moving_mean)
         beta = self.beta if self.center else ops.zeros_like(self.moving_mean)
+        convolution = _convolution_before(inputs)
         if not (training and self.trainable):
             statistics = gamma, beta, self.moving_mean, self.moving_variance, self.epsilon
-            convolution = _convolution_before(inputs)
             if convolution is None:
                 return _fused(inputs, *statistics)
             return _joined(convolution, *statistics, training=bool(training))
         if self.synchronized and _in_one_of_several_replicas():
             mean, variance = _moments_of_all_replicas(inputs, self.moving_mean)
             outputs = _normalized(inputs, gamma, beta, mean, variance, self.epsilon)
+        elif _widens(convolution):
+            mean, variance = _moments_by_inputs(convolution)
+            outputs = _joined(convolution, gamma, beta, mean, variance, self.epsilon, training=True)
         else:
             outputs, mean, variance = _fused_training(inputs, gamma, beta, self.epsilon)
         self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1.0 - self.momentum))
@@ -69,7 +73,7 @@ def _convolution_before(x: Any) -> Any:
 def _joined(
     convolution: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float, *, training: bool
 ) -> Any:
-    """The convolution and the batch norm after it, which keeps its statistics, as a convolution, a factor and a bias
+    """The convolution and the batch norm after it, whose statistics are known, as a convolution, a factor and a bias
     for each channel.
 
     In training the factor goes into the kernel. TensorFlow then drops the original convolution, whose output nothing
@@ -96,6 +100,64 @@ def _joined(
         **{name: convolution.get_attr(name).decode() for name in ("padding", "data_format")},
     )
     return tf.nn.bias_add(scaled, bias)
+
+
+def _widens(convolution: Any) -> bool:
+    """Whether it is, on a processor, a 1×1 convolution that makes at least four channels of one, of images with more
+    pixels than it makes channels: the last of a bottleneck in a ResNet's first stages. Its outputs are the largest
+    tensors of a training step, and batch norm, sum and ReLU each read and write them, waiting for the memory."""
+    import tensorflow as tf
+
+    if convolution is None or tf.config.list_logical_devices("GPU"):
+        return False
+    x, kernel = convolution.inputs
+    height, width, channels, outputs = kernel.shape
+    pixels = x.shape[1:3].num_elements()  # None where the size of the images is free
+    return (
+        (height, width) == (1, 1)
+        and set(convolution.get_attr("strides")) == {1}
+        and outputs >= 4 * channels
+        and pixels is not None
+        and pixels >= outputs
+    )
+
+
+def _moments_by_inputs(convolution: Any) -> tuple[Any, Any]:
+    """Mean and variance [channels] of a 1×1 convolution's outputs w · x, from the mean and the covariance of its
+    inputs: w · mean and w · covariance · w. In float32, whatever the computation is in."""
+    import tensorflow as tf
+
+    x, kernel = convolution.inputs
+    mean, covariance = _mean_and_covariance(x)
+    kernel = tf.cast(tf.reshape(kernel, kernel.shape[2:]), tf.float32)
+    variance = tf.reduce_sum(kernel * (covariance @ kernel), axis=0)
+    return tf.linalg.matvec(kernel, mean, transpose_a=True), tf.maximum(variance, 0.0)
+
+
+def _mean_and_covariance(x: Any) -> tuple[Any, Any]:
+    """Of the channels of x [batch, height, width, channels], over all pixels: [channels] and [channels, channels].
+
+    The gradient of x, like those of other convolutions, is computed in x's precision; TensorFlow's own would keep
+    x - mean in float32 for it.
+    """
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def moments(x: Any) -> tuple[tuple[Any, Any], Any]:
+        rows = tf.cast(tf.reshape(x, (-1, x.shape[-1])), tf.float32)
+        count = tf.cast(tf.shape(rows)[0], tf.float32)
+        mean = tf.reduce_mean(rows, axis=0)
+        difference = rows - mean
+
+        def gradient(of_mean: Any, of_covariance: Any) -> Any:
+            kernel = (of_covariance + tf.transpose(of_covariance)) / count
+            bias = of_mean / count - tf.linalg.matvec(kernel, mean)
+            product = tf.nn.conv2d(x, tf.cast(kernel, x.dtype)[None, None], 1, "VALID")
+            return tf.nn.bias_add(product, tf.cast(bias, x.dtype))
+
+        return (mean, tf.matmul(difference, difference, transpose_a=True) / count), gradient
+
+    return moments(x)
 
 
 def _fused(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:

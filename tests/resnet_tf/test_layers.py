@@ -96,6 +96,56 @@ def test_a_frozen_batch_norm_stays_an_operation_of_its_own_in_float16():
     assert kinds.count("FusedBatchNormV3") == 2
 
 
+def widening_step(batch_norm_class, dtype, widening):
+    """Outputs, gradients and moving statistics of a convolution to more channels and its batch norm, which learn."""
+    random = np.random.default_rng(0)
+    x = tf.constant(np.maximum(random.normal(0.5, 2, (4, 9, 8, 6)), 0), tf.float32)
+    convolution = keras.layers.Conv2D(6 * widening, 1, use_bias=False, dtype=dtype)
+    batch_norm = batch_norm_class(epsilon=1e-5, momentum=0.8, dtype=dtype)
+    convolution.build(x.shape)
+    batch_norm.build((*x.shape[:3], 6 * widening))
+    for variable in (convolution.kernel, batch_norm.gamma, batch_norm.beta):
+        variable.assign(random.uniform(-1.0, 1.5, variable.shape))
+    weight = tf.constant(random.normal(0, 1, (4, 9, 8, 6 * widening)), tf.float32)
+    trained = [variable.value for variable in (convolution.kernel, batch_norm.gamma, batch_norm.beta)]
+
+    @tf.function
+    def step():
+        with tf.GradientTape() as tape:
+            tape.watch([x, *trained])
+            y = batch_norm(convolution(x), training=True)
+            loss = tf.reduce_sum(tf.cast(y, tf.float32) * weight)
+        return [y, *tape.gradient(loss, [x, *trained])]
+
+    kinds = {operation.type for operation in step.get_concrete_function().graph.get_operations()}
+    values = [*step(), batch_norm.moving_mean.value, batch_norm.moving_variance.value]
+    return [tf.cast(value, tf.float32).numpy() for value in values], kinds
+
+
+@pytest.mark.parametrize("dtype", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize(("widening", "joined"), [(4, True), (3, False)])
+def test_a_batch_norm_that_learns_is_part_of_a_convolution_to_four_times_the_channels(dtype, widening, joined):
+    ours, kinds = widening_step(FusedBatchNormalization, dtype, widening)
+    theirs, _ = widening_step(keras.layers.BatchNormalization, "float32", widening)
+    for name, a, b in zip(("y", "dx", "kernel", "gamma", "beta", "mean", "variance"), ours, theirs, strict=True):
+        assert np.abs(a - b).max() <= TOLERANCE[dtype] * max(1.0, np.abs(b).max()), name
+    assert ("FusedBatchNormV3" not in kinds) == joined
+
+
+def test_a_channel_that_is_the_same_everywhere_has_no_variance_below_zero():
+    random = np.random.default_rng(0)
+    x = tf.constant(np.repeat(random.normal(1000, 1, (2, 9, 9, 1)), 4, axis=3), tf.float32)
+    convolution, batch_norm = keras.layers.Conv2D(16, 1, use_bias=False), FusedBatchNormalization(momentum=0.0)
+    convolution.build(x.shape)
+    batch_norm.build((*x.shape[:3], 16))
+    kernel = random.normal(0, 1, (1, 1, 4, 16))
+    convolution.kernel.assign(kernel - kernel.mean(axis=2, keepdims=True))  # differences of channels that are equal
+    tf.function(lambda: batch_norm(convolution(x), training=True))()
+    variance = np.asarray(batch_norm.moving_variance)
+    assert (variance >= 0.0).all()
+    assert (variance < 1e-4).all()
+
+
 @pytest.mark.parametrize(
     ("size", "scaled"), [(5, (2, 3, 3, 8)), (33, (3, 3, 3, 8)), (None, (3, 3, 3, 8))], ids=["small", "large", "free"]
 )
