@@ -7,8 +7,8 @@ import keras
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class FusedSGD(keras.optimizers.SGD):
-    """`keras.optimizers.SGD` whose step with momentum is one TensorFlow operation for each variable instead of five, each
-    of which reads and writes as many numbers.
+    """`keras.optimizers.SGD` whose step with momentum is one TensorFlow operation for each variable instead of five,
+    each of which reads and writes as many numbers.
 
     Same arguments, variables and steps. On several replicas, and where there is no momentum or no TensorFlow, Keras's
     own code runs.
