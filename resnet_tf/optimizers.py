@@ -15,7 +15,6 @@ class FusedSGD(keras.optimizers.SGD):
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        # TensorFlow's variable, not Keras's, is what Keras gives here.
         if not self._fused_applies():
             super().update_step(gradient, variable, learning_rate)
             return
@@ -23,7 +22,7 @@ class FusedSGD(keras.optimizers.SGD):
 
         velocity = self.momentums[self._get_variable_index(variable)]
         tf.raw_ops.ResourceApplyKerasMomentum(
-            var=variable.handle,
+            var=variable.handle,  # Keras gives TensorFlow's variable here
             accum=velocity.value.handle,
             lr=tf.cast(learning_rate, variable.dtype),
             grad=tf.cast(gradient, variable.dtype),

@@ -66,14 +66,13 @@ def sgd(optimizer_class, strategy=None, **arguments):
         optimizer = optimizer_class(keras.optimizers.schedules.CosineDecay(0.1, 10), **arguments)
         optimizer.build(variables)
 
-    @tf.function
-    def step(scale):
+    def on_one(scale):
         optimizer.apply([tf.fill((2, 3), scale), 2.0 * scale], variables)
 
-    for scale in np.arange(5, dtype=np.float32):
-        strategy.run(step, [scale]) if strategy else step(scale)
-    graph = step.get_concrete_function(tf.TensorSpec(())).graph if strategy is None else None
-    kinds = [operation.type for operation in graph.get_operations()] if graph else []
+    step = tf.function(lambda scale: strategy.run(on_one, [scale]) if strategy else on_one(scale))
+    for scale in tf.range(5.0):
+        step(scale)
+    kinds = [operation.type for operation in step.get_concrete_function(tf.TensorSpec(())).graph.get_operations()]
     return [keras.ops.convert_to_numpy(variable) for variable in (*variables, *optimizer.variables)], kinds
 
 
