@@ -15,7 +15,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipelines.data.audit import inspect_images
+from pipelines.data.inspect import inspect_images
 from pipelines.data.manifest import find_images
 from pipelines.data.similar import similar_groups
 

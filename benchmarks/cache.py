@@ -23,9 +23,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from PIL import Image
 
 from benchmarks.input_stream import BATCH, SIZE, draw, images_per_second
-from pipelines.data.cache import open_cache
 from pipelines.data.manifest import class_names, make_manifest
-from pipelines.data.stream import Cached, View, training_stream
+from pipelines.images.cache import open_cache
+from pipelines.images.stream import Cached, View, training_stream
 
 SMALL = "500x375"
 COPIES = {"png": 64, "webp": 64}

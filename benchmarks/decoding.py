@@ -20,9 +20,9 @@ import pandas as pd
 import PIL
 import tensorflow as tf
 
-from pipelines.data.audit import inspect_image
-from pipelines.data.decode import decode_file, decode_pillow, decode_region_of_bytes
-from pipelines.data.stream import View
+from pipelines.data.inspect import inspect_image
+from pipelines.images.decode import decode_file, decode_pillow, decode_region_of_bytes
+from pipelines.images.stream import View
 
 VIEW = View(224)
 HEADER = f"""\

@@ -53,7 +53,7 @@ def draw(folder: Path) -> None:
 def ours(folder: Path, augmented: bool) -> Iterator[Any]:
     import pandas as pd
 
-    from pipelines.data.stream import View, evaluation_stream, training_stream
+    from pipelines.images.stream import View, evaluation_stream, training_stream
 
     files = sorted(folder.glob("*/*.jpg"))
     rows = pd.DataFrame({"path": [str(file.relative_to(folder)) for file in files]})
@@ -171,7 +171,7 @@ def measure_million(folder: Path) -> dict[str, float]:
     import pandas as pd
     import tensorflow as tf
 
-    from pipelines.data.stream import View, training_stream
+    from pipelines.images.stream import View, training_stream
 
     files = [str(file.relative_to(folder)) for file in sorted(folder.glob("*/*.jpg"))]
     rows = pd.DataFrame({"path": np.resize(np.array(files, object), ROWS)})

@@ -28,14 +28,14 @@ import numpy as np
 import tensorflow as tf
 
 from benchmarks.recipe import LAST_STAGE, add_arguments, decide_with, figures_of, file_of, make_split, table_of
-from pipelines.config import FinetuneConfig
+from pipelines.config.finetune import FinetuneConfig
 from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
-from pipelines.data.stream import View, evaluation_stream, training_stream
+from pipelines.evaluation.inference import Inference, softmax
+from pipelines.evaluation.metrics import summarize
 from pipelines.finetune import AVERAGED_SHARES
-from pipelines.head import Head, fit_head
-from pipelines.inference import Inference, softmax
-from pipelines.metrics import summarize
-from pipelines.session import Session, build_session
+from pipelines.images.stream import View, evaluation_stream, training_stream
+from pipelines.training.head import Head, fit_head
+from pipelines.training.trainer import Session, build_session
 from resnet_tf.classifier import averaged_features, divide, head
 from resnet_tf.losses import SmoothedCrossentropy
 from resnet_tf.weights import find_weights

@@ -12,8 +12,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
-from pipelines.data.stream import View, evaluation_stream, steps_per_epoch, training_stream
-from pipelines.inference import Inference, images_of, outputs, softmax
+from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
+from pipelines.images.stream import View, evaluation_stream, steps_per_epoch, training_stream
 from resnet_tf.classifier import build_classifier, head
 from resnet_tf.weights import find_weights, load_weights
 

@@ -62,7 +62,7 @@ def inference_seconds(network: str, precision: str, arch: str, size: int, batch_
     images, _ = noise(model.input.dtype, size, batch_size)
     if network == "keras":
         return _timed(lambda: model.predict(images, batch_size=batch_size, verbose=0), steps)
-    from pipelines.inference import Inference
+    from pipelines.evaluation.inference import Inference
 
     inference = Inference(model)
     return _timed(lambda: inference(images).numpy(), steps)

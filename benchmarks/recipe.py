@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.recipe import ALL_AT_ONCE
+from pipelines.recipe.decide import ALL_AT_ONCE
 
 LAST_STAGE = {"frozen_stages": ("conv1", "conv2", "conv3", "conv4")}
 # name: (settings of `FinetuneConfig`, changes of the recipe that no setting makes); more are in last_stage.py
@@ -55,7 +55,7 @@ FASTAI = "fastai's schedule"
 
 def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
     """`resnet-tf finetune`, with the variant's options and its changes of the recipe, and its figures on the test."""
-    from pipelines.config import FinetuneConfig
+    from pipelines.config.finetune import FinetuneConfig
     from pipelines.data.manifest import label_numbers
     from pipelines.evaluate import evaluate
     from pipelines.finetune import finetune
@@ -85,7 +85,7 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
 
 def decide_with(changes: dict[str, Any]) -> None:
     """Changes what this process decides from now on."""
-    from pipelines import session
+    from pipelines.training import trainer as session
 
     decide = session.decide
     session.decide = lambda *facts: dataclasses.replace(decide(*facts), **changes)
@@ -93,11 +93,11 @@ def decide_with(changes: dict[str, Any]) -> None:
 
 def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """All heads, from features that are computed once. No seed changes them."""
-    from pipelines.config import FinetuneConfig
+    from pipelines.config.finetune import FinetuneConfig
     from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
-    from pipelines.head import fit_head
-    from pipelines.inference import Inference, softmax
-    from pipelines.session import build_session
+    from pipelines.evaluation.inference import Inference, softmax
+    from pipelines.training.head import fit_head
+    from pipelines.training.trainer import build_session
     from resnet_tf.classifier import averaged_features, feature_extractor
     from resnet_tf.weights import find_weights
     from resnet_tf.workers import Workers
@@ -143,7 +143,7 @@ def train_with_peer(arguments: argparse.Namespace, name: str, seed: int) -> dict
 
 def figures_of(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict[str, Any]:
     """What `evaluate` finds, and the log loss of each image."""
-    from pipelines.metrics import summarize
+    from pipelines.evaluation.metrics import summarize
 
     return {**summarize(labels, probabilities, classes), "losses": losses_of(labels, probabilities)}
 
@@ -256,7 +256,7 @@ def add_arguments(parser: argparse.ArgumentParser, names: list[str]) -> None:
 def make_split(arguments: argparse.Namespace) -> None:
     """manifest.csv in the folder, by seed 0."""
     from pipelines.data.manifest import make_manifest
-    from pipelines.run import write_csv
+    from pipelines.runs.directory import write_csv
 
     if not (arguments.out / "manifest.csv").exists():
         arguments.out.mkdir(parents=True, exist_ok=True)

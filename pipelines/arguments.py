@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from pipelines.config import (
+from pipelines.config.finetune import (
     AUGMENTATIONS,
     AUTO,
     BALANCES,

@@ -6,12 +6,12 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.config import AuditConfig
+from pipelines.config.finetune import AuditConfig
+from pipelines.console.terminal import say
 from pipelines.data.classes import class_findings
 from pipelines.data.manifest import ImageTable, look_at_images
-from pipelines.quarantine import check_quarantine, quarantine, undo_quarantine
-from pipelines.run import write_csv, write_json, write_text
-from pipelines.terminal import say
+from pipelines.data.quarantine import check_quarantine, quarantine, undo_quarantine
+from pipelines.runs.directory import write_csv, write_json, write_text
 
 _NAMED = 10
 _EXAMPLES = 2

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.checkpoint import Checkpoint, load_checkpoint, with_progress, without_progress
-from pipelines.config import FinetuneConfig
+from pipelines.config.finetune import FinetuneConfig
 from pipelines.data.manifest import load_manifest
-from pipelines.head import Head
-from pipelines.repeat import Earlier
-from pipelines.run import Run, fingerprint_of, finished_run
+from pipelines.recipe.earlier import Earlier
+from pipelines.runs.directory import Run, fingerprint_of, finished_run
+from pipelines.training.checkpoint import Checkpoint, load_checkpoint, with_progress, without_progress
+from pipelines.training.head import Head
 from resnet_tf.errors import UserError
 from resnet_tf.weights import WeightFile
 from resnet_tf.workers import Workers

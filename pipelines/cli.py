@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.arguments import build_parser
-from pipelines.config import (
+from pipelines.config.finetune import (
     EXPORT_FORMATS,
     SPLITS,
     STRATEGIES,
@@ -29,8 +29,8 @@ from pipelines.config import (
     check_choice,
     known_settings,
 )
-from pipelines.interrupts import Terminated
-from pipelines.quiet import import_tensorflow
+from pipelines.console.quiet import import_tensorflow
+from pipelines.console.signals import Terminated
 from resnet_tf.cluster import cluster_of
 from resnet_tf.errors import UserError
 
@@ -120,7 +120,7 @@ def _finetune(parsed: argparse.Namespace) -> int:
     settings = {name: value for name, value in vars(parsed).items() if name in names}
     earlier = None
     if parsed.config:
-        from pipelines.repeat import read_earlier
+        from pipelines.recipe.earlier import read_earlier
 
         earlier = read_earlier(Path(parsed.config))
         settings = {**known_settings(earlier.arguments, parsed.config), **settings}
@@ -136,7 +136,7 @@ def _finetune(parsed: argparse.Namespace) -> int:
 
 def _find_learning_rate(config: RangeTestConfig, earlier: Any) -> int:
     import_tensorflow()
-    from pipelines.range_test import find_learning_rate
+    from pipelines.find_learning_rate import find_learning_rate
 
     find_learning_rate(config, earlier)
     return DONE
@@ -148,7 +148,7 @@ def _evaluate(parsed: argparse.Namespace) -> int:
     _check_finished(parsed.run, parsed.strategy)
     import_tensorflow()
     from pipelines.evaluate import evaluate
-    from pipelines.run import Run
+    from pipelines.runs.directory import Run
 
     evaluate(Run(Path(parsed.run)), parsed.split, parsed.data, parsed.mirror, parsed.strategy)
     return DONE
@@ -166,7 +166,7 @@ def _predict(parsed: argparse.Namespace) -> int:
 
 def _check_finished(run: str, strategy: str) -> None:
     """At once, where no other workers must hear of it."""
-    from pipelines.run import finished_run
+    from pipelines.runs.directory import finished_run
 
     if cluster_of(strategy) is None:
         finished_run(run)
@@ -175,7 +175,7 @@ def _check_finished(run: str, strategy: str) -> None:
 def _export(parsed: argparse.Namespace) -> int:
     for name in parsed.format:
         check_choice("--format", name, EXPORT_FORMATS)
-    from pipelines.run import finished_run
+    from pipelines.runs.directory import finished_run
 
     run = finished_run(parsed.run)
     import_tensorflow()

@@ -3,14 +3,14 @@
 import shutil
 from pathlib import Path
 
-from pipelines.config import FinetuneConfig, PredictConfig, SampleConfig
+from pipelines.config.finetune import FinetuneConfig, PredictConfig, SampleConfig
+from pipelines.console.terminal import say
 from pipelines.data.sample import draw_sample
 from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.predict import predict
-from pipelines.run import Run
-from pipelines.terminal import say
+from pipelines.runs.directory import Run
 from resnet_tf.errors import UserError
 
 _IMAGE_SIZE = 64

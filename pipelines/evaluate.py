@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 
 from pipelines.chief import check_settings, finished_run_for_all
+from pipelines.console.signals import Interrupts
+from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root, label_numbers, load_manifest
-from pipelines.inference import BATCH_SIZE, prediction_table, probabilities_of
-from pipelines.interrupts import Interrupts
-from pipelines.metrics import confusion_matrix, most_confused, per_class, summarize
+from pipelines.evaluation.inference import BATCH_SIZE, prediction_table, probabilities_of
+from pipelines.evaluation.metrics import confusion_matrix, most_confused, per_class, summarize
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.report.page import render_page
-from pipelines.run import Run, load_classes, read_json, write_atomically, write_csv, write_json, write_text
-from pipelines.terminal import say
+from pipelines.runs.directory import Run, load_classes, read_json, write_atomically, write_csv, write_json, write_text
 from resnet_tf.errors import UserError
 from resnet_tf.workers import joined
 
@@ -32,7 +32,7 @@ def evaluate(
         split: "train", "val" or "test".
         data: Where the images are now, if they have moved.
         mirror: Whether the probabilities are means over each image and its mirror image.
-        strategy: Which devices compute, as in `pipelines.config.FinetuneConfig`.
+        strategy: Which devices compute, as in `pipelines.config.finetune.FinetuneConfig`.
 
     Returns:
         The content of metrics.json.

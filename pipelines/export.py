@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipelines.data.decode import decode_file, decode_region_of_bytes, encoded_png
+from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root, load_manifest
 from pipelines.data.sample import CLASSES, draw_image
-from pipelines.data.stream import View
-from pipelines.inference import logits_of, preprocessing_of, view_of
-from pipelines.run import Run, load_classes, load_model, read_json, sha256, write_json
-from pipelines.terminal import say
+from pipelines.evaluation.inference import logits_of, preprocessing_of, view_of
+from pipelines.images.decode import decode_file, decode_region_of_bytes, encoded_png
+from pipelines.images.stream import View
+from pipelines.runs.directory import Run, load_classes, load_model, read_json, sha256, write_json
 from resnet_tf.errors import UserError
 from resnet_tf.weights.loading import configs_of
 from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION
@@ -28,7 +28,7 @@ from resnet_tf.weights.weight_file import description
 LARGEST_DIFFERENCE = 1e-3
 CHECKED_IMAGES = 32
 _DRAWN_SIZE = 256
-_CHECK = Path(__file__).with_name("check_saved_model.py")
+_CHECK = Path(__file__).parent / "evaluation" / "check_saved_model.py"
 
 
 def export(run: Run, mirror: bool = False) -> Path:

@@ -12,7 +12,26 @@ import numpy as np
 import sklearn
 import tensorflow as tf
 
-from pipelines.checkpoint import (
+from pipelines.chief import checkpoint_for_all, earlier_for_all
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.console.signals import Interrupts
+from pipelines.console.terminal import say
+from pipelines.data.manifest import describe_data, load_manifest
+from pipelines.images.cache import open_cache, remove_cache
+from pipelines.images.lost_images import LostImage
+from pipelines.recipe.earlier import Earlier, differences, read_earlier
+from pipelines.runs.directory import (
+    Run,
+    check_writable,
+    fingerprint_of,
+    foreign_files,
+    read_json,
+    write_csv,
+    write_json,
+)
+from pipelines.runs.lock import locked
+from pipelines.training.callback import Watch, fit, keep_if_better, write_history
+from pipelines.training.checkpoint import (
     Checkpoint,
     Progress,
     load_start,
@@ -22,20 +41,9 @@ from pipelines.checkpoint import (
     save_start,
     values_of,
 )
-from pipelines.chief import checkpoint_for_all, earlier_for_all
-from pipelines.config import FinetuneConfig
-from pipelines.data.cache import open_cache, remove_cache
-from pipelines.data.manifest import describe_data, load_manifest
-from pipelines.data.trouble import LostImage
-from pipelines.interrupts import Interrupts
-from pipelines.lock import locked
-from pipelines.prepare import Prepared, divide_images, fit_new_head, prepare
-from pipelines.repeat import Earlier, differences, read_earlier
-from pipelines.run import Run, check_writable, fingerprint_of, foreign_files, read_json, write_csv, write_json
-from pipelines.session import Session
-from pipelines.terminal import say
-from pipelines.training import Watch, fit, keep_if_better, write_history
-from pipelines.validation import validator
+from pipelines.training.setup import Prepared, divide_images, fit_new_head, prepare
+from pipelines.training.trainer import Session
+from pipelines.training.validation import validator
 from resnet_tf import __version__
 from resnet_tf.classifier import head
 from resnet_tf.distribution import scope

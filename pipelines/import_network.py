@@ -5,11 +5,19 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.config import ImportConfig
+from pipelines.config.finetune import ImportConfig
+from pipelines.console.terminal import say
 from pipelines.data.manifest import COLUMNS, class_names, describe_data, make_manifest
-from pipelines.lock import locked
-from pipelines.run import Run, check_writable, fingerprint_of, foreign_files, write_atomically, write_csv, write_json
-from pipelines.terminal import say
+from pipelines.runs.directory import (
+    Run,
+    check_writable,
+    fingerprint_of,
+    foreign_files,
+    write_atomically,
+    write_csv,
+    write_json,
+)
+from pipelines.runs.lock import locked
 from resnet_tf.architectures import find_architecture
 from resnet_tf.classifier import build_classifier
 from resnet_tf.errors import UserError

@@ -1,7 +1,7 @@
 """info: what a network is made of, what it costs, and which weights are known for it."""
 
-from pipelines.config import NetworkConfig
-from pipelines.terminal import say
+from pipelines.config.finetune import NetworkConfig
+from pipelines.console.terminal import say
 from resnet_tf.architectures import find_architecture
 from resnet_tf.networks import build
 from resnet_tf.statistics import LayerCost, layer_costs, multiply_adds, parameters

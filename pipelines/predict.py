@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 
 from pipelines.chief import check_settings, finished_run_for_all
-from pipelines.config import PredictConfig
-from pipelines.data.audit import inspect_images
-from pipelines.inference import prediction_table, probabilities_of
-from pipelines.interrupts import Interrupts
-from pipelines.run import Run, check_place, load_classes, write_csv
-from pipelines.terminal import progress, say, warn
+from pipelines.config.finetune import PredictConfig
+from pipelines.console.signals import Interrupts
+from pipelines.console.terminal import progress, say, warn
+from pipelines.data.inspect import inspect_images
+from pipelines.evaluation.inference import prediction_table, probabilities_of
+from pipelines.runs.directory import Run, check_place, load_classes, write_csv
 from resnet_tf.errors import UserError
 from resnet_tf.workers import joined
 

@@ -6,11 +6,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from pipelines.config import ShowBatchConfig
+from pipelines.config.finetune import ShowBatchConfig
+from pipelines.console.terminal import say
 from pipelines.data.manifest import class_names, data_root, look_at_images
-from pipelines.data.stream import View, training_stream
-from pipelines.run import write_atomically
-from pipelines.terminal import say
+from pipelines.images.stream import View, training_stream
+from pipelines.runs.directory import write_atomically
 from resnet_tf.errors import UserError
 
 _CAPTION = 14

@@ -18,10 +18,10 @@ import tensorflow as tf
 from safetensors.numpy import save_file
 
 import resnet_tf
-from pipelines.config import FinetuneConfig, SampleConfig
+from pipelines.config.finetune import FinetuneConfig, SampleConfig
 from pipelines.data.sample import draw_sample
 from pipelines.finetune import finetune
-from pipelines.run import Run
+from pipelines.runs.directory import Run
 from resnet_tf.architectures import ARCHITECTURES
 from tests.networks import SMALL, TINY
 

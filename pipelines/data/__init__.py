@@ -1,1 +1,1 @@
-"""From a folder or a CSV to a manifest, and from a manifest to a stream of uint8 images."""
+"""Which images there are: from a folder or a CSV to a manifest, every file looked at."""

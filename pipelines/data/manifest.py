@@ -13,12 +13,12 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
-from pipelines.config import MAX_UNREADABLE, SPLITS
-from pipelines.data.audit import inspect_images
+from pipelines.config.finetune import MAX_UNREADABLE, SPLITS
+from pipelines.console.terminal import progress, say, warn
+from pipelines.data.groups import name_groups, tied_units
+from pipelines.data.inspect import inspect_images
 from pipelines.data.similar import similar_groups
 from pipelines.data.split import assign_splits
-from pipelines.data.ties import name_groups, tied_units
-from pipelines.terminal import progress, say, warn
 from resnet_tf.errors import UserError
 
 COLUMNS = (

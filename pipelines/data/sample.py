@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipelines.config import SampleConfig
-from pipelines.terminal import progress
+from pipelines.config.finetune import SampleConfig
+from pipelines.console.terminal import progress
 from resnet_tf.errors import UserError
 
 Points = list[tuple[float, float]]

@@ -8,7 +8,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-from pipelines.metrics import most_confused
+from pipelines.evaluation.metrics import most_confused
 
 DOTS_PER_INCH = 120
 _LABEL_LENGTH = 28

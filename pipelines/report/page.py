@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.metrics import most_confused, per_class
+from pipelines.evaluation.metrics import most_confused, per_class
 from pipelines.report.html import data_uri, document, heading, photo, photos, table
 
 _MISTAKES = 24

@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from pipelines.rate_curve import Reading
 from pipelines.report.figures import DOTS_PER_INCH
+from pipelines.training.range_curve import Reading
 
 
 def draw_range_test(

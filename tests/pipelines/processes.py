@@ -27,7 +27,7 @@ def _command(arguments, output, signals, environment):
     os.dup2(handle, 2)
     os.environ.update(environment)
     from pipelines.cli import main
-    from pipelines.training import Watch
+    from pipelines.training.callback import Watch
     from resnet_tf.architectures import ARCHITECTURES
     from tests.networks import SMALL
 

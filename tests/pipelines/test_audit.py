@@ -15,8 +15,8 @@ import pytest
 from PIL import Image
 
 from pipelines.cli import main
-from pipelines.data.audit import inspect_image
 from pipelines.data.classes import class_findings
+from pipelines.data.inspect import inspect_image
 
 
 @pytest.fixture

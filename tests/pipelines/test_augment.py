@@ -5,13 +5,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from pipelines.config import AUGMENTATIONS as NAMES
-from pipelines.config import MIXES as MIX_NAMES
-from pipelines.data.augment import AUGMENTATIONS, change, choose_region, key_of, random_erasing, shifted
-from pipelines.data.colour import brightness, contrast, lighting, saturation, sharpness
-from pipelines.data.mix import MIXES, cutmix, mixup
-from pipelines.data.regions import jittered_region
-from pipelines.data.trivial_augment import OPERATIONS
+from pipelines.config.finetune import AUGMENTATIONS as NAMES
+from pipelines.config.finetune import MIXES as MIX_NAMES
+from pipelines.images.augment import AUGMENTATIONS, change, choose_region, key_of, random_erasing, shifted
+from pipelines.images.colour import brightness, contrast, lighting, saturation, sharpness
+from pipelines.images.mix import MIXES, cutmix, mixup
+from pipelines.images.regions import jittered_region
+from pipelines.images.trivial_augment import OPERATIONS
 
 
 def picture(height=50, width=70, seed=0):

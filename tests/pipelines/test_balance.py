@@ -7,11 +7,11 @@ import pytest
 import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
-from pipelines.config import ShowBatchConfig
-from pipelines.data.balance import balanced_order, class_weights
+from pipelines.config.finetune import ShowBatchConfig
 from pipelines.data.manifest import class_names, make_manifest
-from pipelines.data.stream import View, training_stream
 from pipelines.finetune import finetune
+from pipelines.images.balance import balanced_order, class_weights
+from pipelines.images.stream import View, training_stream
 from pipelines.show_batch import caption, show_batch
 from resnet_tf.losses import SmoothedCrossentropy
 from tests.conftest import small_config

@@ -10,14 +10,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines import room
 from pipelines.cli import main
-from pipelines.data import cache as module
-from pipelines.data.augment import choose_region, key_of
-from pipelines.data.cache import open_cache
 from pipelines.data.manifest import class_names, make_manifest
-from pipelines.data.stream import View, evaluation_stream, training_stream
-from pipelines.data.trouble import LostImage
+from pipelines.images import cache as module
+from pipelines.images import free_space as room
+from pipelines.images.augment import choose_region, key_of
+from pipelines.images.cache import open_cache
+from pipelines.images.lost_images import LostImage
+from pipelines.images.stream import View, evaluation_stream, training_stream
 from resnet_tf.errors import UserError
 from tests.pipelines.test_decode import photo, with_orientation
 

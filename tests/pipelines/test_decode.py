@@ -7,16 +7,11 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageOps
 
-from pipelines.data.audit import inspect_image
-from pipelines.data.decode import (
-    decode_file,
-    decode_pillow,
-    decode_region,
-    decode_region_of_bytes,
-)
-from pipelines.data.orientation import exif_orientation, upright
-from pipelines.data.regions import Region
-from pipelines.data.stream import View
+from pipelines.data.inspect import inspect_image
+from pipelines.images.decode import decode_file, decode_pillow, decode_region, decode_region_of_bytes
+from pipelines.images.orientation import exif_orientation, upright
+from pipelines.images.regions import Region
+from pipelines.images.stream import View
 
 
 def picture(height=24, width=36):

@@ -10,13 +10,10 @@ import tensorflow as tf
 from PIL import Image
 from sklearn import metrics as sk
 
-from pipelines.config import PredictConfig
-from pipelines.data.bombs import MAX_PIXELS
+from pipelines.config.finetune import PredictConfig
 from pipelines.evaluate import evaluate
-from pipelines.export import export
-from pipelines.finetune import finetune
-from pipelines.inference import softmax, view_of
-from pipelines.metrics import (
+from pipelines.evaluation.inference import softmax, view_of
+from pipelines.evaluation.metrics import (
     confusion_matrix,
     expected_calibration_error,
     most_confused,
@@ -24,12 +21,15 @@ from pipelines.metrics import (
     summarize,
     top_k_accuracy,
 )
+from pipelines.export import export
+from pipelines.finetune import finetune
+from pipelines.images.pixel_limit import MAX_PIXELS
 from pipelines.predict import expand, predict
 from pipelines.report.figures import draw_confusion_matrix
-from pipelines.run import Run, load_model, read_json
+from pipelines.runs.directory import Run, load_model, read_json
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
-from tests.pipelines.test_bombs import BOMBS
+from tests.pipelines.test_pixel_limit import BOMBS
 
 
 @pytest.fixture(scope="module")

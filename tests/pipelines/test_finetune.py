@@ -9,17 +9,17 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from pipelines import prepare as module
-from pipelines.checkpoint import Progress
 from pipelines.data.manifest import load_manifest
-from pipelines.data.stream import evaluation_stream
-from pipelines.explain import explain
+from pipelines.evaluation.inference import Inference, images_of, outputs, softmax, view_of
 from pipelines.finetune import Collapsed, finetune
-from pipelines.head import fit_head
-from pipelines.inference import Inference, images_of, outputs, softmax, view_of
-from pipelines.recipe import decide, frozen_stages
-from pipelines.run import Run, load_model, read_json
-from pipelines.training import HISTORY_COLUMNS, Watch, collapse_reason
+from pipelines.images.stream import evaluation_stream
+from pipelines.recipe.decide import decide, frozen_stages
+from pipelines.recipe.explain import explain
+from pipelines.runs.directory import Run, load_model, read_json
+from pipelines.training import setup as module
+from pipelines.training.callback import HISTORY_COLUMNS, Watch, collapse_reason
+from pipelines.training.checkpoint import Progress
+from pipelines.training.head import fit_head
 from resnet_tf.classifier import build_classifier, feature_extractor, head
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
@@ -220,7 +220,7 @@ def test_imagenet_weights_are_asked_for_by_default(images, tmp_path, monkeypatch
         raise UserError("no network here")
 
     monkeypatch.setattr(module, "find_weights", find)
-    from pipelines.config import FinetuneConfig
+    from pipelines.config.finetune import FinetuneConfig
 
     with pytest.raises(UserError, match="no network here"):
         finetune(FinetuneConfig(str(images), str(tmp_path / "run")))

@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.checkpoint import load_checkpoint
-from pipelines.run import Run, load_model
+from pipelines.runs.directory import Run, load_model
+from pipelines.training.checkpoint import load_checkpoint
 from tests.pipelines.processes import start
 
 KILLS = int(os.environ.get("RESNET_TF_KILLS", "3"))

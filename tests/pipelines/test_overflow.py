@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from pipelines import training
 from pipelines.finetune import Collapsed, finetune
-from pipelines.overflow import Overflows
+from pipelines.training import callback as training
+from pipelines.training.overflow import Overflows
 from resnet_tf.loss_scaling import AgreedLossScaleOptimizer
 from tests.conftest import small_config
 

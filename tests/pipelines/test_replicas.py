@@ -12,17 +12,17 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from pipelines.checkpoint import Progress
+from pipelines.console.signals import Interrupts
 from pipelines.data.manifest import class_names, make_manifest
-from pipelines.data.stream import View, training_stream
 from pipelines.evaluate import evaluate
+from pipelines.evaluation.inference import Inference
 from pipelines.finetune import finetune
-from pipelines.inference import Inference
-from pipelines.interrupts import Interrupts
-from pipelines.run import Run
-from pipelines.session import build_session
-from pipelines.training import Watch, fit
-from pipelines.validation import validator
+from pipelines.images.stream import View, training_stream
+from pipelines.runs.directory import Run
+from pipelines.training.callback import Watch, fit
+from pipelines.training.checkpoint import Progress
+from pipelines.training.trainer import build_session
+from pipelines.training.validation import validator
 from resnet_tf.distribution import choose_strategy
 from resnet_tf.workers import Workers
 from tests.conftest import small_config
@@ -157,7 +157,7 @@ def test_evaluation_on_several_devices_writes_the_table_of_one(images, small, sm
     config = small_config(images, tmp_path / "one", arch=small, weights=str(small_weights), epochs=0)
     one = finetune(config)
     mirrored = Run(shutil.copytree(one.path, tmp_path / "mirrored"))
-    monkeypatch.setattr("pipelines.inference.BATCH_SIZE", 2)
+    monkeypatch.setattr("pipelines.evaluation.inference.BATCH_SIZE", 2)
     tables = []
     for run in (one, mirrored):
         evaluate(run, "train", strategy=run.path.name, mirror=True)

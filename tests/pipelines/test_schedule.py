@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.checkpoint import Progress, load_checkpoint
-from pipelines.explain import explain
 from pipelines.finetune import finetune
-from pipelines.recipe import decide
-from pipelines.run import Run, load_model, read_json
-from pipelines.schedule import OpenEnd, PlateauSchedule, make_schedule, plateau_reason
+from pipelines.recipe.decide import decide
+from pipelines.recipe.explain import explain
+from pipelines.recipe.schedule import OpenEnd, PlateauSchedule, make_schedule, plateau_reason
+from pipelines.runs.directory import Run, load_model, read_json
+from pipelines.training.checkpoint import Progress, load_checkpoint
 from tests.conftest import small_config
 from tests.pipelines.processes import start
 
@@ -138,7 +138,7 @@ def test_a_run_that_is_cut_off_in_its_cool_down_continues_to_the_same_end(comman
 
 def test_replicas_end_so_too(images, tiny, tmp_path, monkeypatch):
     policy = {"epochs": 5, "schedule": "plateau", "plateau_patience": 2}
-    monkeypatch.setattr("pipelines.recipe.open_ended_policy", lambda *_: policy)
+    monkeypatch.setattr("pipelines.recipe.decide.open_ended_policy", lambda *_: policy)
     config = small_config(images, tmp_path / "run", arch=tiny, epochs="auto", strategy="mirrored", precision="float32")
     rates = pd.read_csv(finetune(config).history)["learning_rate"]
     assert 3 <= len(rates) <= 5

@@ -4,12 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.config import FinetuneConfig
-from pipelines.explain import explain
+from pipelines.config.finetune import FinetuneConfig
 from pipelines.finetune import finetune
-from pipelines.recipe import decide
-from pipelines.run import load_model, read_json
-from pipelines.scratch import LONG_TRAINING, MANY_IMAGES, scratch_epochs
+from pipelines.recipe.decide import decide
+from pipelines.recipe.explain import explain
+from pipelines.recipe.scratch import LONG_TRAINING, MANY_IMAGES, scratch_epochs
+from pipelines.runs.directory import load_model, read_json
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance
 
-from pipelines.data.audit import inspect_image
+from pipelines.data.inspect import inspect_image
 from pipelines.data.manifest import look_at_images
 from pipelines.data.sample import CLASSES, draw_image
 from pipelines.data.similar import SIDE, similar_groups, thumbnail

@@ -8,13 +8,13 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipelines.config import FinetuneConfig
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.data.groups import name_groups, tied_units
 from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
 from pipelines.data.split import assign_splits
-from pipelines.data.ties import name_groups, tied_units
 from pipelines.finetune import finetune
-from pipelines.run import read_json, write_csv
+from pipelines.runs.directory import read_json, write_csv
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
 

@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 import tensorflow as tf
 
-from pipelines.data.augment import change, choose_region, key_of
 from pipelines.data.manifest import class_names, make_manifest
-from pipelines.data.stream import UNKNOWN_LABEL, View, evaluation_stream, steps_per_epoch, training_stream
-from pipelines.data.trouble import rows_of_step
+from pipelines.images.augment import change, choose_region, key_of
+from pipelines.images.lost_images import rows_of_step
+from pipelines.images.stream import UNKNOWN_LABEL, View, evaluation_stream, steps_per_epoch, training_stream
 
 VIEW = View(32)
 

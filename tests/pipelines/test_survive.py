@@ -12,15 +12,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines import checkpoint as module
-from pipelines.checkpoint import load_checkpoint, load_start
+from pipelines.console.signals import Interrupts, Terminated
 from pipelines.data.manifest import load_manifest
-from pipelines.data.stream import View
-from pipelines.data.trouble import LostImage, rows_of_step
 from pipelines.finetune import finetune
-from pipelines.interrupts import Interrupts, Terminated
-from pipelines.run import Run
-from pipelines.training import Watch
+from pipelines.images.lost_images import LostImage, rows_of_step
+from pipelines.images.stream import View
+from pipelines.runs.directory import Run
+from pipelines.training import checkpoint as module
+from pipelines.training.callback import Watch
+from pipelines.training.checkpoint import load_checkpoint, load_start
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
 from tests.networks import SMALL
@@ -163,7 +163,8 @@ def test_an_image_that_turns_bad_in_validation_loses_no_step(run, photos):
 
 
 def test_a_second_process_on_one_run_is_refused(run, photos):
-    hold = "import sys; from pathlib import Path; from pipelines.lock import locked; from pipelines.run import Run\n"
+    hold = "import sys\nfrom pathlib import Path\nfrom pipelines.runs.lock import locked\n"
+    hold += "from pipelines.runs.directory import Run\n"
     hold += "with locked(Run(Path(sys.argv[1]))): print('mine', flush=True); sys.stdin.read()"
     command = [sys.executable, "-c", hold, str(run.path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

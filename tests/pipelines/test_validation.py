@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
-from pipelines import recipe
-from pipelines import validation as module
 from pipelines.data.manifest import class_names, label_numbers, make_manifest
-from pipelines.data.stream import evaluation_stream
-from pipelines.data.trouble import LostImage
-from pipelines.inference import softmax
-from pipelines.session import build_session
-from pipelines.validation import validator
+from pipelines.evaluation.inference import softmax
+from pipelines.images.lost_images import LostImage
+from pipelines.images.stream import evaluation_stream
+from pipelines.recipe import decide as recipe
+from pipelines.training import validation as module
+from pipelines.training.trainer import build_session
+from pipelines.training.validation import validator
 from resnet_tf.weights import find_weights
 from resnet_tf.workers import Workers
 from tests.conftest import small_config

@@ -16,7 +16,7 @@ import resnet_tf
 from pipelines import import_network
 from pipelines.cli import main
 from pipelines.export import export
-from pipelines.run import Run, load_model
+from pipelines.runs.directory import Run, load_model
 from resnet_tf.weights import CIFAR, TORCH, read_weights, write_weights
 from resnet_tf.weights.imagenet import imagenet_classes
 from resnet_tf.weights.loading import configs_of
@@ -192,7 +192,8 @@ def test_an_imported_network_is_a_run_like_any_other(cifar_file, images, tmp_pat
 def test_a_run_that_another_process_writes_is_not_imported_into(cifar_file, images, tmp_path, capsys):
     run = Run(tmp_path / "run")
     words = ["import", str(cifar_file), "--arch", "cifar_resnet20", "--run", str(run.path), "--data", str(images)]
-    hold = "import sys; from pathlib import Path; from pipelines.lock import locked; from pipelines.run import Run\n"
+    hold = "import sys\nfrom pathlib import Path\nfrom pipelines.runs.lock import locked\n"
+    hold += "from pipelines.runs.directory import Run\n"
     hold += "with locked(Run(Path(sys.argv[1]))): print('mine', flush=True); sys.stdin.read()"
     with subprocess.Popen(
         [sys.executable, "-c", hold, str(run.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE

@@ -1,0 +1,149 @@
+"""Moving the files at fault aside, with a list that brings them back."""
+
+import errno
+import os
+import shutil
+from pathlib import Path, PurePosixPath
+
+import pandas as pd
+
+from pipelines.config.finetune import SPLITS
+from pipelines.data.manifest import ImageTable
+from pipelines.runs.directory import write_atomically, write_csv
+from resnet_tf.errors import UserError
+
+LIST = "quarantine.csv"
+
+
+def check_quarantine(data: Path, folder: Path) -> None:
+    """Before anything is looked at.
+
+    Raises:
+        UserError: The files cannot be moved there.
+    """
+    if not data.is_dir():
+        raise UserError(f"--quarantine moves files out of a folder, and {str(data)!r} is none; delete rows of a CSV")
+    if folder.resolve().is_relative_to(data.resolve()):
+        raise UserError(
+            f"--quarantine {str(folder)!r} lies in {str(data)!r} and would be a class of it; choose another"
+        )
+    if (folder / LIST).exists():
+        raise UserError(f"{str(folder)!r} holds files that were moved before; --undo them, or choose another folder")
+
+
+def files_at_fault(images: pd.DataFrame) -> list[tuple[str, str]]:
+    """What would damage training, with the reason.
+
+    Of one picture in several splits, the copies in the test stay, or in validation where there are none, so that the
+    figures of earlier runs remain comparable. Of one picture under several labels none stays, since only a person
+    knows which label is right.
+
+    Args:
+        images: Of an `ImageTable`.
+    """
+    bad = images[~images["readable"]]
+    faults = list(zip(bad["path"], bad["reason"], strict=True))
+    for _, group in images[images["similar"] > 0].groupby("similar"):
+        labels, splits = sorted(set(group["label"])), set(group["split"])
+        if len(labels) > 1:
+            faults += [(path, f"one picture in several classes: {', '.join(labels)}") for path in group["path"]]
+        elif len(splits) > 1:
+            kept = next(split for split in reversed(("", *SPLITS)) if split in splits)
+            stays = group.loc[group["split"] == kept, "path"].iloc[0]
+            faults += [(path, f"the same picture as {stays}") for path in group.loc[group["split"] != kept, "path"]]
+    return faults
+
+
+def quarantine(table: ImageTable, folder: Path) -> int:
+    """Moves the files at fault, keeping their relative paths. The list of all of them is written first.
+
+    Args:
+        table: What was looked at.
+        folder: To move them to.
+
+    Returns:
+        How many files were moved.
+
+    Raises:
+        UserError: A file cannot be moved; it and those after it stay where they are.
+    """
+    faults = files_at_fault(table.images)
+    if not faults:
+        return 0
+    rows = pd.DataFrame([(path, path, reason) for path, reason in faults], columns=["from", "to", "reason"])
+    try:
+        write_csv(folder / LIST, rows)
+        for path, _ in faults:
+            _move(table.root / path, folder / path)
+    except OSError as error:
+        raise UserError(f"cannot move files to {str(folder)!r}: {error}; --undo brings back what was moved") from error
+    return len(rows)
+
+
+def undo_quarantine(data: Path, folder: Path) -> int:
+    """Moves all files of a quarantine back to where they were, and removes it. Can be repeated after an error.
+
+    Args:
+        data: The folder that they came from.
+        folder: That of `quarantine`.
+
+    Returns:
+        How many files were moved.
+
+    Raises:
+        UserError: There is no quarantine, or a file cannot be moved back; the list stays until all are back.
+    """
+    if not data.is_dir():
+        raise UserError(f"there is no folder {str(data)!r} to bring files back to")
+    moves = _read_list(folder)
+    moved = 0
+    try:
+        for source, target in moves:
+            if os.path.lexists(folder / target):  # otherwise it was never moved, or is back already
+                _move(folder / target, data / source)
+                moved += 1
+    except OSError as error:
+        raise UserError(f"cannot move files back to {str(data)!r}: {error}; {moved} are back") from error
+    lost = [source for source, _ in moves if not os.path.lexists(data / source)]
+    if lost:
+        raise UserError(f"{moved} files are back, but {len(lost)} are in neither place, such as {lost[0]!r}")
+    (folder / LIST).unlink()
+    _remove_empty_folders(folder)
+    return moved
+
+
+def _read_list(folder: Path) -> list[tuple[str, str]]:
+    path = folder / LIST
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        moves = list(zip(rows["from"], rows["to"], strict=True))
+    except OSError as error:
+        raise UserError(f"there is no quarantine to undo in {str(folder)!r}: {error.strerror} ({path.name})") from error
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{str(path)!r} is not the list of a quarantine: {error}") from error
+    for name in (name for move in moves for name in move):
+        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+            raise UserError(f"{str(path)!r} names {name!r}, which leads out of the folder")
+    return moves
+
+
+def _move(source: Path, target: Path) -> None:
+    """Never onto another file; across file systems, the source goes when the copy is complete."""
+    if os.path.lexists(target):
+        raise FileExistsError(errno.EEXIST, "File exists already", str(target))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        source.rename(target)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        write_atomically(target, lambda temporary: shutil.copy2(source, temporary))
+        source.unlink()
+
+
+def _remove_empty_folders(folder: Path) -> None:
+    for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        if not any(path.iterdir()):
+            path.rmdir()
+    if not any(folder.iterdir()):
+        folder.rmdir()

@@ -1,0 +1,179 @@
+"""finetune --find-learning-rate: the range test (Smith 2017, arXiv 1506.01186), loss over a growing learning rate."""
+
+import math
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from pipelines.chief import earlier_for_all
+from pipelines.config.finetune import RangeTestConfig
+from pipelines.console.signals import Interrupts
+from pipelines.console.terminal import say
+from pipelines.images.stream import steps_per_epoch
+from pipelines.recipe.earlier import Earlier
+from pipelines.report.range_figure import draw_range_test
+from pipelines.runs.directory import check_place, write_atomically
+from pipelines.training.loop import train
+from pipelines.training.overflow import HOPELESS, Overflows
+from pipelines.training.range_curve import BASELINE, Reading, has_diverged, read_curve, steps_of
+from pipelines.training.setup import divide_images, fit_new_head, prepare
+from pipelines.training.trainer import Session
+from resnet_tf.errors import UserError
+from resnet_tf.workers import joined
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Rates of a range test: from where nothing happens to where no network learns any more.
+
+    Args:
+        low: The first one.
+        high: The last one.
+        steps: How many.
+    """
+
+    low: float
+    high: float
+    steps: int
+
+
+# Adam's steps are about as long as the rate, whatever the gradient. Others are for training from scratch, where some 60
+# steps to a decade are needed: with 20 the loss did not come below that of guessing (docs/recipe.md).
+ADAM = Sweep(1e-7, 1e-1, 100)
+MOMENTUM = Sweep(1e-4, 1e1, 300)
+
+
+@dataclass(frozen=True)
+class RangeTest:
+    """What `find_learning_rate` has found.
+
+    Args:
+        rates: Learning rate of each step.
+        losses: Training loss of each step's batch.
+        reading: What they say.
+        chosen: The rate that a run would take: the recipe's, or the user's.
+    """
+
+    rates: list[float]
+    losses: list[float]
+    reading: Reading
+    chosen: float
+
+    @property
+    def suggestion(self) -> float | None:
+        """The peak learning rate, None where the loss does not fall."""
+        return self.reading.suggestion
+
+
+def find_learning_rate(config: RangeTestConfig, repeated: Earlier | None = None) -> RangeTest:
+    """Trains for some hundred steps whose learning rate grows exponentially, from where a training would start, and
+    draws the loss over the rate. No run is made or changed.
+
+    Args:
+        config: The training that is asked about, and where the picture goes.
+        repeated: As for `pipelines.finetune.finetune`.
+
+    Returns:
+        The curve and the suggestion, which may be none.
+
+    Raises:
+        UserError: Something that the user can mend; nothing is written.
+        KeyboardInterrupt: Ctrl-C, or SIGTERM as `Terminated`.
+    """
+    training, picture = config.training, Path(config.picture)
+    with joined(training.strategy) as workers, Interrupts():
+        if workers.chief:
+            check_place(picture)
+        earlier = earlier_for_all(workers, lambda: repeated)
+        session = prepare(training, workers, lambda: divide_images(training), earlier).session
+        say(session.describe())
+        if session.recipe.head_first:
+            fit_new_head(session)
+        rates, losses = _train(session, ADAM if session.recipe.optimizer == "adamw" else MOMENTUM)
+        reading = read_curve(rates, losses, len(session.classes))
+        found = RangeTest(rates, losses, reading, session.recipe.learning_rate)
+        say(_describe(found, session))
+        if workers.chief:
+            title = f"range test: {training.arch}, {session.recipe.optimizer}, {len(session.rows['train'])} images"
+            write_atomically(picture, lambda path: draw_range_test(rates, losses, reading, found.chosen, path, title))
+            say(f"wrote {picture}")
+    return found
+
+
+class _Curve(keras.callbacks.Callback):
+    """Notes rate and loss of each step, until all are done or the loss has diverged."""
+
+    def __init__(self, steps: int, classes: int) -> None:
+        super().__init__()
+        self.steps, self.classes = steps, classes
+        self.rates: list[float] = []
+        self.losses: list[float] = []
+        self.done = 0
+        self.overflows = Overflows()
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        from tqdm import tqdm
+
+        self.overflows.begin(self.model)
+        self.bar = tqdm(total=self.steps, desc="range test", unit="step", disable=None, leave=False)
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self.rate = float(self.model.optimizer.learning_rate)
+        self.model.reset_metrics()  # so that the loss is that of this batch alone
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        self.done += 1
+        self.bar.update(1)
+        if not self.overflows.skipped(self.model):
+            assert logs is not None
+            self.rates.append(self.rate)
+            self.losses.append(float(logs["loss"]))
+            self.model.stop_training = has_diverged(self.rates, self.losses, self.classes)
+        if self.done == self.steps or self.overflows.in_a_row == HOPELESS:
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self.bar.close()
+
+
+def _train(session: Session, sweep: Sweep) -> tuple[list[float], list[float]]:
+    """Rates, and the finite losses of their batches."""
+    session.model.optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(
+        sweep.low, sweep.steps - 1, sweep.high / sweep.low
+    )
+    curve = _Curve(sweep.steps, len(session.classes))
+    steps = steps_per_epoch(len(session.rows["train"]), session.config.batch_size)
+    started = time.monotonic()
+    train(session, [curve], lambda: divmod(curve.done, steps), epochs=-(-sweep.steps // steps))
+    rates, losses = curve.rates, curve.losses
+    if losses and not math.isfinite(losses[-1]):
+        rates, losses = rates[:-1], losses[:-1]
+    if len(losses) < 2 or len(losses) < 2 * steps_of(BASELINE, rates):
+        raise UserError(
+            f"the loss became infinite in step {curve.done} already, at a learning rate of {curve.rate:.1e}; try "
+            "--precision float32"
+        )
+    say(
+        f"range test: {len(losses)} steps of {session.config.batch_size} images in {time.monotonic() - started:.1f} s, "
+        f"learning rate {sweep.low:g} to {rates[-1]:.2g}"
+    )
+    return rates, losses
+
+
+def _describe(found: RangeTest, session: Session) -> str:
+    reading, whose = found.reading, "the recipe's" if session.config.learning_rate is None else "yours"
+    course = f"training loss: from {reading.start:.3f} to {reading.lowest:.3f} at {reading.best_rate:.1e}"
+    if reading.rises_from is not None:
+        course += f", rising at {reading.rises_from:.1e}"
+    if found.suggestion is not None:
+        suggested = f"suggested: --learning-rate {found.suggestion:.1e}"
+        return f"{course}\n{suggested} ({whose} is {found.chosen:.1e}; at larger ones the loss rises again)"
+    why = ", since the head is fitted already" if session.recipe.head_first else ""
+    place = "" if reading.rises_from is None else ", where it does not rise yet"
+    if reading.rises_from is not None and found.chosen >= reading.rises_from:
+        place = ", where it rises; choose a smaller one"
+    flat = f"no suggestion: the loss does not fall by more than {reading.noise:.3f}, which batches differ by{why}"
+    return f"{course}\n{flat}; {whose} is {found.chosen:.1e}{place}"

@@ -1,0 +1,1 @@
+"""How the pixels of a file reach the network."""

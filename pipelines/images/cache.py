@@ -1,0 +1,286 @@
+"""The cache: pictures decoded once, in memory or in a file, for the epochs that follow.
+
+The network sees the same bits with it and without it. Of a training image the whole upright picture is kept, at every
+scale at which a random crop can ask for it; a crop is then cut and resized as it is where only its window is decoded.
+A crop that asks for another scale is decoded from the file. Of a validation image the evaluation's view is kept, since
+that is the same in every epoch.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import PIL
+import tensorflow as tf
+
+from pipelines.console.terminal import progress, say
+from pipelines.images.augment import AUGMENTATIONS
+from pipelines.images.decode import ChooseRegion, at_scale, decode_scaled
+from pipelines.images.free_space import check_disk, check_memory, megabytes
+from pipelines.images.lost_images import LostImage, lost_images_named
+from pipelines.images.regions import RATIOS
+from pipelines.images.stream import Cached, View, evaluation_stream, mapped
+from pipelines.runs.directory import WRITING, write_atomically
+from resnet_tf import __version__
+
+_SUFFIX = ".pixels"
+_CHANNELS = 3
+_JPEG = b"\xff\xd8\xff"
+_FIRST_TRANSPOSED = 5  # of the EXIF orientations
+# By how much the extents of crops may be off below, since both sides are whole pixels.
+_SLACK = 0.01
+_BATCH = 32
+
+
+@dataclass(frozen=True)
+class Cache:
+    """Made by `open_cache`.
+
+    Args:
+        pixels: uint8 [bytes], of all pictures one after the other; in memory, or mapped from a file.
+        plan: Where each picture stands.
+    """
+
+    pixels: np.ndarray
+    plan: "_Plan"
+
+    def of(self, split: str) -> Cached:
+        """How a stream of "train" or "val" takes its images from here."""
+        return {"train": self._training_crop, "val": self._evaluation_view}[split]
+
+    def _training_crop(self, index: Any, choose: ChooseRegion, decode: Callable[[], Any]) -> Any:
+        plan = self.plan
+        orientation = tf.constant(plan.orientations)[index]
+        shape = tf.constant(plan.shapes)[index]
+        region = choose(shape)
+        ratio_index = tf.where(tf.constant(plan.is_jpeg)[index], region.ratio_index(), 0)
+        start = tf.constant(plan.starts)[index][ratio_index]
+
+        def crop() -> Any:
+            scaled, ratio, smaller = at_scale(region, shape, ratio_index, orientation)
+            begin, extent = scaled.window(smaller, ratio)
+            return scaled.render(self._window(start, smaller, begin, extent), begin, ratio)
+
+        return tf.cond(start >= 0, crop, decode)
+
+    def _evaluation_view(self, index: Any, choose: ChooseRegion, decode: Callable[[], Any]) -> Any:
+        size = self.plan.view_size
+        start = self.plan.views_start + index * (size * size * _CHANNELS)
+        sides = tf.constant([size, size])
+        return tf.ensure_shape(self._window(start, sides, tf.zeros_like(sides), sides), (size, size, _CHANNELS))
+
+    def _window(self, start: Any, shape: Any, begin: Any, extent: Any) -> Any:
+        """A part of the picture that begins at a byte and has a height and a width, uint8 [*extent, 3]."""
+        numbers = tf.concat([[start], *(tf.cast(pair, tf.int64) for pair in (shape, begin, extent))], 0)
+        window = tf.numpy_function(self._read, [numbers], tf.uint8, stateful=False)
+        return tf.ensure_shape(window, (None, None, _CHANNELS))
+
+    def _read(self, numbers: np.ndarray) -> np.ndarray:
+        start, _, width, top, left, rows, columns = (int(number) for number in numbers)
+        start += top * width * _CHANNELS
+        band = self.pixels[start : start + rows * width * _CHANNELS].reshape(rows, width, _CHANNELS)
+        return np.ascontiguousarray(band[:, left : left + columns])
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """Which pictures are kept, and where: known before any is decoded.
+
+    Args:
+        is_jpeg: bool [images], whether libjpeg decodes a training image, at any of `RATIOS`.
+        orientations: int32 [images], EXIF orientation.
+        shapes: int32 [images, 2], height and width, upright.
+        starts: int64 [images, ratios], first byte of the picture at a scale; -1 where it is not kept.
+        views_start: First byte of the evaluation's views, which follow.
+        views: How many.
+        view_size: Their height and width.
+        fingerprint: Of all that the pixels depend on.
+    """
+
+    is_jpeg: np.ndarray
+    orientations: np.ndarray
+    shapes: np.ndarray
+    starts: np.ndarray
+    views_start: int
+    views: int
+    view_size: int
+    fingerprint: str
+
+    @property
+    def size(self) -> int:
+        """In bytes."""
+        return self.views_start + self.views * self.view_size**2 * _CHANNELS
+
+    @property
+    def kept(self) -> np.ndarray:
+        """Image and index of the ratio of all training pictures, int32 [pictures, 2], in their order."""
+        return np.argwhere(self.starts >= 0).astype(np.int32)
+
+
+def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Path, view: View) -> Cache:
+    """Decodes all pictures, or finds them decoded in the file of a run that was cut off.
+
+    Args:
+        where: "ram" or "disk".
+        folder: For the file, in a run's directory. Files of other caches in it are removed.
+        rows: The manifest's rows of "train" and "val".
+        root: Folder of their paths.
+        view: Size and crops.
+
+    Returns:
+        The cache, whole.
+
+    Raises:
+        UserError: There is no room for it, or the disk became full; nothing of it is left.
+        LostImage: An image is gone, or is another than when the run began.
+    """
+    plan = _plan(rows, root, view)
+    pictures = len(plan.kept)
+    what = f"{pictures} pictures of {len(rows['train'])} training images and {plan.views} validation images"
+    place = folder / f"{plan.fingerprint}{_SUFFIX}"
+    if where == "disk" and place.exists() and place.stat().st_size == plan.size:
+        say(f"cache: {what} are in {str(place)!r} already")
+        return Cache(_mapped(place, plan), plan)
+    remove_cache(folder)
+    say(f"cache: {what}, {megabytes(plan.size)} {'in memory' if where == 'ram' else f'in {str(place)!r}'}")
+    decoded = progress(_decoded(plan, rows, root, view), pictures + plan.views, "cached", "picture")
+    if where == "ram":
+        check_memory(plan.size, "--cache ram")
+        return Cache(_filled(decoded, plan), plan)
+    check_disk(plan.size, folder.parent, "--cache disk")
+    write_atomically(place, lambda temporary: _write(decoded, temporary))
+    return Cache(_mapped(place, plan), plan)
+
+
+def remove_cache(folder: Path) -> None:
+    """Removes the file of a cache, whole or half written, and the folder."""
+    for pattern in (f"*{_SUFFIX}", f"{WRITING}*"):
+        for file in folder.glob(pattern):
+            file.unlink()
+    if folder.exists():
+        folder.rmdir()
+
+
+def _mapped(place: Path, plan: _Plan) -> np.ndarray:
+    return np.asarray(np.memmap(place, np.uint8, "r", shape=(plan.size,)))
+
+
+def _filled(decoded: Iterator[np.ndarray], plan: _Plan) -> np.ndarray:
+    pixels, end = np.empty(plan.size, np.uint8), 0
+    for picture in decoded:
+        start, end = end, end + picture.size
+        pixels[start:end] = picture.reshape(-1)
+    return pixels
+
+
+def _write(decoded: Iterator[np.ndarray], temporary: Path) -> None:
+    with temporary.open("wb") as file:
+        for picture in decoded:
+            file.write(picture.data)
+
+
+def _decoded(plan: _Plan, rows: dict[str, pd.DataFrame], root: Path, view: View) -> Iterator[np.ndarray]:
+    """All pictures in the plan's order: those of the training images, then the evaluation's views."""
+    train, kept = rows["train"], plan.kept
+    files = [str(root / path) for path in train["path"]]
+    columns = (np.array(files, object), train["decoder"].to_numpy(object), plan.orientations)
+    entries = tf.data.Dataset.from_tensor_slices((*(column[kept[:, 0]] for column in columns), kept[:, 1]))
+    whole = mapped(entries, decode_scaled, tf.data.AUTOTUNE)
+    ratios = np.array(RATIOS)
+    with lost_images_named(train, root):
+        for (image, ratio_index), picture in zip(kept, whole.as_numpy_iterator(), strict=True):
+            if picture.shape[:2] != tuple(-(-plan.shapes[image] // ratios[ratio_index])):
+                raise LostImage(
+                    f"{files[image]!r} is another picture than when the run began; put that back, and the same "
+                    "command continues"
+                )
+            yield picture
+    with lost_images_named(rows["val"], root):
+        for images, _ in evaluation_stream(rows["val"], root, [], view, batch_size=_BATCH):
+            yield from images.numpy()
+
+
+def _plan(rows: dict[str, pd.DataFrame], root: Path, view: View) -> _Plan:
+    train = rows["train"]
+    orientations = train["orientation"].to_numpy(np.int32)
+    shapes = train[["height", "width"]].to_numpy(np.int32)
+    transposed = orientations >= _FIRST_TRANSPOSED
+    shapes[transposed] = shapes[transposed, ::-1]
+    with_pillow = (train["decoder"] == "pillow").to_numpy()
+    is_jpeg = np.array([_begins_as_jpeg(root / path) for path in train["path"]], bool) & ~with_pillow
+
+    wanted = np.where(is_jpeg[:, None], _scales(view, shapes), np.arange(len(RATIOS)) == 0)
+    wanted &= ~(with_pillow & transposed)[:, None]  # Pillow says the sides of a TIFF as stored or upright, as it likes
+    smaller = -(-shapes[:, None].astype(np.int64) // np.array(RATIOS)[:, None])
+    sizes = np.where(wanted, smaller.prod(-1) * _CHANNELS, 0)
+    ends = sizes.cumsum().reshape(sizes.shape)
+    return _Plan(
+        is_jpeg=is_jpeg,
+        orientations=orientations,
+        shapes=shapes,
+        starts=np.where(wanted, ends - sizes, -1),
+        views_start=int(sizes.sum()),
+        views=len(rows["val"]),
+        view_size=view.size,
+        fingerprint=_fingerprint(rows, root, view),
+    )
+
+
+def _scales(view: View, shapes: np.ndarray) -> np.ndarray:
+    """Which of `RATIOS` random crops of JPEG pictures can ask for.
+
+    Args:
+        view: Size and crops.
+        shapes: int [images, 2], height and width.
+
+    Returns:
+        bool [images, ratios].
+    """
+    shorter = shapes.min(axis=1)
+    crop = AUGMENTATIONS[view.augment].crop
+    if crop == "whole":
+        shortest = longest = shorter
+    elif crop == "jittered":
+        shortest, longest = shorter * (224 / 480), shorter * (224 / 256)
+    else:  # the narrowest of the smallest area has a ratio of sides of 3/4; where none fits, the whole is taken
+        shortest = np.minimum(np.sqrt(view.min_area * 3 / 4 * shapes.prod(axis=1, dtype=np.float64)), shorter)
+        longest = shorter
+    index = np.arange(len(RATIOS))
+    low = _ratio_indices((1 - _SLACK) * shortest - 1, view.size)
+    high = _ratio_indices((1 + _SLACK) * longest + 1, view.size)
+    return (low[:, None] <= index) & (index <= high[:, None])
+
+
+def _ratio_indices(extents: np.ndarray, size: int) -> np.ndarray:
+    """`Region.ratio_index` for many, int [regions]."""
+    return np.maximum((extents[:, None] / np.array(RATIOS) >= size).sum(axis=1) - 1, 0)
+
+
+def _begins_as_jpeg(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(_JPEG)) == _JPEG
+    except OSError:  # named when it is decoded
+        return False
+
+
+def _fingerprint(rows: dict[str, pd.DataFrame], root: Path, view: View) -> str:
+    """Of all that the pixels depend on. A file that changes is another one by its size or its time."""
+    digest = hashlib.sha256(repr((__version__, tf.__version__, PIL.__version__, view)).encode())
+    columns = ["path", "decoder", "orientation", "width", "height", "sha256"]
+    for split, table in rows.items():
+        for row in table[columns].itertuples(index=False, name=None):
+            digest.update(repr((split, *row, *_size_and_time(root / row[0]))).encode())
+    return digest.hexdigest()[:32]
+
+
+def _size_and_time(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except OSError:
+        return -1, -1
+    return status.st_size, status.st_mtime_ns

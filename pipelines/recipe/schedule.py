@@ -1,0 +1,157 @@
+"""The learning rate from step to step; and, where nobody has said how many epochs, when it goes down and training ends.
+
+A cosine needs a known end. Without one, the rate stays at its peak for as long as validation improves, and then goes to
+0 over a fifth of all steps: warmup–stable–decay, on a par with a cosine that knew the end (Hägele et al. 2024, arXiv
+2405.18392).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from pipelines.recipe.decide import Recipe
+from pipelines.training.checkpoint import Progress
+
+# For so many epochs with warm-up and plateau one of cool-down, which is a fifth of all then: Hägele et al. find that 10
+# to 20 % are enough.
+EPOCHS_PER_COOLDOWN_EPOCH = 4
+_NEVER = 1e30
+
+
+class PlateauSchedule(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear from 0 to the peak, then constant, and from `cool_down` on peak × (1 - √share of the cool-down), the shape
+    that Hägele et al. found best.
+
+    What `cool_down` is told stands in a variable, so that it holds for the steps of a function that is traced already.
+    Nobody saves that variable; the run's progress knows it.
+
+    Args:
+        peak: Learning rate.
+        warmup_steps: Until it is reached.
+    """
+
+    def __init__(self, peak: float, warmup_steps: int) -> None:
+        super().__init__()
+        self.peak, self.warmup_steps = peak, warmup_steps
+        self.cooldown = keras.Variable([_NEVER, 1.0], trainable=False, dtype="float32", name="cooldown")
+
+    def cool_down(self, first_step: int, steps: int) -> None:
+        """The rate is to be 0 so many steps after the first one.
+
+        Args:
+            first_step: In steps of the optimizer.
+            steps: How many.
+        """
+        self.cooldown.assign([first_step, steps])
+
+    def get_config(self) -> dict[str, Any]:
+        return {"peak": self.peak, "warmup_steps": self.warmup_steps}
+
+    def __call__(self, step: Any) -> Any:
+        step = ops.cast(step, "float32")
+        warmed = ops.minimum(1.0, step / self.warmup_steps) if self.warmup_steps else 1.0
+        first, steps = self.cooldown[0], self.cooldown[1]
+        return self.peak * warmed * (1.0 - ops.sqrt(ops.clip((step - first) / steps, 0.0, 1.0)))
+
+
+def make_schedule(recipe: Recipe) -> keras.optimizers.schedules.LearningRateSchedule:
+    """The schedule of a recipe. Must come in the scope of the strategy."""
+    makers = {"cosine": _cosine, "steps": _steps, "plateau": _plateau}
+    return makers[recipe.schedule](recipe)
+
+
+def _cosine(recipe: Recipe) -> keras.optimizers.schedules.LearningRateSchedule:
+    return keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0 if recipe.warmup_steps else recipe.learning_rate,
+        decay_steps=max(1, recipe.total_steps - recipe.warmup_steps),
+        warmup_target=recipe.learning_rate if recipe.warmup_steps else None,
+        warmup_steps=recipe.warmup_steps,
+    )
+
+
+def _steps(recipe: Recipe) -> keras.optimizers.schedules.LearningRateSchedule:
+    rates = [recipe.learning_rate / 10**drops for drops in range(len(recipe.drop_steps) + 1)]
+    ends = list(recipe.drop_steps)
+    if recipe.warmup_steps:
+        rates, ends = [recipe.learning_rate / 10, *rates], [recipe.warmup_steps, *ends]
+    # Each rate holds up to the step of its boundary, that included; steps count from 0.
+    return keras.optimizers.schedules.PiecewiseConstantDecay([end - 1 for end in ends], rates)
+
+
+def _plateau(recipe: Recipe) -> keras.optimizers.schedules.LearningRateSchedule:
+    return PlateauSchedule(recipe.learning_rate, recipe.warmup_steps)
+
+
+def cooldown_epochs(plateau_epochs: int) -> int:
+    """How many follow on so many with warm-up and plateau; whole ones, since validation comes after each."""
+    return -(-plateau_epochs // EPOCHS_PER_COOLDOWN_EPOCH)
+
+
+def plateau_reason(log_losses: Sequence[float], warmup_epochs: int, patience: int, most_epochs: int) -> str:
+    """Why the rate goes down now, or "" where it does not.
+
+    Args:
+        log_losses: On the validation part, after each epoch so far.
+        warmup_epochs: So many of the first ones do not count: small rates, and batch norms that have seen little.
+        patience: Epochs without a better one.
+        most_epochs: In all, the cool-down included.
+    """
+    done, counted = len(log_losses), log_losses[warmup_epochs:]
+    if len(counted) and len(counted) - 1 - int(np.argmin(counted)) >= patience:
+        return f"validation has not improved for {patience} epochs"
+    if done + 1 + cooldown_epochs(done + 1) > most_epochs:
+        return f"it ends after {most_epochs} epochs at the latest"
+    return ""
+
+
+@dataclass(frozen=True)
+class OpenEnd:
+    """Decides after each epoch whether the rate goes down, and when training ends. That follows from the validation
+    score, which all workers share, and stands in the progress, so that a continued run has the same rates.
+
+    Args:
+        schedule: Of the optimizer.
+        recipe: Has the patience, and the largest number of epochs.
+        steps: Of an epoch.
+    """
+
+    schedule: PlateauSchedule
+    recipe: Recipe
+    steps: int
+
+    def resume(self, progress: Progress) -> None:
+        """Sets the schedule as it was."""
+        if progress.plateau_epochs:
+            self.schedule.cool_down(progress.plateau_steps, self.steps * cooldown_epochs(progress.plateau_epochs))
+
+    def after_epoch(self, progress: Progress, step: int) -> str:
+        """Begins the cool-down, or stops the training at its end.
+
+        Args:
+            progress: Changed in place; has the epoch's row already.
+            step: Of the optimizer, so far.
+
+        Returns:
+            What there is to say of it, or "".
+        """
+        if progress.plateau_epochs:
+            if progress.epochs_done == self.last_epoch(progress):
+                progress.stopped = f"{progress.epochs_done} epochs, more would not help"
+            return ""
+        log_losses = [row["val_log_loss"] for row in progress.rows if row["epoch"] > 0]
+        warmup_epochs = self.recipe.warmup_steps // self.steps
+        reason = plateau_reason(log_losses, warmup_epochs, self.recipe.plateau_patience, self.recipe.epochs)
+        if not reason:
+            return ""
+        progress.plateau_epochs, progress.plateau_steps = progress.epochs_done, step
+        self.resume(progress)
+        return f"{reason}: the learning rate goes to 0 until epoch {self.last_epoch(progress)}"
+
+    def last_epoch(self, progress: Progress) -> int | None:
+        """Which it is, None while that is not known."""
+        plateau = progress.plateau_epochs
+        return plateau + cooldown_epochs(plateau) if plateau else None

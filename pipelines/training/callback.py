@@ -1,0 +1,254 @@
+"""Training all layers: from step to step, checkpoints, the best model, the history, and naming a collapse."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+
+from pipelines.console.signals import SIGNALS, Interrupts
+from pipelines.console.terminal import say
+from pipelines.images.stream import steps_per_epoch
+from pipelines.recipe.schedule import OpenEnd
+from pipelines.runs.directory import Run, write_csv
+from pipelines.training.checkpoint import Checkpoint, Progress, add_metrics, save_checkpoint
+from pipelines.training.loop import StepBar, train
+from pipelines.training.overflow import HOPELESS, Overflows
+from pipelines.training.trainer import Session
+from resnet_tf.workers import Workers
+
+HISTORY_COLUMNS = (
+    "epoch",
+    "phase",
+    "loss",
+    "accuracy",
+    "val_accuracy",
+    "val_log_loss",
+    "learning_rate",
+    "seconds",
+)
+
+
+def collapse_reason(losses: Sequence[float], accuracy: float, best_accuracy: float, chance: float) -> str:
+    """Why training has failed, or "" where it has not.
+
+    Args:
+        losses: Of the last epoch, on the training and on the validation part.
+        accuracy: On the validation part, after it.
+        best_accuracy: The best before.
+        chance: Share of the largest class in the validation part.
+    """
+    if not all(math.isfinite(loss) for loss in losses):
+        return "the loss became NaN or infinite"
+    if best_accuracy >= 3 * chance and accuracy <= 1.5 * chance:
+        return f"validation accuracy fell from {best_accuracy:.3f} to {accuracy:.3f}, the level of chance"
+    return ""
+
+
+class Watch(keras.callbacks.Callback):
+    """After some steps a checkpoint; after each epoch history, best model, checkpoint, and whether to go on.
+
+    Args:
+        run: Where all of it goes.
+        progress: Changed in place.
+        checkpoint: What the model was restored from, or None.
+        interrupts: Held; let through between steps, when all is saved.
+        workers: All of them train; they stop and save at the same step.
+        validate: Gives accuracy and log loss on the validation part.
+        save_best: Writes the model's present variables as the best model.
+        chance: Accuracy of always naming the largest class.
+        patience: Epochs without improvement before training stops.
+        epochs: Planned in all.
+        open_end: Decides when to end before that, or None.
+        seconds: Between two checkpoints.
+    """
+
+    def __init__(
+        self,
+        run: Run,
+        progress: Progress,
+        *,
+        checkpoint: Checkpoint | None,
+        interrupts: Interrupts,
+        workers: Workers,
+        validate: Callable[[], tuple[float, float]],
+        save_best: Callable[[], None],
+        chance: float,
+        patience: int,
+        epochs: int,
+        open_end: OpenEnd | None,
+        seconds: float,
+    ) -> None:
+        super().__init__()
+        self.run, self.progress, self.validate, self.save_best = run, progress, validate, save_best
+        self.interrupts, self.workers = interrupts, workers
+        self.chance, self.patience, self.epochs, self.seconds = chance, patience, epochs, seconds
+        self.open_end, self.collapsed = open_end, ""
+        self.started = self.saved = 0.0
+        self._half_epoch = checkpoint if progress.steps_done else None
+        self._unsaved = False
+        self.overflows = Overflows()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.saved = time.monotonic()
+        self.started = self.saved - self.progress.seconds
+        self.overflows.begin(self.model)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        skipped, number = self.overflows.skipped(self.model), self.progress.epochs_done + 1
+        if logs and not math.isfinite(logs["loss"]) and not skipped:
+            self._stop_collapsed("the loss became NaN or infinite", number)
+            return
+        if self.overflows.in_a_row == HOPELESS:
+            self._stop_collapsed(f"the gradients overflowed in {HOPELESS} steps in a row", number)
+            return
+        if self._half_epoch:
+            add_metrics(self._half_epoch, self.model)
+            self._half_epoch = None
+        self.progress.steps_done += 1
+        self._unsaved = True
+        due = self.workers.chief and time.monotonic() - self.saved >= self.seconds
+        if self._agree(due):
+            self.save()
+        self.interrupts.raise_received()
+
+    def _agree(self, due: bool) -> bool:
+        """Whether to save now: it is time, or one of the workers was told to stop. Then all stop."""
+        if not self.workers.alone:
+            asked = [self.interrupts.received == number for number in SIGNALS]
+            *asked, due = self.workers.total(np.array([*asked, due], np.int64)) > 0
+            for number in [number for number, one in zip(SIGNALS, asked, strict=True) if one]:
+                self.interrupts.received = number
+        return due or self.interrupts.received is not None
+
+    def save(self) -> None:
+        """A checkpoint between two steps, where there is anything new. Not to be called within a step."""
+        if not self._unsaved:
+            return
+        progress, metrics = self.progress, self.model.get_metrics_result()
+        progress.seconds = time.monotonic() - self.started
+        progress.logs = {name: float(value) for name, value in metrics.items()}
+        save_checkpoint(self.run, self.model, progress)
+        self._unsaved, self.saved = False, time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        if self.collapsed:
+            return
+        assert logs is not None
+        try:
+            # Validation changes nothing, and may take longer than SIGTERM allows; but one of several workers cannot
+            # save without the others.
+            with self.interrupts.at_once() if self.workers.alone else nullcontext():
+                score = self.validate()
+        except KeyboardInterrupt:
+            self.save()
+            raise
+        logs["val_accuracy"], logs["val_log_loss"] = score  # TensorBoard, which comes next, shows them too
+        progress, number = self.progress, epoch + 1
+        losses = [logs["loss"], logs["val_log_loss"]]
+        reason = collapse_reason(losses, logs["val_accuracy"], progress.best_accuracy, self.chance)
+        if reason:
+            self._stop_collapsed(reason, number)
+            return
+        row = {
+            "epoch": number,
+            "phase": "all layers",
+            "loss": logs["loss"],
+            "accuracy": logs["accuracy"],
+            "val_accuracy": logs["val_accuracy"],
+            "val_log_loss": logs["val_log_loss"],
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "seconds": round(time.monotonic() - self.started, 2),
+        }
+        progress.rows.append(row)
+        self._half_epoch = None  # still there where only the validation was left
+        progress.epochs_done, progress.steps_done, progress.seconds, progress.logs = number, 0, 0.0, {}
+        better = keep_if_better(progress, f"epoch {number}", number, score, self.save_best)
+        if number - progress.best_epoch >= self.patience:
+            progress.stopped = f"no better validation for {self.patience} epochs"
+        decision = ""
+        if self.open_end and not progress.stopped:
+            step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
+            decision = self.open_end.after_epoch(progress, step)
+        self.model.stop_training = bool(progress.stopped)
+        save_checkpoint(self.run, self.model, progress)
+        self._unsaved = False
+        write_history(self.run, progress)
+        last = self.open_end.last_epoch(progress) or f"≤{self.epochs}" if self.open_end else self.epochs
+        say(
+            f"epoch {number}/{last}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
+            f"val accuracy {row['val_accuracy']:.4f}  val log loss {row['val_log_loss']:.4f}  "
+            f"{row['seconds']:.1f} s{'  best' if better else ''}"
+        )
+        if decision:
+            say(decision)
+
+    def _stop_collapsed(self, reason: str, epoch: int) -> None:
+        self.collapsed = f"{reason} in epoch {epoch}"
+        self.model.stop_training = True
+
+
+def fit(run: Run, session: Session, progress: Progress, watch: Watch) -> None:
+    """Trains through all epochs that are left, or through the rest of one that was cut off: Keras has no fit that
+    begins within an epoch and goes on with whole ones.
+
+    Args:
+        run: The run.
+        session: What is trained.
+        progress: Where to begin; changed by `watch`.
+        watch: The callback.
+
+    Raises:
+        LostImage: An image is gone, or cannot be read any more.
+    """
+    done, first_step = progress.epochs_done, progress.steps_done
+    if first_step == steps_per_epoch(len(session.rows["train"]), session.config.batch_size):  # cut off in validation
+        watch.set_model(session.model)
+        watch.on_epoch_begin(done)
+        watch.on_epoch_end(done, dict(progress.logs))
+        return
+    callbacks: list[keras.callbacks.Callback] = [watch]
+    if run.writable:
+        callbacks += [StepBar(), keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
+    train(
+        session,
+        callbacks,
+        lambda: (progress.epochs_done, progress.steps_done),
+        epochs=1 if first_step else session.recipe.epochs - done,
+        first_epoch=done,
+        first_step=first_step,
+    )
+
+
+def keep_if_better(
+    progress: Progress, name: str, epoch: int, score: tuple[float, float], save_best: Callable[[], None]
+) -> bool:
+    """Writes the model where it is the best so far, and remembers that.
+
+    Args:
+        progress: Changed in place.
+        name: Of the model, in words.
+        epoch: When it was.
+        score: Accuracy and log loss on the validation part.
+        save_best: Writes it.
+
+    Returns:
+        Whether it was the best.
+    """
+    accuracy, log_loss = score
+    if not progress.improves(log_loss):
+        return False
+    save_best()
+    progress.best, progress.best_epoch = name, epoch
+    progress.best_accuracy, progress.best_log_loss = accuracy, log_loss
+    return True
+
+
+def write_history(run: Run, progress: Progress) -> None:
+    """history.csv, one row per epoch; epoch 0 is the head on frozen features."""
+    if run.writable:
+        write_csv(run.history, pd.DataFrame(progress.rows, columns=list(HISTORY_COLUMNS)))
