@@ -26,7 +26,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.recipe.decide import ALL_AT_ONCE
+from pipelines.recipe.scratch import ALL_AT_ONCE
 
 LAST_STAGE = {"frozen_stages": ("conv1", "conv2", "conv3", "conv4")}
 # name: (settings of `FinetuneConfig`, changes of the recipe that no setting makes); more are in last_stage.py
@@ -256,7 +256,7 @@ def add_arguments(parser: argparse.ArgumentParser, names: list[str]) -> None:
 def make_split(arguments: argparse.Namespace) -> None:
     """manifest.csv in the folder, by seed 0."""
     from pipelines.data.manifest import make_manifest
-    from pipelines.runs.directory import write_csv
+    from pipelines.runs.files import write_csv
 
     if not (arguments.out / "manifest.csv").exists():
         arguments.out.mkdir(parents=True, exist_ok=True)

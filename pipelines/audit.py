@@ -11,7 +11,7 @@ from pipelines.console.terminal import say
 from pipelines.data.classes import class_findings
 from pipelines.data.manifest import ImageTable, look_at_images
 from pipelines.data.quarantine import check_quarantine, quarantine, undo_quarantine
-from pipelines.runs.directory import write_csv, write_json, write_text
+from pipelines.runs.files import write_csv, write_json, write_text
 
 _NAMED = 10
 _EXAMPLES = 2

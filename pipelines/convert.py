@@ -6,7 +6,7 @@ import keras
 
 from pipelines.config.finetune import ConvertConfig
 from pipelines.console.terminal import say
-from pipelines.runs.directory import write_atomically
+from pipelines.runs.files import write_atomically
 from resnet_tf.architectures import find_architecture
 from resnet_tf.errors import UserError
 from resnet_tf.networks import build, structure_for

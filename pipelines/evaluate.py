@@ -6,17 +6,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.chief import check_settings, finished_run_for_all
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root, label_numbers, load_manifest
-from pipelines.evaluation.inference import BATCH_SIZE, prediction_table, probabilities_of
 from pipelines.evaluation.metrics import confusion_matrix, most_confused, per_class, summarize
+from pipelines.evaluation.predictions import BATCH_SIZE, finished_run_for_all, prediction_table, probabilities_of
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.report.page import render_page
-from pipelines.runs.directory import Run, load_classes, read_json, write_atomically, write_csv, write_json, write_text
+from pipelines.runs.directory import Run, load_classes
+from pipelines.runs.files import read_json, write_atomically, write_csv, write_json, write_text
 from resnet_tf.errors import UserError
-from resnet_tf.workers import joined
+from resnet_tf.workers import check_settings, joined
 
 MIRRORED = ", mirror images beside the images"
 

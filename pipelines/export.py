@@ -15,10 +15,12 @@ import tensorflow as tf
 from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root, load_manifest
 from pipelines.data.sample import CLASSES, draw_image
-from pipelines.evaluation.inference import logits_of, preprocessing_of, view_of
+from pipelines.evaluation.inference import logits_of
+from pipelines.evaluation.predictions import preprocessing_of, view_of
 from pipelines.images.decode import decode_file, decode_region_of_bytes, encoded_png
 from pipelines.images.stream import View
-from pipelines.runs.directory import Run, load_classes, load_model, read_json, sha256, write_json
+from pipelines.runs.directory import Run, load_classes, load_model
+from pipelines.runs.files import read_json, sha256, write_json
 from resnet_tf.errors import UserError
 from resnet_tf.weights.loading import configs_of
 from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION

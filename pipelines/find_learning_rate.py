@@ -8,14 +8,13 @@ from typing import Any
 
 import keras
 
-from pipelines.chief import earlier_for_all
 from pipelines.config.finetune import RangeTestConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say
 from pipelines.images.stream import steps_per_epoch
-from pipelines.recipe.earlier import Earlier
+from pipelines.recipe.earlier import Earlier, earlier_for_all
 from pipelines.report.range_figure import draw_range_test
-from pipelines.runs.directory import check_place, write_atomically
+from pipelines.runs.files import check_place, write_atomically
 from pipelines.training.loop import train
 from pipelines.training.overflow import HOPELESS, Overflows
 from pipelines.training.range_curve import BASELINE, Reading, has_diverged, read_curve, steps_of

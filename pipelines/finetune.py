@@ -12,28 +12,21 @@ import numpy as np
 import sklearn
 import tensorflow as tf
 
-from pipelines.chief import checkpoint_for_all, earlier_for_all
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say
 from pipelines.data.manifest import describe_data, load_manifest
 from pipelines.images.cache import open_cache, remove_cache
 from pipelines.images.lost_images import LostImage
-from pipelines.recipe.earlier import Earlier, differences, read_earlier
-from pipelines.runs.directory import (
-    Run,
-    check_writable,
-    fingerprint_of,
-    foreign_files,
-    read_json,
-    write_csv,
-    write_json,
-)
+from pipelines.recipe.earlier import Earlier, differences, earlier_for_all, read_earlier
+from pipelines.runs.directory import Run, check_writable, foreign_files
+from pipelines.runs.files import fingerprint_of, read_json, write_csv, write_json
 from pipelines.runs.lock import locked
-from pipelines.training.callback import Watch, fit, keep_if_better, write_history
+from pipelines.training.callback import Watch, keep_if_better, write_history
 from pipelines.training.checkpoint import (
     Checkpoint,
     Progress,
+    checkpoint_for_all,
     load_start,
     remove_leftovers,
     restore,
@@ -41,6 +34,7 @@ from pipelines.training.checkpoint import (
     save_start,
     values_of,
 )
+from pipelines.training.loop import fit
 from pipelines.training.setup import Prepared, divide_images, fit_new_head, prepare
 from pipelines.training.trainer import Session
 from pipelines.training.validation import validator

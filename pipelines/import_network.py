@@ -8,15 +8,8 @@ import pandas as pd
 from pipelines.config.finetune import ImportConfig
 from pipelines.console.terminal import say
 from pipelines.data.manifest import COLUMNS, class_names, describe_data, make_manifest
-from pipelines.runs.directory import (
-    Run,
-    check_writable,
-    fingerprint_of,
-    foreign_files,
-    write_atomically,
-    write_csv,
-    write_json,
-)
+from pipelines.runs.directory import Run, check_writable, foreign_files
+from pipelines.runs.files import fingerprint_of, write_atomically, write_csv, write_json
 from pipelines.runs.lock import locked
 from resnet_tf.architectures import find_architecture
 from resnet_tf.classifier import build_classifier

@@ -7,15 +7,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.chief import check_settings, finished_run_for_all
 from pipelines.config.finetune import PredictConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import progress, say, warn
 from pipelines.data.inspect import inspect_images
-from pipelines.evaluation.inference import prediction_table, probabilities_of
-from pipelines.runs.directory import Run, check_place, load_classes, write_csv
+from pipelines.evaluation.predictions import finished_run_for_all, prediction_table, probabilities_of
+from pipelines.runs.directory import Run, load_classes
+from pipelines.runs.files import check_place, write_csv
 from resnet_tf.errors import UserError
-from resnet_tf.workers import joined
+from resnet_tf.workers import check_settings, joined
 
 _CURRENT = Path(".")
 

@@ -10,7 +10,7 @@ from pipelines.config.finetune import ShowBatchConfig
 from pipelines.console.terminal import say
 from pipelines.data.manifest import class_names, data_root, look_at_images
 from pipelines.images.stream import View, training_stream
-from pipelines.runs.directory import write_atomically
+from pipelines.runs.files import write_atomically
 from resnet_tf.errors import UserError
 
 _CAPTION = 14

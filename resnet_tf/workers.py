@@ -229,3 +229,20 @@ def _packed(arrays: dict[str, np.ndarray]) -> bytes:
 def _unpacked(content: bytes) -> dict[str, np.ndarray]:
     with np.load(io.BytesIO(content), allow_pickle=False) as file:
         return {name: file[name] for name in file.files}
+
+
+def check_settings(workers: Workers, settings: dict[str, Any]) -> None:
+    """Collective.
+
+    Args:
+        workers: All of them.
+        settings: Of this worker's command, as JSON has them.
+
+    Raises:
+        UserError: The chief was given others.
+    """
+    of_chief = workers.from_chief(lambda: settings)
+    for name, value in settings.items():
+        theirs = of_chief.get(name)
+        if theirs != value:
+            raise UserError(f"worker {workers.index + 1} was given {name} {value!r}, but the chief {theirs!r}")

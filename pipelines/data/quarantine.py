@@ -9,7 +9,7 @@ import pandas as pd
 
 from pipelines.config.finetune import SPLITS
 from pipelines.data.manifest import ImageTable
-from pipelines.runs.directory import write_atomically, write_csv
+from pipelines.runs.files import write_atomically, write_csv
 from resnet_tf.errors import UserError
 
 LIST = "quarantine.csv"

@@ -7,24 +7,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipelines.config.finetune import AUTO, FinetuneConfig
-from pipelines.recipe.scratch import DEFAULT_RECIPE, POLICIES, he_drops, he_warmup, scratch_epochs, scratch_patience
+from pipelines.recipe.pretrained import pretrained_policy
+from pipelines.recipe.scratch import he_drops, he_warmup, random_policy
 from resnet_tf.architectures import find_architecture
 
-REFERENCE_BATCH = 32
 WARMUP_SHARE = 0.1
-# Where a fourth epoch and larger crops begin: a judgement, measured below it alone (docs/recipe.md).
-FEW_IMAGES = 5000
 # What the user may ask for; None leaves it to the recipe.
 ASKED = ("epochs", "learning_rate", "label_smoothing", "augment", "mix", "patience")
-# A new head on the last stage, and all layers and batch norms with it from the first step.
-ALL_AT_ONCE: dict[str, Any] = {
-    "head_first": False,
-    "head_stages": 1,
-    "head_pooling": "avg",
-    "refit_head": False,
-    "frozen_stages": (),
-    "freeze_batch_norms": False,
-}
 # What says how long a training goes on.
 _ENDS = ("epochs", "patience", "schedule", "plateau_patience", "warmup_steps", "drop_steps", "total_steps")
 
@@ -137,63 +126,3 @@ def schedule_steps(schedule: str, config: FinetuneConfig, steps: int) -> dict[st
         drops = tuple(round(share * steps) for share in he_drops(row))
         return {"warmup_steps": he_warmup(row, config.batch_size, steps), "drop_steps": drops}
     return {"warmup_steps": round(WARMUP_SHARE * steps), "drop_steps": ()}  # for the optimizer's averages to fill
-
-
-def pretrained_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
-    """Head first, then a small rate from there: Kumar et al. 2022, arXiv 2202.10054.
-
-    The head sees three stages, since the features of other classes than the weights' stand in the middle of the
-    network as well. AdamW, because its steps do not grow with the head's weights, which are large where the
-    features are small. The rate grows with the square root of the batch, as Adam's do (Malladi et al. 2022, arXiv
-    2205.10287). Labels are not smoothed, since the best model is chosen by log loss, which smoothing raises.
-
-    Args:
-        config: What the user asked for.
-        images: For training.
-    """
-    return {
-        "name": "pretrained",
-        "head_first": True,
-        "head_stages": 3,
-        "head_pooling": "avg+max",
-        "refit_head": True,
-        "frozen_stages": frozen_stages(find_architecture(config.arch).parts),
-        "freeze_batch_norms": True,
-        "epochs": 3 if images < FEW_IMAGES else 4,
-        "patience": 10,
-        "optimizer": "adamw",
-        "schedule": "cosine",
-        "learning_rate": 1e-4 * math.sqrt(config.batch_size / REFERENCE_BATCH),
-        "weight_decay": 0.05,
-        "label_smoothing": 0.0,
-        "augment": "light",
-        "mix": "none",
-        "min_area": 0.35 if images < FEW_IMAGES else 0.5,
-    }
-
-
-def frozen_stages(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """Stages that stay as the weights have them: the stem and the first stage, whose edges and colours are the same
-    everywhere (Yosinski et al. 2014, arXiv 1411.1792). More of them would save time, at a cost (docs/recipe.md).
-
-    Args:
-        parts: Of the architecture, from the input on.
-    """
-    return parts[:2]
-
-
-def random_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
-    """All layers from random weights, by one of the recipes of `pipelines.recipe.scratch`.
-
-    Args:
-        config: What the user asked for.
-        images: For training.
-    """
-    row = find_architecture(config.arch)
-    epochs = config.epochs if isinstance(config.epochs, int) else scratch_epochs(images)
-    return {
-        **ALL_AT_ONCE,
-        "epochs": epochs,
-        "patience": scratch_patience(epochs),
-        **POLICIES[config.recipe or DEFAULT_RECIPE](row, config.batch_size, images, epochs),
-    }

@@ -1,14 +1,15 @@
 """What an earlier run decided: an unfinished one goes on with it, and `--config` repeats it in another one."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.recipe.decide import Recipe
-from pipelines.runs.directory import fingerprint_of, read_json
+from pipelines.runs.files import fingerprint_of, read_json
 from resnet_tf.errors import UserError
+from resnet_tf.workers import Workers
 
 # What a recipe is decided from beside the images; the number of these changes steps alone.
 _DECIDED_FROM = ("arch", "recipe", "batch_size")
@@ -129,3 +130,22 @@ def differences(
     if newer:
         lines.append(f"it was made with {'; '.join(newer)}")
     return [f"{earlier.source}: {line}" for line in lines]
+
+
+def earlier_for_all(workers: Workers, find: Callable[[], Earlier | None]) -> Earlier | None:
+    """The run whose decisions the chief repeats, None where there is none. Collective.
+
+    Args:
+        workers: All of them.
+        find: Reads the decisions of the run that is continued, or has those of `--config`.
+
+    Raises:
+        UserError: The run's config.json is damaged.
+    """
+
+    def found() -> dict[str, Any] | None:
+        earlier = find()
+        return asdict(earlier) if earlier else None
+
+    content = workers.from_chief(found)
+    return Earlier(**content) if content else None

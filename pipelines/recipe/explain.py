@@ -3,7 +3,8 @@
 from collections.abc import Callable
 
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.recipe.decide import FEW_IMAGES, Recipe, decide
+from pipelines.recipe.decide import Recipe, decide
+from pipelines.recipe.pretrained import FEW_IMAGES
 from pipelines.recipe.scratch import HE, LONG_TRAINING, MANY_IMAGES
 
 # Makes a line of what was decided, its reason, and the settings that it tells of.

@@ -3,7 +3,8 @@ about the data and the network to settings."""
 
 from typing import Any
 
-from resnet_tf.architectures import Architecture
+from pipelines.config.finetune import FinetuneConfig
+from resnet_tf.architectures import Architecture, find_architecture
 
 HE, MODERN = "he", "modern"
 # Which is taken where the user does not say; measured in docs/recipe.md.
@@ -144,3 +145,31 @@ def modern_decay(images: int) -> float:
 
 
 POLICIES = {HE: he_policy, MODERN: modern_policy}
+
+
+# A new head on the last stage, and all layers and batch norms with it from the first step.
+ALL_AT_ONCE: dict[str, Any] = {
+    "head_first": False,
+    "head_stages": 1,
+    "head_pooling": "avg",
+    "refit_head": False,
+    "frozen_stages": (),
+    "freeze_batch_norms": False,
+}
+
+
+def random_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
+    """All layers from random weights, by one of the recipes of `pipelines.recipe.scratch`.
+
+    Args:
+        config: What the user asked for.
+        images: For training.
+    """
+    row = find_architecture(config.arch)
+    epochs = config.epochs if isinstance(config.epochs, int) else scratch_epochs(images)
+    return {
+        **ALL_AT_ONCE,
+        "epochs": epochs,
+        "patience": scratch_patience(epochs),
+        **POLICIES[config.recipe or DEFAULT_RECIPE](row, config.batch_size, images, epochs),
+    }

@@ -12,13 +12,11 @@ import pandas as pd
 
 from pipelines.console.signals import SIGNALS, Interrupts
 from pipelines.console.terminal import say
-from pipelines.images.stream import steps_per_epoch
-from pipelines.recipe.schedule import OpenEnd
-from pipelines.runs.directory import Run, write_csv
+from pipelines.runs.directory import Run
+from pipelines.runs.files import write_csv
 from pipelines.training.checkpoint import Checkpoint, Progress, add_metrics, save_checkpoint
-from pipelines.training.loop import StepBar, train
+from pipelines.training.open_end import OpenEnd
 from pipelines.training.overflow import HOPELESS, Overflows
-from pipelines.training.trainer import Session
 from resnet_tf.workers import Workers
 
 HISTORY_COLUMNS = (
@@ -190,38 +188,6 @@ class Watch(keras.callbacks.Callback):
     def _stop_collapsed(self, reason: str, epoch: int) -> None:
         self.collapsed = f"{reason} in epoch {epoch}"
         self.model.stop_training = True
-
-
-def fit(run: Run, session: Session, progress: Progress, watch: Watch) -> None:
-    """Trains through all epochs that are left, or through the rest of one that was cut off: Keras has no fit that
-    begins within an epoch and goes on with whole ones.
-
-    Args:
-        run: The run.
-        session: What is trained.
-        progress: Where to begin; changed by `watch`.
-        watch: The callback.
-
-    Raises:
-        LostImage: An image is gone, or cannot be read any more.
-    """
-    done, first_step = progress.epochs_done, progress.steps_done
-    if first_step == steps_per_epoch(len(session.rows["train"]), session.config.batch_size):  # cut off in validation
-        watch.set_model(session.model)
-        watch.on_epoch_begin(done)
-        watch.on_epoch_end(done, dict(progress.logs))
-        return
-    callbacks: list[keras.callbacks.Callback] = [watch]
-    if run.writable:
-        callbacks += [StepBar(), keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
-    train(
-        session,
-        callbacks,
-        lambda: (progress.epochs_done, progress.steps_done),
-        epochs=1 if first_step else session.recipe.epochs - done,
-        first_epoch=done,
-        first_step=first_step,
-    )
 
 
 def keep_if_better(

@@ -11,8 +11,10 @@ import keras
 import numpy as np
 
 from pipelines.console.terminal import warn
-from pipelines.runs.directory import WRITING, Run, write_atomically
+from pipelines.runs.directory import Run
+from pipelines.runs.files import WRITING, write_atomically
 from resnet_tf.errors import UserError
+from resnet_tf.workers import Workers
 
 # The newest, and the one before for the case that the newest is damaged.
 KEPT = 2
@@ -231,3 +233,20 @@ def _digest(arrays: dict[str, np.ndarray]) -> bytes:
         digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
         digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.digest()
+
+
+def checkpoint_for_all(run: Run, workers: Workers) -> Checkpoint | None:
+    """The chief's newest checkpoint that is whole, None where the run has none. Collective.
+
+    Raises:
+        UserError: All are damaged.
+    """
+    if workers.alone:
+        return load_checkpoint(run)
+
+    def read() -> dict[str, np.ndarray]:
+        checkpoint = load_checkpoint(run)
+        return with_progress(checkpoint.arrays, checkpoint.progress) if checkpoint else {}
+
+    arrays = workers.arrays_from_chief(read)
+    return without_progress(run.checkpoints, arrays) if arrays else None

@@ -1,11 +1,15 @@
 """A new head on a frozen backbone: multinomial logistic regression on its features, to convergence."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
+
+from resnet_tf.workers import Workers
 
 # Inverse regularization strengths, on standardized features, from weak regularization on: those take fewer iterations.
 STRENGTHS = (1.0, 3e-1, 1e-1, 3e-2, 1e-2, 1e-3, 1e-4)
@@ -105,3 +109,12 @@ def _unscaled(regression: LogisticRegression, mean: np.ndarray, deviation: np.nd
     coefficients = np.pad(coefficients, [(0, 0), (0, len(mean) - coefficients.shape[1])])
     kernel = (coefficients / deviation).T
     return kernel.astype(np.float32), (intercepts - mean @ kernel).astype(np.float32)
+
+
+def head_for_all(workers: Workers, fit: Callable[[], Head]) -> Head:
+    """The head that the chief fits. Collective."""
+    if workers.alone:
+        return fit()
+    arrays = workers.arrays_from_chief(lambda: {name: np.asarray(value) for name, value in asdict(fit()).items()})
+    fields: dict[str, Any] = {name: value if value.ndim else value.item() for name, value in arrays.items()}
+    return Head(**fields)

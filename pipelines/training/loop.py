@@ -9,6 +9,9 @@ import tensorflow as tf
 
 from pipelines.images.lost_images import lost_images_named, rows_of_step
 from pipelines.images.stream import steps_per_epoch, training_stream
+from pipelines.runs.directory import Run
+from pipelines.training.callback import Watch
+from pipelines.training.checkpoint import Progress
 from pipelines.training.trainer import Session
 from resnet_tf.keras_mending import mended_keras
 
@@ -82,3 +85,35 @@ def train(
         epoch, step = position()
         with lost_images_named(rows_of_step(rows, session.view, epoch=epoch, step=step, **order), session.root):
             raise
+
+
+def fit(run: Run, session: Session, progress: Progress, watch: Watch) -> None:
+    """Trains through all epochs that are left, or through the rest of one that was cut off: Keras has no fit that
+    begins within an epoch and goes on with whole ones.
+
+    Args:
+        run: The run.
+        session: What is trained.
+        progress: Where to begin; changed by `watch`.
+        watch: The callback.
+
+    Raises:
+        LostImage: An image is gone, or cannot be read any more.
+    """
+    done, first_step = progress.epochs_done, progress.steps_done
+    if first_step == steps_per_epoch(len(session.rows["train"]), session.config.batch_size):  # cut off in validation
+        watch.set_model(session.model)
+        watch.on_epoch_begin(done)
+        watch.on_epoch_end(done, dict(progress.logs))
+        return
+    callbacks: list[keras.callbacks.Callback] = [watch]
+    if run.writable:
+        callbacks += [StepBar(), keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
+    train(
+        session,
+        callbacks,
+        lambda: (progress.epochs_done, progress.steps_done),
+        epochs=1 if first_step else session.recipe.epochs - done,
+        first_epoch=done,
+        first_step=first_step,
+    )

@@ -1,5 +1,6 @@
 """What a training starts from: the images divided, the network with its weights on its devices, and the new head."""
 
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -7,20 +8,20 @@ import keras
 import pandas as pd
 import tensorflow as tf
 
-from pipelines.chief import head_for_all, manifest_for_all, weights_for_all
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.console.terminal import say
-from pipelines.data.manifest import check_exists, class_names, data_root, label_numbers, make_manifest
+from pipelines.data.manifest import check_exists, class_names, data_root, label_numbers, load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
 from pipelines.evaluation.inference import Inference
 from pipelines.recipe.earlier import Earlier, check_weights
-from pipelines.training.head import Head, fit_head
+from pipelines.runs.files import fingerprint_of
+from pipelines.training.head import Head, fit_head, head_for_all
 from pipelines.training.trainer import Session, build_session
 from resnet_tf.classifier import averaged_features, feature_extractor, head
 from resnet_tf.distribution import scope
 from resnet_tf.errors import UserError
 from resnet_tf.weights import WeightFile, find_weights
-from resnet_tf.workers import Workers
+from resnet_tf.workers import Workers, check_settings
 
 
 @dataclass(frozen=True)
@@ -113,3 +114,50 @@ def _find_weights(config: FinetuneConfig) -> WeightFile | None:
         return None
     # The head is new, so that the smaller official file, which has none, will do.
     return find_weights(config.weights, config.arch, include_top=False)
+
+
+# Where things lie may differ from machine to machine.
+_OWN_SETTINGS = ("data", "weights", "manifest")
+
+
+def weights_for_all(
+    config: FinetuneConfig, workers: Workers, find: Callable[[], WeightFile | None]
+) -> WeightFile | None:
+    """The file of weights, None for training from scratch. The chief finds it first, so that machines which share a
+    folder of downloads do not write one file at once. Collective.
+
+    Args:
+        config: What this worker was asked to do.
+        workers: All of them.
+        find: Finds the file on this machine.
+
+    Raises:
+        UserError: This worker was given other settings than the chief, or has another file.
+    """
+    if workers.alone:
+        return find()
+    check_settings(workers, _settings(config))
+    weights = find() if workers.chief else None
+    hashed = workers.from_chief(lambda: fingerprint_of(weights.path) if weights else None)
+    if not workers.chief:
+        weights = find()
+        if weights and fingerprint_of(weights.path) != hashed:
+            raise UserError(f"worker {workers.index + 1} has other weights at {str(weights.path)!r} than the chief")
+    return weights
+
+
+def manifest_for_all(workers: Workers, find: Callable[[], pd.DataFrame]) -> pd.DataFrame:
+    """The manifest that the chief finds. Collective.
+
+    Args:
+        workers: All of them.
+        find: Looks at all images, or reads what a run has kept.
+    """
+    if workers.alone:
+        return find()
+    text = workers.from_chief(lambda: find().to_csv(index=False))
+    return load_manifest(io.StringIO(text))
+
+
+def _settings(config: FinetuneConfig) -> dict[str, object]:
+    return {name: value for name, value in config.as_arguments().items() if name not in _OWN_SETTINGS}

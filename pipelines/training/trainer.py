@@ -21,8 +21,9 @@ from pipelines.images.stream import Cached, View, evaluation_stream, steps_per_e
 from pipelines.recipe.decide import Recipe, decide
 from pipelines.recipe.earlier import Earlier, repeated_precision, repeated_recipe
 from pipelines.recipe.explain import explain
-from pipelines.recipe.schedule import OpenEnd, PlateauSchedule, make_schedule
-from pipelines.runs.directory import write_atomically
+from pipelines.recipe.schedule import PlateauSchedule, make_schedule
+from pipelines.runs.files import write_atomically
+from pipelines.training.open_end import OpenEnd
 from resnet_tf.architectures import find_architecture
 from resnet_tf.classifier import (
     HeadChange,

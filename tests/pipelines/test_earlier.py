@@ -13,7 +13,8 @@ from pipelines.finetune import finetune
 from pipelines.recipe.decide import decide
 from pipelines.recipe.earlier import Earlier, differences, repeated_precision, repeated_recipe
 from pipelines.recipe.explain import explain
-from pipelines.runs.directory import Run, load_model, read_json, write_json
+from pipelines.runs.directory import Run, load_model
+from pipelines.runs.files import read_json, write_json
 from pipelines.training.callback import Watch
 from resnet_tf.errors import UserError
 from tests.conftest import small_config

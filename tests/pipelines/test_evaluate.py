@@ -12,7 +12,7 @@ from sklearn import metrics as sk
 
 from pipelines.config.finetune import PredictConfig
 from pipelines.evaluate import evaluate
-from pipelines.evaluation.inference import softmax, view_of
+from pipelines.evaluation.inference import softmax
 from pipelines.evaluation.metrics import (
     confusion_matrix,
     expected_calibration_error,
@@ -21,12 +21,14 @@ from pipelines.evaluation.metrics import (
     summarize,
     top_k_accuracy,
 )
+from pipelines.evaluation.predictions import view_of
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.images.pixel_limit import MAX_PIXELS
 from pipelines.predict import expand, predict
 from pipelines.report.figures import draw_confusion_matrix
-from pipelines.runs.directory import Run, load_model, read_json
+from pipelines.runs.directory import Run, load_model
+from pipelines.runs.files import read_json
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
 from tests.pipelines.test_pixel_limit import BOMBS

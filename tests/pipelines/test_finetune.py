@@ -10,12 +10,15 @@ import pytest
 from sklearn import metrics as sk
 
 from pipelines.data.manifest import load_manifest
-from pipelines.evaluation.inference import Inference, images_of, outputs, softmax, view_of
+from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
+from pipelines.evaluation.predictions import view_of
 from pipelines.finetune import Collapsed, finetune
 from pipelines.images.stream import evaluation_stream
-from pipelines.recipe.decide import decide, frozen_stages
+from pipelines.recipe.decide import decide
 from pipelines.recipe.explain import explain
-from pipelines.runs.directory import Run, load_model, read_json
+from pipelines.recipe.pretrained import frozen_stages
+from pipelines.runs.directory import Run, load_model
+from pipelines.runs.files import read_json
 from pipelines.training import setup as module
 from pipelines.training.callback import HISTORY_COLUMNS, Watch, collapse_reason
 from pipelines.training.checkpoint import Progress

@@ -10,7 +10,7 @@ from PIL import Image
 from pipelines.data.inspect import inspect_image
 from pipelines.data.manifest import class_names, find_images, fingerprint, load_manifest, make_manifest
 from pipelines.data.split import assign_splits
-from pipelines.runs.directory import write_csv
+from pipelines.runs.files import write_csv
 from resnet_tf.errors import UserError
 
 

@@ -19,8 +19,9 @@ from pipelines.evaluation.inference import Inference
 from pipelines.finetune import finetune
 from pipelines.images.stream import View, training_stream
 from pipelines.runs.directory import Run
-from pipelines.training.callback import Watch, fit
+from pipelines.training.callback import Watch
 from pipelines.training.checkpoint import Progress
+from pipelines.training.loop import fit
 from pipelines.training.trainer import build_session
 from pipelines.training.validation import validator
 from resnet_tf.distribution import choose_strategy
@@ -157,7 +158,7 @@ def test_evaluation_on_several_devices_writes_the_table_of_one(images, small, sm
     config = small_config(images, tmp_path / "one", arch=small, weights=str(small_weights), epochs=0)
     one = finetune(config)
     mirrored = Run(shutil.copytree(one.path, tmp_path / "mirrored"))
-    monkeypatch.setattr("pipelines.evaluation.inference.BATCH_SIZE", 2)
+    monkeypatch.setattr("pipelines.evaluation.predictions.BATCH_SIZE", 2)
     tables = []
     for run in (one, mirrored):
         evaluate(run, "train", strategy=run.path.name, mirror=True)

@@ -11,9 +11,11 @@ import pytest
 from pipelines.finetune import finetune
 from pipelines.recipe.decide import decide
 from pipelines.recipe.explain import explain
-from pipelines.recipe.schedule import OpenEnd, PlateauSchedule, make_schedule, plateau_reason
-from pipelines.runs.directory import Run, load_model, read_json
+from pipelines.recipe.schedule import PlateauSchedule, make_schedule
+from pipelines.runs.directory import Run, load_model
+from pipelines.runs.files import read_json
 from pipelines.training.checkpoint import Progress, load_checkpoint
+from pipelines.training.open_end import OpenEnd, plateau_reason
 from tests.conftest import small_config
 from tests.pipelines.processes import start
 

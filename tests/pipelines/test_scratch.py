@@ -9,7 +9,8 @@ from pipelines.finetune import finetune
 from pipelines.recipe.decide import decide
 from pipelines.recipe.explain import explain
 from pipelines.recipe.scratch import LONG_TRAINING, MANY_IMAGES, scratch_epochs
-from pipelines.runs.directory import load_model, read_json
+from pipelines.runs.directory import load_model
+from pipelines.runs.files import read_json
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
 

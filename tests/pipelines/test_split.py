@@ -14,7 +14,7 @@ from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
 from pipelines.data.split import assign_splits
 from pipelines.finetune import finetune
-from pipelines.runs.directory import read_json, write_csv
+from pipelines.runs.files import read_json, write_csv
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
 

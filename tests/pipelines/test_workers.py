@@ -17,18 +17,18 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.chief import check_settings
 from pipelines.config.finetune import PredictConfig
 from pipelines.data.manifest import class_names, make_manifest
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import Inference
 from pipelines.finetune import finetune, with_cache
 from pipelines.predict import predict
-from pipelines.runs.directory import Run, load_model, read_json
+from pipelines.runs.directory import Run, load_model
+from pipelines.runs.files import read_json
 from pipelines.training.checkpoint import load_checkpoint
 from pipelines.training.trainer import build_session
 from resnet_tf.errors import UserError
-from resnet_tf.workers import Workers
+from resnet_tf.workers import Workers, check_settings
 from tests.conftest import small_config
 from tests.pipelines.processes import start
 

@@ -1,0 +1,128 @@
+"""Writing files so that a reader never sees half of one, and reading them with clear errors."""
+
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from resnet_tf.errors import UserError
+
+# How the names of files begin that are being written.
+WRITING = ".writing-"
+
+
+def check_place(path: Path) -> None:
+    """Likewise for a file that is the only result of a command.
+
+    Raises:
+        UserError: Nothing can be written there, or it is a folder.
+    """
+    if path.is_dir():
+        raise UserError(f"{str(path)!r} is a folder; name a file")
+    try_place(path.parent, repr(str(path)))
+
+
+def try_place(place: Path, name: str) -> None:
+    while not place.exists():
+        place = place.parent
+    try:
+        with tempfile.TemporaryFile(dir=place):
+            pass
+    except OSError as error:
+        raise UserError(f"cannot write {name}: {error.strerror} ({str(place)!r})") from error
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file.
+
+    Raises:
+        UserError: It is not there, or it is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read {str(path)!r}: {error.strerror}") from error
+    except ValueError as error:
+        raise UserError(f"{str(path)!r} is not JSON: {error}") from error
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Writes JSON, atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes text, atomically."""
+    write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
+
+
+def write_csv(path: Path, table: Any, *, index: bool = False) -> None:
+    """Writes a DataFrame, atomically."""
+    write_atomically(path, lambda temporary: table.to_csv(temporary, index=index))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Lets `write` fill a temporary file beside `path`, flushes it to the disk, and renames it.
+
+    The temporary name keeps the extension, since some writers choose their format by it.
+
+    Raises:
+        UserError: The disk is full, or nothing can be written there; what stood at `path` still stands.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=WRITING, suffix="".join(path.suffixes), dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            write(temporary)
+            _flush(temporary)
+            temporary.chmod(0o666 & ~_umask())
+            os.replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _flush(path.parent)  # the new name, which a power cut would lose otherwise
+    except OSError as error:
+        raise UserError(
+            f"cannot write {str(path)!r}: {error.strerror or error}; nothing written before is lost"
+        ) from error
+
+
+def _flush(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """SHA-256 of a file, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def fingerprint_of(path: Path) -> str:
+    """SHA-256 of weights: of a file; of all files of a SavedModel's folder or a TensorFlow checkpoint, one after the
+    other, each behind its name."""
+    if path.is_file() and path.suffix != ".index":
+        return sha256(path)
+    beside = path.parent.glob(f"{path.name.removesuffix('.index')}.*")
+    files = path.rglob("*") if path.is_dir() else beside
+    digest = hashlib.sha256()
+    for file in sorted(file for file in files if file.is_file()):
+        digest.update(
+            f"{file.relative_to(path if path.is_dir() else path.parent).as_posix()}\0{sha256(file)}\n".encode()
+        )
+    return digest.hexdigest()
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
