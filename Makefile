@@ -2,6 +2,7 @@
 # make test   all tests
 # make lint   format and lint;  make types   type hints;  make check   all three
 # make oracle our replacements of tensorflow-addons against the package itself, which needs Python 3.11
+# make docs   docs/options.md, from the code
 # make setup  the environment alone;  make torch  PyTorch as well, which more tests then compare with
 
 # The first interpreter that TensorFlow has wheels for.
@@ -16,7 +17,7 @@ PYTHON311 ?= $(shell for p in python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 ORACLE ?= .venv-tfa/oracle
 
-.PHONY: setup torch demo test oracle lint types format check benchmarks clean
+.PHONY: setup torch demo test oracle lint types format check benchmarks docs clean
 
 setup: .venv/installed
 
@@ -76,6 +77,9 @@ format: .venv/installed-dev
 benchmarks: .venv/installed-dev
 	$(BIN)/python benchmarks/train_step.py
 	$(BIN)/python benchmarks/input_stream.py
+
+docs: .venv/installed
+	$(BIN)/python -m pipelines.config.options_page > docs/options.md
 
 clean:
 	rm -rf .venv .venv-tfa build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

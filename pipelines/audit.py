@@ -6,7 +6,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.config.finetune import AuditConfig
+from pipelines.config.verbs import AuditConfig
 from pipelines.console.terminal import say
 from pipelines.data.classes import class_findings
 from pipelines.data.manifest import ImageTable, look_at_images

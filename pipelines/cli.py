@@ -3,7 +3,6 @@
 Nothing imports TensorFlow before a verb needs it, so that --help and a wrong argument answer at once.
 """
 
-import argparse
 import dataclasses
 import os
 import sys
@@ -12,25 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.arguments import build_parser
-from pipelines.config.finetune import (
-    EXPORT_FORMATS,
-    SPLITS,
-    STRATEGIES,
-    AuditConfig,
-    ConvertConfig,
-    FinetuneConfig,
-    ImportConfig,
-    NetworkConfig,
-    PredictConfig,
-    RangeTestConfig,
-    SampleConfig,
-    ShowBatchConfig,
-    check_choice,
-    known_settings,
-)
+from pipelines.arguments import VERBS, build_parser
+from pipelines.config.finetune import FinetuneConfig, known_settings
+from pipelines.config.setting import STANDARD_OUTPUT, described
+from pipelines.config.verbs import FinetuneWords, RangeTestConfig
 from pipelines.console.quiet import import_tensorflow
 from pipelines.console.signals import Terminated
+from pipelines.console.terminal import standard_output_for_data
 from resnet_tf.cluster import cluster_of
 from resnet_tf.errors import UserError
 
@@ -49,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         parsed = build_parser().parse_args(words)
         _set_up_tensorflow()
-        return _VERBS[parsed.verb](parsed)
+        given = vars(parsed)
+        return _run(given.pop("verb"), given)
     except KeyboardInterrupt as reason:
         print(str(reason) or "interrupted", file=sys.stderr)
         return TERMINATED if isinstance(reason, Terminated) else INTERRUPTED
@@ -81,24 +69,47 @@ def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {first} (--debug shows where)"
 
 
-def _demo(parsed: argparse.Namespace) -> int:
+def _run(verb: str, given: dict[str, Any]) -> int:
+    """Makes the verb's config of what was given, and calls the verb. Where a file is written to standard output,
+    everything else goes to standard error."""
+    outputs = _standard_outputs(verb, given)
+    if len(outputs) > 1:
+        raise UserError(f"only one output can be standard output, received {' and '.join(outputs)}")
+    with standard_output_for_data(bool(outputs)):
+        if verb == "finetune":
+            return _finetune(given)
+        return _DO[verb](VERBS[verb][1](**_settings_of(VERBS[verb][1], given)))
+
+
+def _settings_of(kind: Any, given: dict[str, Any]) -> dict[str, Any]:
+    names = {field.name for field in dataclasses.fields(kind)}
+    settings = {name: value for name, value in given.items() if name in names}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in settings.items()}
+
+
+def _standard_outputs(verb: str, given: dict[str, Any]) -> list[str]:
+    """The options that write a file, and were given "-" for it."""
+    kinds = (VERBS[verb][1], FinetuneWords) if verb == "finetune" else (VERBS[verb][1],)
+    settings = [each for kind in kinds for each in described(kind)]
+    return [each.option for each in settings if each.setting.written and given.get(each.name) == STANDARD_OUTPUT]
+
+
+def _demo(config: Any) -> int:
     import_tensorflow()
     from pipelines.demo import demo
 
-    demo(Path(parsed.run), parsed.weights)
+    demo(Path(config.run), config.weights)
     return DONE
 
 
-def _sample(parsed: argparse.Namespace) -> int:
-    config = _config(SampleConfig, parsed)
+def _sample(config: Any) -> int:
     from pipelines.data.sample import draw_sample
 
     draw_sample(config)
     return DONE
 
 
-def _audit(parsed: argparse.Namespace) -> int:
-    config = _config(AuditConfig, parsed)
+def _audit(config: Any) -> int:
     if config.html is not None:
         import_tensorflow()
     from pipelines.audit import audit
@@ -106,8 +117,7 @@ def _audit(parsed: argparse.Namespace) -> int:
     return FOUND if audit(config) else DONE
 
 
-def _show_batch(parsed: argparse.Namespace) -> int:
-    config = _config(ShowBatchConfig, parsed)
+def _show_batch(config: Any) -> int:
     import_tensorflow()
     from pipelines.show_batch import show_batch
 
@@ -115,18 +125,17 @@ def _show_batch(parsed: argparse.Namespace) -> int:
     return DONE
 
 
-def _finetune(parsed: argparse.Namespace) -> int:
-    names = {field.name for field in dataclasses.fields(FinetuneConfig)}
-    settings = {name: value for name, value in vars(parsed).items() if name in names}
-    earlier = None
-    if parsed.config:
+def _finetune(given: dict[str, Any]) -> int:
+    words = FinetuneWords(**_settings_of(FinetuneWords, given))
+    settings, earlier = _settings_of(FinetuneConfig, given), None
+    if words.config is not None:
         from pipelines.recipe.earlier import read_earlier
 
-        earlier = read_earlier(Path(parsed.config))
-        settings = {**known_settings(earlier.arguments, parsed.config), **settings}
-    config = FinetuneConfig(**settings)
-    if parsed.find_learning_rate is not None:
-        return _find_learning_rate(RangeTestConfig(config, parsed.find_learning_rate), earlier)
+        earlier = read_earlier(Path(words.config))
+        settings = {**known_settings(earlier.arguments, words.config), **settings}
+    config = FinetuneConfig(**{"run": "", **settings})  # a range test makes no run
+    if words.find_learning_rate is not None:
+        return _find_learning_rate(RangeTestConfig(config, words.find_learning_rate), earlier)
     import_tensorflow()
     from pipelines.finetune import finetune
 
@@ -142,21 +151,17 @@ def _find_learning_rate(config: RangeTestConfig, earlier: Any) -> int:
     return DONE
 
 
-def _evaluate(parsed: argparse.Namespace) -> int:
-    check_choice("--split", parsed.split, SPLITS)
-    check_choice("--strategy", parsed.strategy, STRATEGIES)
-    _check_finished(parsed.run, parsed.strategy)
+def _evaluate(config: Any) -> int:
+    _check_finished(config.run, config.strategy)
     import_tensorflow()
     from pipelines.evaluate import evaluate
     from pipelines.runs.directory import Run
 
-    evaluate(Run(Path(parsed.run)), parsed.split, parsed.data, parsed.mirror, parsed.strategy)
+    evaluate(Run(Path(config.run)), config.split, config.data, config.mirror, config.strategy)
     return DONE
 
 
-def _predict(parsed: argparse.Namespace) -> int:
-    parsed.paths = tuple(parsed.paths)
-    config = _config(PredictConfig, parsed)
+def _predict(config: Any) -> int:
     _check_finished(config.run, config.strategy)
     import_tensorflow()
     from pipelines.predict import predict
@@ -165,28 +170,25 @@ def _predict(parsed: argparse.Namespace) -> int:
 
 
 def _check_finished(run: str, strategy: str) -> None:
-    """At once, where no other workers must hear of it."""
+    """Answers at once, where no other workers must hear of it."""
     from pipelines.runs.directory import finished_run
 
     if cluster_of(strategy) is None:
         finished_run(run)
 
 
-def _export(parsed: argparse.Namespace) -> int:
-    for name in parsed.format:
-        check_choice("--format", name, EXPORT_FORMATS)
+def _export(config: Any) -> int:
     from pipelines.runs.directory import finished_run
 
-    run = finished_run(parsed.run)
+    run = finished_run(config.run)
     import_tensorflow()
     from pipelines.export import export
 
-    export(run, parsed.mirror)
+    export(run, config.mirror)
     return DONE
 
 
-def _import(parsed: argparse.Namespace) -> int:
-    config = _config(ImportConfig, parsed)
+def _import(config: Any) -> int:
     import_tensorflow()
     from pipelines.import_network import import_network
 
@@ -194,8 +196,7 @@ def _import(parsed: argparse.Namespace) -> int:
     return DONE
 
 
-def _convert(parsed: argparse.Namespace) -> int:
-    config = _config(ConvertConfig, parsed)
+def _convert(config: Any) -> int:
     import_tensorflow()
     from pipelines.convert import convert
 
@@ -203,8 +204,7 @@ def _convert(parsed: argparse.Namespace) -> int:
     return DONE
 
 
-def _info(parsed: argparse.Namespace) -> int:
-    config = _config(NetworkConfig, parsed)
+def _info(config: Any) -> int:
     import_tensorflow()
     from pipelines.info import info
 
@@ -212,16 +212,11 @@ def _info(parsed: argparse.Namespace) -> int:
     return DONE
 
 
-def _config(kind: Any, parsed: argparse.Namespace) -> Any:
-    return kind(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(kind)})
-
-
-_VERBS = {
+_DO = {
     "demo": _demo,
     "sample": _sample,
     "audit": _audit,
     "show-batch": _show_batch,
-    "finetune": _finetune,
     "evaluate": _evaluate,
     "predict": _predict,
     "export": _export,

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from pipelines.config.finetune import ConvertConfig
+from pipelines.config.verbs import ConvertConfig
 from pipelines.console.terminal import say
 from pipelines.runs.files import write_atomically
 from resnet_tf.architectures import find_architecture

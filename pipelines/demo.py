@@ -3,7 +3,8 @@
 import shutil
 from pathlib import Path
 
-from pipelines.config.finetune import FinetuneConfig, PredictConfig, SampleConfig
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.config.verbs import PredictConfig, SampleConfig
 from pipelines.console.terminal import say
 from pipelines.data.sample import draw_sample
 from pipelines.evaluate import evaluate

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from pipelines.config.finetune import RangeTestConfig
+from pipelines.config.verbs import RangeTestConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say
 from pipelines.images.stream import steps_per_epoch

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.config.finetune import ImportConfig
+from pipelines.config.verbs import ImportConfig
 from pipelines.console.terminal import say
 from pipelines.data.manifest import COLUMNS, class_names, describe_data, make_manifest
 from pipelines.runs.directory import Run, check_writable, foreign_files

@@ -1,6 +1,6 @@
 """info: what a network is made of, what it costs, and which weights are known for it."""
 
-from pipelines.config.finetune import NetworkConfig
+from pipelines.config.verbs import NetworkConfig
 from pipelines.console.terminal import say
 from resnet_tf.architectures import find_architecture
 from resnet_tf.networks import build

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.config.finetune import PredictConfig
+from pipelines.config.verbs import PredictConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import progress, say, warn
 from pipelines.data.inspect import inspect_images

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, ImageDraw
 
-from pipelines.config.finetune import ShowBatchConfig
+from pipelines.config.verbs import ShowBatchConfig
 from pipelines.console.terminal import say
 from pipelines.data.manifest import class_names, data_root, look_at_images
 from pipelines.images.stream import View, training_stream

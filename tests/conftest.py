@@ -18,7 +18,8 @@ import tensorflow as tf
 from safetensors.numpy import save_file
 
 import resnet_tf
-from pipelines.config.finetune import FinetuneConfig, SampleConfig
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.config.verbs import SampleConfig
 from pipelines.data.sample import draw_sample
 from pipelines.finetune import finetune
 from pipelines.runs.directory import Run

@@ -3,14 +3,34 @@
 import sys
 import time
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 Item = TypeVar("Item")
 
 
+# Where `say` prints: standard output, or standard error while that is for data.
+_for_data: ContextVar[bool] = ContextVar("for_data", default=False)
+
+
 def say(text: str = "") -> None:
-    """One line, or several, on standard output, at once."""
-    print(text, flush=True)
+    """Prints one line, or several, at once."""
+    print(text, file=sys.stderr if _for_data.get() else sys.stdout, flush=True)
+
+
+@contextmanager
+def standard_output_for_data(wanted: bool) -> Iterator[None]:
+    """Within it, `say` prints on standard error, so that standard output has nothing but data.
+
+    Args:
+        wanted: Whether to do so; False changes nothing.
+    """
+    token = _for_data.set(wanted)
+    try:
+        yield
+    finally:
+        _for_data.reset(token)
 
 
 def warn(text: str) -> None:

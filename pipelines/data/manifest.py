@@ -13,7 +13,7 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
-from pipelines.config.finetune import MAX_UNREADABLE, SPLITS
+from pipelines.config.shared import MAX_UNREADABLE, SPLITS
 from pipelines.console.terminal import progress, say, warn
 from pipelines.data.groups import name_groups, tied_units
 from pipelines.data.inspect import inspect_images

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from pipelines.config.finetune import SPLITS
+from pipelines.config.shared import SPLITS
 from pipelines.data.manifest import ImageTable
 from pipelines.runs.files import write_atomically, write_csv
 from resnet_tf.errors import UserError

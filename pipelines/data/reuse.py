@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from pipelines.config.finetune import SPLITS
+from pipelines.config.shared import SPLITS
 from pipelines.data.manifest import COLUMNS, load_manifest, look_at_images
 from resnet_tf.errors import UserError
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pipelines.config.finetune import SampleConfig
+from pipelines.config.verbs import SampleConfig
 from pipelines.console.terminal import progress
 from resnet_tf.errors import UserError
 

@@ -77,7 +77,7 @@ class Augmentation:
     changes: tuple[Callable[[Any, Any], Any], ...] = ()
 
 
-# The names are those of `pipelines.config.finetune.AUGMENTATIONS`.
+# The names are those of `pipelines.config.shared.AUGMENTATIONS`.
 AUGMENTATIONS = {
     "light": Augmentation("random"),
     "paper": Augmentation("jittered", (lighting,)),  # He et al. 2015, section 3.4

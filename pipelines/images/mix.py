@@ -42,7 +42,7 @@ def cutmix(images: Any, targets: Any, key: Any) -> tuple[Any, Any]:
     return tf.where(replaced, tf.roll(images, 1, 0), images), _blend(targets, kept)
 
 
-# The names are those of `pipelines.config.finetune.MIXES`.
+# The names are those of `pipelines.config.shared.MIXES`.
 MIXES = {"mixup": mixup, "cutmix": cutmix}
 
 

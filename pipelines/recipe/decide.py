@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pipelines.config.finetune import AUTO, FinetuneConfig
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.config.shared import AUTO
 from pipelines.recipe.pretrained import pretrained_policy
 from pipelines.recipe.scratch import he_drops, he_warmup, random_policy
 from resnet_tf.architectures import find_architecture

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.runs.files import WRITING, try_place, read_json
+from pipelines.runs.files import WRITING, read_json, try_place
 from resnet_tf.errors import UserError
 from resnet_tf.recursion import deep_recursion
 

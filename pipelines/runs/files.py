@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 
 from resnet_tf.errors import UserError
 
+STANDARD_OUTPUT = Path("-")
 # How the names of files begin that are being written.
 WRITING = ".writing-"
 
@@ -20,6 +22,8 @@ def check_place(path: Path) -> None:
     Raises:
         UserError: Nothing can be written there, or it is a folder.
     """
+    if path == STANDARD_OUTPUT:
+        return
     if path.is_dir():
         raise UserError(f"{str(path)!r} is a folder; name a file")
     try_place(path.parent, repr(str(path)))
@@ -68,11 +72,15 @@ def write_csv(path: Path, table: Any, *, index: bool = False) -> None:
 def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     """Lets `write` fill a temporary file beside `path`, flushes it to the disk, and renames it.
 
-    The temporary name keeps the extension, since some writers choose their format by it.
+    The temporary name keeps the extension, since some writers choose their format by it. Where the path is "-", the
+    file goes to standard output when it is complete.
 
     Raises:
         UserError: The disk is full, or nothing can be written there; what stood at `path` still stands.
     """
+    if path == STANDARD_OUTPUT:
+        _write_to_standard_output(write)
+        return
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=WRITING, suffix="".join(path.suffixes), dir=path.parent)
@@ -91,6 +99,15 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         raise UserError(
             f"cannot write {str(path)!r}: {error.strerror or error}; nothing written before is lost"
         ) from error
+
+
+def _write_to_standard_output(write: Callable[[Path], object]) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder) / "output"
+        write(temporary)
+        sys.stdout.flush()
+        sys.stdout.buffer.write(temporary.read_bytes())
+        sys.stdout.buffer.flush()
 
 
 def _flush(path: Path) -> None:

@@ -5,8 +5,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image, ImageEnhance, ImageOps
 
-from pipelines.config.finetune import AUGMENTATIONS as NAMES
-from pipelines.config.finetune import MIXES as MIX_NAMES
+from pipelines.config.shared import AUGMENTATIONS as NAMES
+from pipelines.config.shared import MIXES as MIX_NAMES
 from pipelines.images.augment import AUGMENTATIONS, change, choose_region, key_of, random_erasing, shifted
 from pipelines.images.colour import brightness, contrast, lighting, saturation, sharpness
 from pipelines.images.mix import MIXES, cutmix, mixup

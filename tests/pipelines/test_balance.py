@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from sklearn.utils.class_weight import compute_class_weight
 
-from pipelines.config.finetune import ShowBatchConfig
+from pipelines.config.verbs import ShowBatchConfig
 from pipelines.data.manifest import class_names, make_manifest
 from pipelines.finetune import finetune
 from pipelines.images.balance import balanced_order, class_weights

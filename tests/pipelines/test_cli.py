@@ -65,7 +65,7 @@ WRONG = [
     (["evaluate", "{data}"], "has no config.json"),
     (["predict", "{run}", "none.jpg"], "named or matched by 'none.jpg'"),
     (["predict", "{run}", "{data}", "--top", "0"], "received 0"),
-    (["export", "{run}", "--format", "pickle"], "received 'pickle'"),
+    (["export", "{run}", "--format", "pickle"], "unrecognized arguments: --format pickle"),
     (["audit", "{data}/none"], "there is no folder or CSV"),
     (["sample", "{data}"], "exists and is not empty"),
     (["sample", "{new}", "--classes", "99"], "between 2 and 30, received 99"),

@@ -10,7 +10,8 @@ from PIL import Image
 
 from pipelines import range_test as module
 from pipelines.cli import main
-from pipelines.config.finetune import FinetuneConfig, RangeTestConfig
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.config.verbs import RangeTestConfig
 from pipelines.find_learning_rate import RangeTest, Sweep, find_learning_rate
 from pipelines.images.stream import training_stream
 from pipelines.training.range_curve import has_diverged, read_curve

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.config.finetune import PredictConfig
+from pipelines.config.verbs import PredictConfig
 from pipelines.data.manifest import class_names, make_manifest
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import Inference

@@ -1,0 +1,148 @@
+"""Settings that several verbs have, each described once."""
+
+import argparse
+from typing import Any
+
+from pipelines.config.setting import DATA, DEVICES, NETWORK, RUN, TRAINING, setting
+from resnet_tf.architectures import ARCHITECTURES, DEFAULT, SHORTCUTS, STRIDE_PLACES
+
+STRATEGIES = ("auto", "one", "mirrored", "multiworker")
+SPLITS = ("train", "val", "test")
+AUGMENTATIONS = ("light", "paper", "cifar", "colour", "trivial", "strong")
+MIXES = ("none", "mixup", "cutmix")
+BALANCES = ("none", "weights", "sampling")
+AUTO = "auto"  # what --epochs may be beside a number
+
+# More unreadable files than this share mean that something is wrong with the folder, not with a file.
+MAX_UNREADABLE = 0.03
+
+SEED: dict[str, Any] = {"kind": int, "low": 0, "high": 2**31 - 1, "metavar": "N"}
+
+
+def data_setting() -> Any:
+    """DATA: the images with their classes."""
+    return setting(
+        "folder with one sub-folder per class, folder with train/, val/ and test/ of such folders, or CSV with the "
+        "columns path,label[,split][,group]",
+        group=DATA,
+        positional=True,
+        metavar="DATA",
+    )
+
+
+def run_setting(help: str = "run directory") -> Any:
+    """RUN: the directory of a finished run."""
+    return setting(help, group=RUN, positional=True, metavar="RUN")
+
+
+def arch_setting(*default: str, **more: Any) -> Any:
+    """--arch, or ARCH: the name of a network."""
+    return setting(
+        f"architecture: {', '.join(ARCHITECTURES)}", *default, **{"group": NETWORK, "metavar": "NAME", **more}
+    )
+
+
+def source_setting() -> Any:
+    """SOURCE: weights, wherever they are."""
+    return setting("weights, as --weights of finetune names them", group=NETWORK, positional=True, metavar="SOURCE")
+
+
+def shortcut_setting() -> Any:
+    """--shortcut: which of the paper's shortcuts a network has."""
+    return setting(
+        "shortcut of a residual block: A pads with zeros, B projects where the shape changes, C projects everywhere, "
+        "none makes the plain net",
+        DEFAULT,
+        group=NETWORK,
+        choices=(DEFAULT, *SHORTCUTS),
+        metavar="NAME",
+        parse=shortcut_of,
+        why="default is the choice of the weights, else of the paper: A in the CIFAR nets, B in the others.",
+    )
+
+
+def stride_setting() -> Any:
+    """--stride: where a bottleneck has its stride."""
+    return setting(
+        "place of a bottleneck's stride",
+        None,
+        group=NETWORK,
+        choices=STRIDE_PLACES,
+        option="--stride",
+        metavar="PLACE",
+        none_is="that of the weights, else the paper's",
+    )
+
+
+def image_size_setting(default: int | None, low: int = 32, **more: Any) -> Any:
+    """--image-size: what the network sees, in pixels."""
+    return setting(
+        "height and width of what the network sees, in pixels",
+        default,
+        **{"group": NETWORK, "kind": int, "low": low, "high": 2048, "metavar": "N", **more},
+    )
+
+
+def augment_setting(default: str | None, **more: Any) -> Any:
+    """--augment: what training does to each image."""
+    return setting(
+        "what training does to each image", default, group=TRAINING, choices=AUGMENTATIONS, metavar="NAME", **more
+    )
+
+
+def mix_setting(default: str | None, **more: Any) -> Any:
+    """--mix: what training does to each batch."""
+    return setting(
+        "how training mixes the images and labels of a batch",
+        default,
+        group=TRAINING,
+        choices=MIXES,
+        metavar="NAME",
+        **more,
+    )
+
+
+def balance_setting() -> Any:
+    """--balance: what is done about classes of unequal size."""
+    return setting(
+        "what is done about classes of unequal size: weights in the loss, or sampling all classes equally often",
+        "none",
+        group=DATA,
+        choices=BALANCES,
+        metavar="NAME",
+    )
+
+
+def strategy_setting() -> Any:
+    """--strategy: which devices compute."""
+    return setting(
+        "which devices compute: one, mirrored (all of this machine), or multiworker (all machines that TF_CONFIG or "
+        "Slurm names)",
+        "auto",
+        group=DEVICES,
+        choices=STRATEGIES,
+        metavar="NAME",
+        why="auto is multiworker where several workers are named, mirrored where there are GPUs, and one elsewhere.",
+    )
+
+
+def mirror_setting() -> Any:
+    """--mirror: whether mirror images are looked at as well."""
+    return setting("average over each image and its mirror image, for twice the work", False, group=DATA, kind=bool)
+
+
+def epochs_of(word: str) -> int | str:
+    """The value of --epochs: a number, or "auto".
+
+    Raises:
+        argparse.ArgumentTypeError: It is neither.
+    """
+    try:
+        return word if word == AUTO else int(word)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a whole number or {AUTO}, received {word!r}") from None
+
+
+def shortcut_of(word: str) -> str | None:
+    """The value of --shortcut: "none" is the plain net, and letters may be small."""
+    return {"none": None, DEFAULT: DEFAULT}.get(word.lower(), word.upper())

@@ -1,0 +1,227 @@
+"""The settings of every verb but finetune."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.config.setting import DATA, NETWORK, RUN, absolute, check, documented, setting
+from pipelines.config.shared import (
+    SEED,
+    SPLITS,
+    arch_setting,
+    augment_setting,
+    balance_setting,
+    data_setting,
+    image_size_setting,
+    mirror_setting,
+    mix_setting,
+    run_setting,
+    shortcut_setting,
+    source_setting,
+    strategy_setting,
+    stride_setting,
+)
+from resnet_tf.architectures import Shortcut, StridePlace, find_architecture
+from resnet_tf.errors import UserError
+from resnet_tf.source_kinds import is_path
+
+TENSOR_NAMES = ("keras", "torchvision")
+DEMO_RUN = "saved_models/demo"
+
+
+class _Checked:
+    """A config whose values are checked when it is made."""
+
+    def __post_init__(self) -> None:
+        if hasattr(self, "arch"):
+            find_architecture(self.arch)
+        check(self)
+
+
+@documented
+@dataclass(frozen=True)
+class DemoConfig(_Checked):
+    """The main job from nothing."""
+
+    run: str = setting("run directory to make", DEMO_RUN, metavar="RUN")
+    weights: str = setting(
+        "weights, as finetune takes them", "none", group=NETWORK, metavar="WEIGHTS", why="The demo downloads nothing."
+    )
+
+
+@documented
+@dataclass(frozen=True)
+class SampleConfig(_Checked):
+    """The built-in folder of drawn images."""
+
+    folder: str = setting("folder to make; it must not exist, or be empty", positional=True, metavar="DIR")
+    classes: int = setting("how many of the 30 classes", 30, kind=int, low=2, high=30, metavar="N")
+    per_class: int = setting("images of each class", 24, kind=int, low=1, high=100_000, metavar="N")
+    size: int = setting("height and width of an image, in pixels", 96, kind=int, low=32, high=1024, metavar="N")
+    seed: int = setting("the same seed draws the same pixels", 0, **SEED)
+
+
+@documented
+@dataclass(frozen=True)
+class AuditConfig(_Checked):
+    """What to look at before any training, and where to write what was found."""
+
+    data: str = data_setting()
+    json: str | None = setting("file for everything that was found, as JSON", None, metavar="FILE", written=True)
+    csv: str | None = setting("file for a table with one row per image", None, metavar="FILE", written=True)
+    html: str | None = setting("file for a page with thumbnails of what is wrong", None, metavar="FILE", written=True)
+    quarantine: str | None = setting("folder to move unreadable files and harmful copies to", None, metavar="DIR")
+    undo: str | None = setting(
+        "folder of an earlier quarantine: moves its files back, and does nothing else", None, metavar="DIR"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.undo is not None and (self.json, self.csv, self.html, self.quarantine) != (None,) * 4:
+            raise UserError("--undo only brings files back; leave out the other options")
+
+
+@documented
+@dataclass(frozen=True)
+class ShowBatchConfig(_Checked):
+    """What the network would see in training."""
+
+    data: str = data_setting()
+    out: str = setting("PNG to write", ending=".png", metavar="FILE", written=True)
+    image_size: int = image_size_setting(FinetuneConfig.image_size)
+    augment: str = augment_setting("light")
+    mix: str = mix_setting("none")
+    balance: str = balance_setting()
+    images: int = setting("images to show, from the start of the epoch", 32, kind=int, low=1, high=256, metavar="N")
+    epoch: int = setting("number of the epoch, from 0 on", 0, kind=int, low=0, high=100_000, metavar="N")
+    seed: int = setting("seed of order and augmentation", FinetuneConfig.seed, **SEED)
+
+
+@documented
+@dataclass(frozen=True)
+class RangeTestConfig(_Checked):
+    """A range test of the learning rate (finetune --find-learning-rate).
+
+    Nothing is read from the training's run or written there, and what is about epochs, checkpoints and the cache does
+    nothing.
+    """
+
+    training: FinetuneConfig
+    picture: str = setting("PNG to write", ending=".png", option="--find-learning-rate", metavar="FILE", written=True)
+
+
+@documented
+@dataclass(frozen=True)
+class FinetuneWords:
+    """What the command line of finetune takes beside the settings of a run."""
+
+    config: str | None = setting(
+        "config of another run (its config.json), to repeat it", None, metavar="FILE", none_is="none"
+    )
+    find_learning_rate: str | None = setting(
+        "PNG to write: makes no run; draws the loss over a growing learning rate, and suggests one",
+        None,
+        metavar="FILE",
+        none_is="none",
+        written=True,
+    )
+
+
+@documented
+@dataclass(frozen=True)
+class EvaluateConfig(_Checked):
+    """Which images of a finished run to judge it by."""
+
+    run: str = run_setting()
+    split: str = setting(
+        "part of the images", "test", group=DATA, choices=SPLITS, metavar="NAME", why="Nothing was chosen by it."
+    )
+    data: str | None = setting(
+        "folder or CSV where the images are now", None, group=DATA, metavar="DATA", none_is="where the run found them"
+    )
+    mirror: bool = mirror_setting()
+    strategy: str = strategy_setting()
+
+
+@documented
+@dataclass(frozen=True)
+class PredictConfig(_Checked):
+    """Which images to name, and what of the answer to show."""
+
+    run: str = run_setting()
+    paths: tuple[str, ...] = setting("files, folders or globs", group=DATA, kind=tuple, positional=True, metavar="PATH")
+    top: int = setting(
+        "classes to show for each image, the likeliest first", 5, kind=int, low=1, high=100_000, metavar="K"
+    )
+    out: str | None = setting("CSV to write, with all probabilities", None, metavar="FILE", written=True)
+    mirror: bool = mirror_setting()
+    strategy: str = strategy_setting()
+
+
+@documented
+@dataclass(frozen=True)
+class ExportConfig(_Checked):
+    """Which run to export."""
+
+    run: str = run_setting()
+    mirror: bool = mirror_setting()
+
+
+@documented
+@dataclass(frozen=True)
+class ImportConfig(_Checked):
+    """A trained network that becomes a run."""
+
+    source: str = source_setting()
+    arch: str = arch_setting()
+    run: str = setting("run directory to make", metavar="RUN")
+    data: str | None = setting(
+        "images to evaluate it on, whose folders name its classes",
+        None,
+        group=DATA,
+        metavar="DATA",
+        none_is="ImageNet's classes",
+    )
+    image_size: int | None = image_size_setting(None, low=8, none_is="the paper's")
+    shortcut: Shortcut | Literal["default"] = shortcut_setting()
+    stride_at: StridePlace | None = stride_setting()
+
+    def as_arguments(self) -> dict[str, Any]:
+        """What config.json keeps: every setting but the place of the run, with absolute paths."""
+        arguments = asdict(self)
+        del arguments["run"]
+        if is_path(self.source):
+            arguments["source"] = absolute(self.source)
+        if self.data is not None:
+            arguments["data"] = absolute(self.data)
+        return arguments
+
+
+@documented
+@dataclass(frozen=True)
+class ConvertConfig(_Checked):
+    """A file of weights to convert."""
+
+    source: str = source_setting()
+    target: str = setting(
+        "file to write: .safetensors, .npz, .weights.h5 or .keras", group=RUN, positional=True, metavar="TARGET"
+    )
+    arch: str = arch_setting()
+    shortcut: Shortcut | Literal["default"] = shortcut_setting()
+    stride_at: StridePlace | None = stride_setting()
+    names: str = setting(
+        "names of the tensors in .safetensors and .npz", "keras", group=RUN, choices=TENSOR_NAMES, metavar="NAME"
+    )
+
+
+@documented
+@dataclass(frozen=True)
+class NetworkConfig(_Checked):
+    """A network to look at."""
+
+    arch: str = arch_setting(positional=True, metavar="ARCH")
+    classes: int = setting("outputs of its head", 1000, group=NETWORK, kind=int, low=1, high=1_000_000, metavar="N")
+    image_size: int | None = image_size_setting(None, low=8, none_is="the paper's")
+    shortcut: Shortcut | Literal["default"] = shortcut_setting()
+    stride_at: StridePlace | None = stride_setting()
+    width: float = setting("factor of the channels", 1.0, group=NETWORK, kind=float, low=0.01, high=16.0, metavar="X")
