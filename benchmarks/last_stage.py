@@ -27,19 +27,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.recipe import LAST_STAGE, add_arguments, decide_with, figures_of, file_of, make_split, table_of
+from benchmarks.recipe import LAST_STAGE, add_arguments, figures_of, file_of, make_split, table_of
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
+from pipelines.data.manifest import label_numbers, load_manifest
 from pipelines.evaluation.inference import Inference, softmax
 from pipelines.evaluation.metrics import summarize
 from pipelines.finetune import AVERAGED_SHARES
 from pipelines.images.stream import View, evaluation_stream, training_stream
-from pipelines.training.head import Head, fit_head
-from pipelines.training.trainer import Session, build_session
+from pipelines.training.linear_probe import LinearProbe, fit_linear_probe
+from pipelines.training.network import build_trainer
+from pipelines.training.plan import plan_of
+from pipelines.training.trainer import Trainer
 from resnet_tf.classifier import averaged_features, divide, head
 from resnet_tf.losses import SmoothedCrossentropy
 from resnet_tf.weights import find_weights
-from resnet_tf.workers import Workers
 
 RECIPE = "the recipe's last stage"
 
@@ -105,21 +106,22 @@ class LastStage:
     """
 
     def __init__(self, arguments: argparse.Namespace, seed: int) -> None:
-        self.session = session_of(arguments, seed)
-        model = self.session.model
+        trainer = trainer_of(arguments, seed)
+        self.plan, self.model = trainer.plan, trainer.model
+        model = self.model
         first, self.second = divide(model)
         self.first = Inference(first)
         self.features = Inference(keras.Model(first.outputs, head(model).input))
-        self.labels = {split: label_numbers(rows, self.session.classes) for split, rows in self.session.rows.items()}
-        self.fixed = {split: self.through(self.stream(split, self.session.view))[0] for split in self.session.rows}
+        self.labels = {split: label_numbers(rows, self.plan.classes) for split, rows in self.plan.rows.items()}
+        self.fixed = {split: self.through(self.stream(split, self.plan.view))[0] for split in self.plan.rows}
         self.training: dict[tuple[View, ...], list[tuple[list[np.ndarray], np.ndarray]]] = {}
         self.head = self.fit_head()
         self.start = self.values()
 
     def stream(self, split: str, view: View) -> tf.data.Dataset:
         """The images of a split as evaluation sees them."""
-        session = self.session
-        return evaluation_stream(session.rows[split], session.root, session.classes, view, batch_size=32)
+        plan = self.plan
+        return evaluation_stream(plan.rows[split], plan.root, plan.classes, view, batch_size=32)
 
     def through(self, stream: tf.data.Dataset) -> tuple[list[np.ndarray], np.ndarray]:
         """What the frozen stages make of a stream's images, and the labels."""
@@ -127,34 +129,34 @@ class LastStage:
         activations = [np.concatenate(parts) for parts in zip(*(parts for parts, _ in found), strict=True)]
         return activations, np.concatenate([labels for _, labels in found])
 
-    def fit_head(self) -> Head:
+    def fit_head(self) -> LinearProbe:
         """As a run does."""
         features = {
             split: np.concatenate([self.features(batch).numpy() for batch in batches(self.fixed[split])])
             for split in ("train", "val")
         }
         both = [(features[split], self.labels[split]) for split in ("train", "val")]
-        found = fit_head(both[0], both[1], len(self.session.classes), averaged_features(self.session.model))
+        found = fit_linear_probe(both[0], both[1], len(self.plan.classes), averaged_features(self.model))
         head(self.second).set_weights([found.kernel, found.bias])
         return found
 
     def training_images(self, views: tuple[View, ...]) -> list[tuple[list[np.ndarray], np.ndarray]]:
         """Those of each epoch; only the last views' are kept, for they are large."""
         if views not in self.training:
-            session = self.session
-            rows, of_session = session.rows["train"], (session.root, session.classes)
-            order: dict[str, Any] = {"batch_size": session.config.batch_size, "seed": session.config.seed}
+            plan = self.plan
+            rows, of_plan = plan.rows["train"], (plan.root, plan.classes)
+            order: dict[str, Any] = {"batch_size": plan.config.batch_size, "seed": plan.config.seed}
             self.training.clear()
             self.training[views] = [
-                self.through(training_stream(rows, *of_session, view, first_epoch=epoch, **order))
+                self.through(training_stream(rows, *of_plan, view, first_epoch=epoch, **order))
                 for epoch, view in enumerate(views)
             ]
         return self.training[views]
 
     def train(self, row: Row) -> Iterator[None]:
         """Yields at each model that a run would judge: the head alone, each epoch's end, the averages."""
-        recipe = dataclasses.replace(self.session.recipe, **row.recipe)
-        view = dataclasses.replace(self.session.view, **row.view)
+        recipe = dataclasses.replace(self.plan.recipe, **row.recipe)
+        view = dataclasses.replace(self.plan.view, **row.view)
         sizes = np.linspace(view.size, row.first_size or view.size, recipe.epochs).round()[::-1]
         epochs = self.training_images(tuple(dataclasses.replace(view, size=int(size)) for size in sizes))
         self.assign(self.start)
@@ -228,12 +230,12 @@ class LastStage:
         for _ in self.train(row):
             for name, activations in views.items():
                 validation = summarize(
-                    self.labels["val"], self.probabilities(activations["val"], whole=False), self.session.classes
+                    self.labels["val"], self.probabilities(activations["val"], whole=False), self.plan.classes
                 )
                 if name not in best or validation["log_loss"] < best[name]["validation_log_loss"]:
                     test = self.probabilities(activations["test"], whole=True)
                     best[name] = {
-                        **figures_of(self.labels["test"], test, self.session.classes),
+                        **figures_of(self.labels["test"], test, self.plan.classes),
                         "validation_log_loss": validation["log_loss"],
                     }
         return best
@@ -273,16 +275,12 @@ def batches(arrays: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
         yield [array[begin : begin + 32] for array in arrays]
 
 
-def session_of(arguments: argparse.Namespace, seed: int) -> Session:
-    """What a run would train whose last stage alone learns, with the test's rows."""
-    decide_with(LAST_STAGE)
+def trainer_of(arguments: argparse.Namespace, seed: int) -> Trainer:
+    """What a run would train whose last stage alone learns."""
     manifest, weights = load_manifest(arguments.out / "manifest.csv"), str(arguments.weights)
     config = FinetuneConfig(data=str(arguments.data), run="", arch=arguments.arch, weights=weights, seed=seed)
     found = find_weights(weights, arguments.arch, include_top=False)
-    root = data_root(config.data)
-    session = build_session(config, manifest, class_names(manifest), root, found, Workers())
-    session.rows["test"] = manifest[manifest["split"] == "test"]
-    return session
+    return build_trainer(plan_of(config, manifest, found).changed(**LAST_STAGE))
 
 
 def measure(arguments: argparse.Namespace, names: list[str], seed: int) -> None:
@@ -306,7 +304,7 @@ def measure(arguments: argparse.Namespace, names: list[str], seed: int) -> None:
 
 def other_views(stage: LastStage) -> dict[str, dict[str, list[list[np.ndarray]]]]:
     """Of the images of validation and test."""
-    view = stage.session.view
+    view = stage.plan.view
     found: dict[str, dict[str, list[list[np.ndarray]]]] = {MIRRORED: {}, LARGER: {}}
     for split in ("val", "test"):
         mirrored = stage.stream(split, view).map(lambda images, labels: (images[:, :, ::-1], labels))

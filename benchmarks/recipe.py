@@ -12,7 +12,6 @@ outside, it is a difference for images such as these, which the intervals of two
 """
 
 import argparse
-import dataclasses
 import json
 import math
 import os
@@ -59,9 +58,9 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
     from pipelines.data.manifest import label_numbers
     from pipelines.evaluate import evaluate
     from pipelines.finetune import finetune
+    from pipelines.training.setup import make_plan
 
     settings, changes = VARIANTS[name]
-    decide_with(changes)
     config = FinetuneConfig(
         data=str(arguments.data),
         run=str(arguments.out / f"{slug(name)}-{seed}"),
@@ -74,7 +73,7 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
     )
     continued = Path(config.run).exists()
     started = time.perf_counter()
-    run = finetune(config)
+    run = finetune(make_plan(config).changed(**changes))
     seconds = math.nan if continued else time.perf_counter() - started  # the earlier sittings are not known
     figures = evaluate(run)
     predictions = pd.read_csv(run.evaluation("test") / "predictions.csv", keep_default_na=False, dtype={"label": str})
@@ -83,51 +82,42 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
     return {"seconds": seconds, **figures, "losses": losses}
 
 
-def decide_with(changes: dict[str, Any]) -> None:
-    """Changes what this process decides from now on."""
-    from pipelines.training import trainer as session
-
-    decide = session.decide
-    session.decide = lambda *facts: dataclasses.replace(decide(*facts), **changes)
-
-
 def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     """All heads, from features that are computed once. No seed changes them."""
     from pipelines.config.finetune import FinetuneConfig
-    from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
+    from pipelines.data.manifest import label_numbers, load_manifest
     from pipelines.evaluation.inference import Inference, softmax
-    from pipelines.training.head import fit_head
-    from pipelines.training.trainer import build_session
+    from pipelines.training.linear_probe import fit_linear_probe
+    from pipelines.training.network import build_trainer
+    from pipelines.training.plan import plan_of
     from resnet_tf.classifier import averaged_features, feature_extractor
     from resnet_tf.weights import find_weights
-    from resnet_tf.workers import Workers
 
     manifest, weights = load_manifest(arguments.out / "manifest.csv"), str(arguments.weights)
     config = FinetuneConfig(
         data=str(arguments.data), run="", arch=arguments.arch, weights=weights, image_size=arguments.image_size
     )
-    classes, root = class_names(manifest), data_root(config.data)
     found = find_weights(weights, arguments.arch, include_top=False)
-    session = build_session(config, manifest, classes, root, found, Workers())
-    session.rows["test"] = manifest[manifest["split"] == "test"]
+    plan = plan_of(config, manifest, found)
+    trainer = build_trainer(plan)
     started = time.perf_counter()
-    extract = Inference(feature_extractor(session.model))
-    features = {split: session.outputs(extract, split, split) for split in session.rows}
-    labels = {split: label_numbers(rows, classes) for split, rows in session.rows.items()}
+    extract = Inference(feature_extractor(trainer.model))
+    features = {split: trainer.outputs(extract, split, split) for split in plan.rows}
+    labels = {split: label_numbers(rows, plan.classes) for split, rows in plan.rows.items()}
     share = 1.0 - len(labels["test"]) / len(manifest)  # the recipe does not look at the test part
     seconds = share * (time.perf_counter() - started)
-    averaged = averaged_features(session.model)
-    last = session.model.get_layer("avg_pool").output.shape[-1]
+    averaged = averaged_features(trainer.model)
+    last = trainer.model.get_layer("avg_pool").output.shape[-1]
     results = {}
     for name, (stages, maxima, refit) in HEADS.items():
         columns = slice(0, None) if maxima else slice(averaged - last if stages == 1 else 0, averaged)
         started = time.perf_counter()
         parts = [(features[split][:, columns], labels[split]) for split in ("train", "val")]
-        fitted = fit_head(*parts, len(classes), averaged if maxima else None)
+        fitted = fit_linear_probe(*parts, len(plan.classes), averaged if maxima else None)
         kernel, bias = (fitted.refit_kernel, fitted.refit_bias) if refit else (fitted.kernel, fitted.bias)
         probabilities = softmax(np.asarray(features["test"][:, columns] @ kernel + bias))
         taken = seconds + time.perf_counter() - started
-        results[name] = {"seconds": taken, **figures_of(labels["test"], probabilities, classes)}
+        results[name] = {"seconds": taken, **figures_of(labels["test"], probabilities, plan.classes)}
     return results
 
 

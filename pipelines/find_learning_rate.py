@@ -10,16 +10,18 @@ import keras
 
 from pipelines.config.verbs import RangeTestConfig
 from pipelines.console.signals import Interrupts
-from pipelines.console.terminal import say
-from pipelines.images.stream import steps_per_epoch
+from pipelines.console.terminal import progress_bar, say
 from pipelines.recipe.earlier import Earlier, earlier_for_all
 from pipelines.report.range_figure import draw_range_test
 from pipelines.runs.files import check_place, write_atomically
+from pipelines.training.head import fit_head
 from pipelines.training.loop import train
+from pipelines.training.network import build_trainer
 from pipelines.training.overflow import HOPELESS, Overflows
+from pipelines.training.plan import Plan
 from pipelines.training.range_curve import BASELINE, Reading, has_diverged, read_curve, steps_of
-from pipelines.training.setup import divide_images, fit_new_head, prepare
-from pipelines.training.trainer import Session
+from pipelines.training.setup import make_plan
+from pipelines.training.trainer import Trainer
 from resnet_tf.errors import UserError
 from resnet_tf.workers import joined
 
@@ -87,16 +89,17 @@ def find_learning_rate(config: RangeTestConfig, repeated: Earlier | None = None)
         if workers.chief:
             check_place(picture)
         earlier = earlier_for_all(workers, lambda: repeated)
-        session = prepare(training, workers, lambda: divide_images(training), earlier).session
-        say(session.describe())
-        if session.recipe.head_first:
-            fit_new_head(session)
-        rates, losses = _train(session, ADAM if session.recipe.optimizer == "adamw" else MOMENTUM)
-        reading = read_curve(rates, losses, len(session.classes))
-        found = RangeTest(rates, losses, reading, session.recipe.learning_rate)
-        say(_describe(found, session))
+        plan = make_plan(training, earlier, workers=workers)
+        say(str(plan))
+        trainer = build_trainer(plan)
+        if plan.recipe.head_first:
+            fit_head(trainer)
+        rates, losses = _train(trainer, ADAM if plan.recipe.optimizer == "adamw" else MOMENTUM)
+        reading = read_curve(rates, losses, len(plan.classes))
+        found = RangeTest(rates, losses, reading, plan.recipe.learning_rate)
+        say(_describe(found, plan))
         if workers.chief:
-            title = f"range test: {training.arch}, {session.recipe.optimizer}, {len(session.rows['train'])} images"
+            title = f"range test: {training.arch}, {plan.recipe.optimizer}, {len(plan.rows['train'])} images"
             write_atomically(picture, lambda path: draw_range_test(rates, losses, reading, found.chosen, path, title))
             say(f"wrote {picture}")
     return found
@@ -114,10 +117,8 @@ class _Curve(keras.callbacks.Callback):
         self.overflows = Overflows()
 
     def on_train_begin(self, logs: Any = None) -> None:
-        from tqdm import tqdm
-
         self.overflows.begin(self.model)
-        self.bar = tqdm(total=self.steps, desc="range test", unit="step", disable=None, leave=False)
+        self.bar = progress_bar(self.steps, "range test", "step")
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         self.rate = float(self.model.optimizer.learning_rate)
@@ -138,15 +139,14 @@ class _Curve(keras.callbacks.Callback):
         self.bar.close()
 
 
-def _train(session: Session, sweep: Sweep) -> tuple[list[float], list[float]]:
+def _train(trainer: Trainer, sweep: Sweep) -> tuple[list[float], list[float]]:
     """Rates, and the finite losses of their batches."""
-    session.model.optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(
+    trainer.model.optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(
         sweep.low, sweep.steps - 1, sweep.high / sweep.low
     )
-    curve = _Curve(sweep.steps, len(session.classes))
-    steps = steps_per_epoch(len(session.rows["train"]), session.config.batch_size)
+    curve, steps = _Curve(sweep.steps, len(trainer.plan.classes)), trainer.steps
     started = time.monotonic()
-    train(session, [curve], lambda: divmod(curve.done, steps), epochs=-(-sweep.steps // steps))
+    train(trainer, [curve], lambda: divmod(curve.done, steps), epochs=-(-sweep.steps // steps))
     rates, losses = curve.rates, curve.losses
     if losses and not math.isfinite(losses[-1]):
         rates, losses = rates[:-1], losses[:-1]
@@ -155,22 +155,23 @@ def _train(session: Session, sweep: Sweep) -> tuple[list[float], list[float]]:
             f"the loss became infinite in step {curve.done} already, at a learning rate of {curve.rate:.1e}; try "
             "--precision float32"
         )
+    images = trainer.plan.config.batch_size
     say(
-        f"range test: {len(losses)} steps of {session.config.batch_size} images in {time.monotonic() - started:.1f} s, "
+        f"range test: {len(losses)} steps of {images} images in {time.monotonic() - started:.1f} s, "
         f"learning rate {sweep.low:g} to {rates[-1]:.2g}"
     )
     return rates, losses
 
 
-def _describe(found: RangeTest, session: Session) -> str:
-    reading, whose = found.reading, "the recipe's" if session.config.learning_rate is None else "yours"
+def _describe(found: RangeTest, plan: Plan) -> str:
+    reading, whose = found.reading, "the recipe's" if plan.config.learning_rate is None else "yours"
     course = f"training loss: from {reading.start:.3f} to {reading.lowest:.3f} at {reading.best_rate:.1e}"
     if reading.rises_from is not None:
         course += f", rising at {reading.rises_from:.1e}"
     if found.suggestion is not None:
         suggested = f"suggested: --learning-rate {found.suggestion:.1e}"
         return f"{course}\n{suggested} ({whose} is {found.chosen:.1e}; at larger ones the loss rises again)"
-    why = ", since the head is fitted already" if session.recipe.head_first else ""
+    why = ", since the head is fitted already" if plan.recipe.head_first else ""
     place = "" if reading.rises_from is None else ", where it does not rise yet"
     if reading.rises_from is not None and found.chosen >= reading.rises_from:
         place = ", where it rises; choose a smaller one"

@@ -5,7 +5,10 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
 
 Item = TypeVar("Item")
 
@@ -48,12 +51,23 @@ def progress(items: Iterable[Item], total: int, label: str, unit: str = "image",
 
     Without a label nothing is shown.
     """
-    from tqdm import tqdm
-
     started = time.monotonic()
-    with tqdm(total=total, desc=label, unit=unit, disable=None if label else True, leave=False, file=sys.stderr) as bar:
+    with progress_bar(total, label, unit) as bar:
         for item in items:
             yield item
             bar.update(min(size, total - bar.n))
     if label:
         say(f"{label}: {total} {unit}s in {time.monotonic() - started:.1f} s")
+
+
+def progress_bar(total: int | None, label: str, unit: str) -> "tqdm[Any]":
+    """A progress bar on standard error, where that is a terminal. It goes when it is closed.
+
+    Args:
+        total: Units in all, None where that is not known.
+        label: What is counted; nothing is shown without.
+        unit: Name of one of them.
+    """
+    from tqdm import tqdm
+
+    return tqdm(total=total, desc=label, unit=unit, disable=None if label else True, leave=False, file=sys.stderr)

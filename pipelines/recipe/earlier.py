@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.recipe.decide import Recipe
+from pipelines.recipe.decision import Recipe
 from pipelines.runs.files import fingerprint_of, read_json
 from resnet_tf.errors import UserError
 from resnet_tf.workers import Workers

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from pipelines.recipe.decide import Recipe
+from pipelines.recipe.decision import Recipe
 
 _NEVER = 1e30
 

@@ -1,9 +1,11 @@
 """The recipes for training from random weights: He et al. 2015's and a modern one, as small pure functions from facts
-about the data and the network to settings."""
+about the data and the network to decisions."""
 
+from dataclasses import replace
 from typing import Any
 
 from pipelines.config.finetune import FinetuneConfig
+from pipelines.recipe.decision import DATA, USER, Decision
 from resnet_tf.architectures import Architecture, find_architecture
 
 HE, MODERN = "he", "modern"
@@ -37,7 +39,7 @@ def scratch_patience(epochs: int) -> int:
     return max(10, epochs // 2)
 
 
-def he_policy(row: Architecture, batch_size: int, images: int, epochs: int) -> dict[str, Any]:
+def he_policy(row: Architecture, batch_size: int, images: int, epochs: int) -> list[Decision]:
     """He et al. 2015, arXiv 1512.03385, section 3.4, and section 4.2 for the nets for 32×32 images.
 
     SGD with momentum 0.9 and an L2 penalty of 1e-4 whose gradient goes through the momentum, of all variables, as
@@ -49,17 +51,18 @@ def he_policy(row: Architecture, batch_size: int, images: int, epochs: int) -> d
         images: For training.
         epochs: In all.
     """
-    return {
-        "name": HE,
-        "optimizer": "momentum",
-        "schedule": "steps",
-        "learning_rate": he_rate(row, batch_size),
-        "weight_decay": 1e-4,
-        "label_smoothing": 0.0,
-        "augment": "cifar" if row.family == "cifar" else "paper",
-        "mix": "none",
-        "min_area": 1.0,
-    }
+    paper, none = "the paper's", "the paper has none"
+    return [
+        Decision("name", HE, "He et al. 2015, sections 3.4 and 4.2"),
+        Decision("optimizer", "momentum", paper),
+        Decision("schedule", "steps", paper),
+        Decision("learning_rate", he_rate(row, batch_size), "the paper's, linear in the batch (Goyal et al. 2017)"),
+        Decision("weight_decay", 1e-4, paper),
+        Decision("label_smoothing", 0.0, none),
+        Decision("augment", "cifar" if row.family == "cifar" else "paper", paper),
+        Decision("mix", "none", none),
+        Decision("min_area", 1.0, none),
+    ]
 
 
 def he_rate(row: Architecture, batch_size: int) -> float:
@@ -99,7 +102,7 @@ def he_warmup(row: Architecture, batch_size: int, steps: int) -> int:
     return min(round(400 * 128 / batch_size), steps // 10)
 
 
-def modern_policy(row: Architecture, batch_size: int, images: int, epochs: int) -> dict[str, Any]:
+def modern_policy(row: Architecture, batch_size: int, images: int, epochs: int) -> list[Decision]:
     """After He et al. 2018 ("Bag of tricks", arXiv 1812.01187), Wightman et al. 2021 ("ResNet strikes back", arXiv
     2110.00476) and torchvision's recipe (Vryniotis 2021, "How to train state-of-the-art models using TorchVision's
     latest primitives"): a cosine after a warm-up, smoothed labels (Szegedy et al. 2015), no decay of batch norms and
@@ -108,18 +111,20 @@ def modern_policy(row: Architecture, batch_size: int, images: int, epochs: int) 
 
     Args are as for `he_policy`.
     """
-    long = epochs >= LONG_TRAINING
-    return {
-        "name": MODERN,
-        "optimizer": "sgd",
-        "schedule": "cosine",
-        "learning_rate": modern_rate(row, batch_size),
-        "weight_decay": modern_decay(images),
-        "label_smoothing": 0.1,
-        "augment": "trivial" if long else "light",
-        "mix": "cutmix" if long else "none",
-        "min_area": 0.35 if images < MANY_IMAGES else 0.08,
-    }
+    long, many = epochs >= LONG_TRAINING, images >= MANY_IMAGES
+    length = f"{epochs} epochs are {'at least' if long else 'fewer than'} {LONG_TRAINING}"
+    count = f"{images} training images are {'at least' if many else 'fewer than'} {MANY_IMAGES}"
+    return [
+        Decision("name", MODERN, "after He et al. 2018, Wightman et al. 2021 and torchvision's"),
+        Decision("optimizer", "sgd", "as in He et al. 2018 and torchvision's"),
+        Decision("schedule", "cosine", "He et al. 2018, section 5.1"),
+        Decision("learning_rate", modern_rate(row, batch_size), "linear in the batch (Goyal et al. 2017)"),
+        Decision("weight_decay", modern_decay(images), count, DATA),
+        Decision("label_smoothing", 0.1, "Szegedy et al. 2015"),
+        Decision("augment", "trivial" if long else "light", length, DATA),
+        Decision("mix", "cutmix" if long else "none", length, DATA),
+        Decision("min_area", 0.08 if many else 0.35, count, DATA),
+    ]
 
 
 def modern_rate(row: Architecture, batch_size: int) -> float:
@@ -158,18 +163,27 @@ ALL_AT_ONCE: dict[str, Any] = {
 }
 
 
-def random_policy(config: FinetuneConfig, images: int) -> dict[str, Any]:
-    """All layers from random weights, by one of the recipes of `pipelines.recipe.scratch`.
+def random_policy(config: FinetuneConfig, images: int) -> list[Decision]:
+    """All layers from random weights, by one of the recipes above.
 
     Args:
         config: What the user asked for.
-        images: For training.
+        images: Number of training images.
+
+    Returns:
+        A decision for every setting that does not follow from the number of steps.
     """
     row = find_architecture(config.arch)
     epochs = config.epochs if isinstance(config.epochs, int) else scratch_epochs(images)
-    return {
-        **ALL_AT_ONCE,
-        "epochs": epochs,
-        "patience": scratch_patience(epochs),
-        **POLICIES[config.recipe or DEFAULT_RECIPE](row, config.batch_size, images, epochs),
-    }
+    curve = f"{images} training images, on a curve through He et al. 2015's 182 for 45,000 and 120 for 1.28 million"
+    recipe = POLICIES[config.recipe or DEFAULT_RECIPE](row, config.batch_size, images, epochs)
+    if config.recipe is not None:
+        name, *others = recipe
+        recipe = [replace(name, reason="as asked", decided_by=USER), *others]
+    return [
+        *(Decision(name, value, "as --weights none asks") for name, value in ALL_AT_ONCE.items()),
+        Decision("epochs", epochs, curve, DATA),
+        Decision("plateau_patience", 0, "there is no plateau"),
+        Decision("patience", scratch_patience(epochs), "longer than the rate stays the same"),
+        *recipe,
+    ]

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from typing import Any
 
@@ -10,14 +10,13 @@ import keras
 import numpy as np
 import pandas as pd
 
-from pipelines.console.signals import SIGNALS, Interrupts
+from pipelines.console.signals import SIGNALS
 from pipelines.console.terminal import say
 from pipelines.runs.directory import Run
 from pipelines.runs.files import write_csv
-from pipelines.training.checkpoint import Checkpoint, Progress, add_metrics, save_checkpoint
-from pipelines.training.open_end import OpenEnd
+from pipelines.training.checkpoint import Progress, add_metrics, save_checkpoint
 from pipelines.training.overflow import HOPELESS, Overflows
-from resnet_tf.workers import Workers
+from pipelines.training.training_run import TrainingRun
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -47,47 +46,29 @@ def collapse_reason(losses: Sequence[float], accuracy: float, best_accuracy: flo
     return ""
 
 
-class Watch(keras.callbacks.Callback):
+class TrainingCallback(keras.callbacks.Callback):
     """After some steps a checkpoint; after each epoch history, best model, checkpoint, and whether to go on.
 
+    All workers train; they stop and save at the same step.
+
     Args:
-        run: Where all of it goes.
-        progress: Changed in place.
-        checkpoint: What the model was restored from, or None.
-        interrupts: Held; let through between steps, when all is saved.
-        workers: All of them train; they stop and save at the same step.
-        validate: Gives accuracy and log loss on the validation part.
-        save_best: Writes the model's present variables as the best model.
-        chance: Accuracy of always naming the largest class.
-        patience: Epochs without improvement before training stops.
-        epochs: Planned in all.
-        open_end: Decides when to end before that, or None.
-        seconds: Between two checkpoints.
+        training: Its progress is changed in place; its interrupts are held, and let through between steps, when all is
+            saved.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        progress: Progress,
-        *,
-        checkpoint: Checkpoint | None,
-        interrupts: Interrupts,
-        workers: Workers,
-        validate: Callable[[], tuple[float, float]],
-        save_best: Callable[[], None],
-        chance: float,
-        patience: int,
-        epochs: int,
-        open_end: OpenEnd | None,
-        seconds: float,
-    ) -> None:
+    def __init__(self, training: TrainingRun) -> None:
         super().__init__()
-        self.run, self.progress, self.validate, self.save_best = run, progress, validate, save_best
-        self.interrupts, self.workers = interrupts, workers
-        self.chance, self.patience, self.epochs, self.seconds = chance, patience, epochs, seconds
-        self.open_end, self.collapsed = open_end, ""
+        plan = training.trainer.plan
+        self.training, self.run, self.progress = training, training.run, training.progress
+        self.interrupts, self.workers, self.recipe = training.interrupts, plan.devices.workers, plan.recipe
+        self.seconds = plan.config.checkpoint_seconds
+        self.chance = float(plan.rows["val"]["label"].value_counts(normalize=True).max())
+        self.open_end = training.trainer.open_end()
+        if self.open_end:
+            self.open_end.resume(self.progress)
+        self.collapsed = ""
         self.started = self.saved = 0.0
-        self._half_epoch = checkpoint if progress.steps_done else None
+        self._half_epoch = training.checkpoint if self.progress.steps_done else None
         self._unsaved = False
         self.overflows = Overflows()
 
@@ -141,33 +122,34 @@ class Watch(keras.callbacks.Callback):
             # Validation changes nothing, and may take longer than SIGTERM allows; but one of several workers cannot
             # save without the others.
             with self.interrupts.at_once() if self.workers.alone else nullcontext():
-                score = self.validate()
+                score = self.training.validate()
         except KeyboardInterrupt:
             self.save()
             raise
         logs["val_accuracy"], logs["val_log_loss"] = score  # TensorBoard, which comes next, shows them too
-        progress, number = self.progress, epoch + 1
-        losses = [logs["loss"], logs["val_log_loss"]]
-        reason = collapse_reason(losses, logs["val_accuracy"], progress.best_accuracy, self.chance)
+        number, losses = epoch + 1, [logs["loss"], logs["val_log_loss"]]
+        reason = collapse_reason(losses, logs["val_accuracy"], self.progress.best_accuracy, self.chance)
         if reason:
             self._stop_collapsed(reason, number)
             return
+        self._end_epoch(number, logs, score)
+
+    def _end_epoch(self, number: int, logs: dict[str, float], score: tuple[float, float]) -> None:
+        """Remembers the epoch, keeps the network where it is the best, and decides whether to go on."""
+        progress = self.progress
         row = {
             "epoch": number,
             "phase": "all layers",
-            "loss": logs["loss"],
-            "accuracy": logs["accuracy"],
-            "val_accuracy": logs["val_accuracy"],
-            "val_log_loss": logs["val_log_loss"],
+            **{name: logs[name] for name in ("loss", "accuracy", "val_accuracy", "val_log_loss")},
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": round(time.monotonic() - self.started, 2),
         }
         progress.rows.append(row)
         self._half_epoch = None  # still there where only the validation was left
         progress.epochs_done, progress.steps_done, progress.seconds, progress.logs = number, 0, 0.0, {}
-        better = keep_if_better(progress, f"epoch {number}", number, score, self.save_best)
-        if number - progress.best_epoch >= self.patience:
-            progress.stopped = f"no better validation for {self.patience} epochs"
+        better = self.training.keep_if_better(f"epoch {number}", number, score)
+        if number - progress.best_epoch >= self.recipe.patience:
+            progress.stopped = f"no better validation for {self.recipe.patience} epochs"
         decision = ""
         if self.open_end and not progress.stopped:
             step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
@@ -176,7 +158,7 @@ class Watch(keras.callbacks.Callback):
         save_checkpoint(self.run, self.model, progress)
         self._unsaved = False
         write_history(self.run, progress)
-        last = self.open_end.last_epoch(progress) or f"≤{self.epochs}" if self.open_end else self.epochs
+        last = self.open_end.last_epoch(progress) or f"≤{self.recipe.epochs}" if self.open_end else self.recipe.epochs
         say(
             f"epoch {number}/{last}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
             f"val accuracy {row['val_accuracy']:.4f}  val log loss {row['val_log_loss']:.4f}  "
@@ -188,30 +170,6 @@ class Watch(keras.callbacks.Callback):
     def _stop_collapsed(self, reason: str, epoch: int) -> None:
         self.collapsed = f"{reason} in epoch {epoch}"
         self.model.stop_training = True
-
-
-def keep_if_better(
-    progress: Progress, name: str, epoch: int, score: tuple[float, float], save_best: Callable[[], None]
-) -> bool:
-    """Writes the model where it is the best so far, and remembers that.
-
-    Args:
-        progress: Changed in place.
-        name: Of the model, in words.
-        epoch: When it was.
-        score: Accuracy and log loss on the validation part.
-        save_best: Writes it.
-
-    Returns:
-        Whether it was the best.
-    """
-    accuracy, log_loss = score
-    if not progress.improves(log_loss):
-        return False
-    save_best()
-    progress.best, progress.best_epoch = name, epoch
-    progress.best_accuracy, progress.best_log_loss = accuracy, log_loss
-    return True
 
 
 def write_history(run: Run, progress: Progress) -> None:

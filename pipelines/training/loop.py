@@ -1,4 +1,4 @@
-"""Steps of training on the stream: Keras's fit, between any two steps."""
+"""Steps of training on the stream: Keras's fit, from any step of an epoch on."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -7,23 +7,51 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from pipelines.console.terminal import progress_bar
 from pipelines.images.lost_images import lost_images_named, rows_of_step
-from pipelines.images.stream import steps_per_epoch, training_stream
-from pipelines.runs.directory import Run
-from pipelines.training.callback import Watch
-from pipelines.training.checkpoint import Progress
-from pipelines.training.trainer import Session
+from pipelines.images.stream import training_stream
+from pipelines.training.callback import TrainingCallback
+from pipelines.training.trainer import Trainer
+from pipelines.training.training_run import TrainingRun
 from resnet_tf.keras_mending import mended_keras
+
+
+def fit(training: TrainingRun, callback: TrainingCallback) -> None:
+    """Trains through all epochs that are left, or through the rest of one that was cut off: Keras has no fit that
+    begins within an epoch and goes on with whole ones.
+
+    Args:
+        training: Its progress says where to begin.
+        callback: Changes the progress.
+
+    Raises:
+        LostImage: An image is gone, or cannot be read any more.
+    """
+    run, trainer, progress = training.run, training.trainer, training.progress
+    done, first_step = progress.epochs_done, progress.steps_done
+    if first_step == trainer.steps:  # cut off in validation
+        callback.set_model(trainer.model)
+        callback.on_epoch_begin(done)
+        callback.on_epoch_end(done, dict(progress.logs))
+        return
+    callbacks: list[keras.callbacks.Callback] = [callback]
+    if run.writable:
+        callbacks += [StepBar(), keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
+    train(
+        trainer,
+        callbacks,
+        lambda: (progress.epochs_done, progress.steps_done),
+        epochs=1 if first_step else trainer.plan.recipe.epochs - done,
+        first_epoch=done,
+        first_step=first_step,
+    )
 
 
 class StepBar(keras.callbacks.Callback):
     """A bar of the steps of an epoch, on a terminal only."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-        from tqdm import tqdm
-
-        steps = self.params.get("steps")
-        self.bar = tqdm(total=steps, desc=f"epoch {epoch + 1}", unit="step", disable=None, leave=False)
+        self.bar = progress_bar(self.params.get("steps"), f"epoch {epoch + 1}", "step")
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         self.bar.update(1)
@@ -33,7 +61,7 @@ class StepBar(keras.callbacks.Callback):
 
 
 def train(
-    session: Session,
+    trainer: Trainer,
     callbacks: list[keras.callbacks.Callback],
     position: Callable[[], tuple[int, int]],
     *,
@@ -44,10 +72,10 @@ def train(
     """Trains through a number of epochs, or until a callback stops it. Collective.
 
     Args:
-        session: What is trained.
-        callbacks: Of Keras.
+        trainer: What is trained.
+        callbacks: Keras's callbacks.
         position: Gives the epoch, and the step in it, that comes next, to say which image a step has failed for.
-        epochs: How many.
+        epochs: Number of epochs.
         first_epoch: Epoch to begin with.
         first_step: Step of each of these epochs to begin with. Keras has no fit that begins within an epoch and goes
             on with whole ones, so that with a step there should be one epoch.
@@ -55,65 +83,34 @@ def train(
     Raises:
         LostImage: An image is gone, or cannot be read any more.
     """
-    config, rows, workers = session.config, session.rows["train"], session.workers
+    plan = trainer.plan
+    config, rows, workers = plan.config, plan.rows["train"], plan.devices.workers
     order = {"batch_size": config.batch_size, "seed": config.seed}
     stream = training_stream(
         rows,
-        session.root,
-        session.classes,
-        session.view,
+        plan.root,
+        plan.classes,
+        plan.view,
         first_epoch=first_epoch,
         first_step=first_step,
         epochs=epochs,
         part=workers.index,
         parts=workers.count,
-        cached=session.cached("train"),
+        cached=trainer.cached("train"),
         **order,
     )
     try:
         with nullcontext() if workers.alone else mended_keras():
-            session.model.fit(
+            trainer.model.fit(
                 workers.distributed(stream, config.batch_size),
                 initial_epoch=first_epoch,
                 epochs=first_epoch + epochs,
-                steps_per_epoch=steps_per_epoch(len(rows), config.batch_size) - first_step,
+                steps_per_epoch=trainer.steps - first_step,
                 callbacks=callbacks,
                 verbose=0,
                 shuffle=False,  # the stream has its order
             )
     except tf.errors.OpError:
         epoch, step = position()
-        with lost_images_named(rows_of_step(rows, session.view, epoch=epoch, step=step, **order), session.root):
+        with lost_images_named(rows_of_step(rows, plan.view, epoch=epoch, step=step, **order), plan.root):
             raise
-
-
-def fit(run: Run, session: Session, progress: Progress, watch: Watch) -> None:
-    """Trains through all epochs that are left, or through the rest of one that was cut off: Keras has no fit that
-    begins within an epoch and goes on with whole ones.
-
-    Args:
-        run: The run.
-        session: What is trained.
-        progress: Where to begin; changed by `watch`.
-        watch: The callback.
-
-    Raises:
-        LostImage: An image is gone, or cannot be read any more.
-    """
-    done, first_step = progress.epochs_done, progress.steps_done
-    if first_step == steps_per_epoch(len(session.rows["train"]), session.config.batch_size):  # cut off in validation
-        watch.set_model(session.model)
-        watch.on_epoch_begin(done)
-        watch.on_epoch_end(done, dict(progress.logs))
-        return
-    callbacks: list[keras.callbacks.Callback] = [watch]
-    if run.writable:
-        callbacks += [StepBar(), keras.callbacks.TensorBoard(str(run.tensorboard), write_graph=False)]
-    train(
-        session,
-        callbacks,
-        lambda: (progress.epochs_done, progress.steps_done),
-        epochs=1 if first_step else session.recipe.epochs - done,
-        first_epoch=done,
-        first_step=first_step,
-    )

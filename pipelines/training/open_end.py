@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.recipe.decide import Recipe
+from pipelines.recipe.decision import Recipe
 from pipelines.recipe.schedule import PlateauSchedule
 from pipelines.training.checkpoint import Progress
 

@@ -11,14 +11,14 @@ from sklearn.metrics import log_loss
 
 from pipelines.data.manifest import label_numbers
 from pipelines.evaluation.inference import Inference, images_of, softmax
-from pipelines.training.trainer import Session
+from pipelines.training.trainer import Trainer
 from resnet_tf.classifier import divide
 
 # Of memory, for what frozen stages make of the validation images: in float32 330 of a ResNet-50, 1,300 of a ResNet-18.
 MOST_BYTES = 1 << 30
 
 
-def validator(session: Session) -> Callable[[], tuple[float, float]]:
+def validator(trainer: Trainer) -> Callable[[], tuple[float, float]]:
     """A function that gives accuracy and log loss of the present model on the validation images.
 
     What frozen stages make of these never changes in a training, and is computed once where there is room.
@@ -26,8 +26,9 @@ def validator(session: Session) -> Callable[[], tuple[float, float]]:
     Keras's own validation fails where a strategy's replicas get parts of unequal size (it averages the
     images themselves, `_maybe_symbolic_build`), and its figures depend on how batches are divided.
     """
-    labels = label_numbers(session.rows["val"], session.classes)
-    compute_logits = _frozen_once(session) if session.recipe.frozen_stages else _anew(session)
+    plan = trainer.plan
+    labels = label_numbers(plan.rows["val"], plan.classes)
+    compute_logits = _frozen_once(trainer) if plan.recipe.frozen_stages else _anew(trainer)
 
     def validate() -> tuple[float, float]:
         logits = compute_logits()
@@ -36,33 +37,35 @@ def validator(session: Session) -> Callable[[], tuple[float, float]]:
             accuracy = float((logits.argmax(axis=1) == labels).mean())
             if not np.isfinite(logits).all():
                 return accuracy, float("nan")
-            return accuracy, float(log_loss(labels, softmax(logits), labels=list(range(len(session.classes)))))
+            return accuracy, float(log_loss(labels, softmax(logits), labels=list(range(len(plan.classes)))))
 
         # Machines may round a loss in different ways, but must agree on what is best.
-        accuracy, loss = session.workers.from_chief(score)
+        accuracy, loss = plan.devices.workers.from_chief(score)
         return accuracy, loss
 
     return validate
 
 
-def _anew(session: Session) -> Callable[[], np.ndarray]:
-    inference = Inference(session.model, strategy=session.strategy)
-    return lambda: session.outputs(inference, "val", "")
+def _anew(trainer: Trainer) -> Callable[[], np.ndarray]:
+    inference = Inference(trainer.model, strategy=trainer.plan.devices.strategy)
+    return lambda: trainer.outputs(inference, "val", "")
 
 
-def _frozen_once(session: Session) -> Callable[[], np.ndarray]:
-    frozen, rest = divide(session.model)
-    if len(session.rows["val"]) * _bytes_of(frozen, session.config.image_size) > MOST_BYTES * session.workers.count:
-        return _anew(session)
-    through_frozen, through_rest = (Inference(part, strategy=session.strategy) for part in (frozen, rest))
+def _frozen_once(trainer: Trainer) -> Callable[[], np.ndarray]:
+    plan = trainer.plan
+    frozen, rest = divide(trainer.model)
+    needed = len(plan.rows["val"]) * _bytes_of(frozen, plan.config.image_size)
+    if needed > MOST_BYTES * plan.devices.workers.count:
+        return _anew(trainer)
+    through_frozen, through_rest = (Inference(part, strategy=plan.devices.strategy) for part in (frozen, rest))
     kept: list[Any] = []  # what crosses, of each batch: one array, or a list of them
 
     def compute_logits() -> np.ndarray:
         if not kept:
-            with session.lost_images_named("val"):
-                activations = through_frozen.each(images_of(session.stream("val")))
+            with trainer.lost_images_named("val"):
+                activations = through_frozen.each(images_of(trainer.stream("val")))
                 kept.extend(keras.tree.map_structure(lambda part: part.numpy(), parts) for parts in activations)
-        return session.outputs(through_rest, "val", "", kept)
+        return trainer.outputs(through_rest, "val", "", kept)
 
     return compute_logits
 

@@ -27,7 +27,7 @@ def _command(arguments, output, signals, environment):
     os.dup2(handle, 2)
     os.environ.update(environment)
     from pipelines.cli import main
-    from pipelines.training.callback import Watch
+    from pipelines.training.callback import TrainingCallback
     from resnet_tf.architectures import ARCHITECTURES
     from tests.networks import SMALL
 
@@ -38,5 +38,5 @@ def _command(arguments, output, signals, environment):
             if at == [self.progress.epochs_done, self.progress.steps_done]:
                 os.kill(os.getpid(), number)
 
-    Watch.on_train_batch_begin = begin
+    TrainingCallback.on_train_batch_begin = begin
     raise SystemExit(main(arguments))

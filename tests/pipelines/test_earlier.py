@@ -11,11 +11,12 @@ from pipelines.cli import main
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.finetune import finetune
 from pipelines.recipe.decide import decide
+from pipelines.recipe.decision import recipe_of
 from pipelines.recipe.earlier import Earlier, differences, repeated_precision, repeated_recipe
 from pipelines.recipe.explain import explain
 from pipelines.runs.directory import Run, load_model
 from pipelines.runs.files import read_json, write_json
-from pipelines.training.callback import Watch
+from pipelines.training.callback import TrainingCallback
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
 from tests.pipelines.processes import start
@@ -32,7 +33,7 @@ def config(images, torch_weights):
 @pytest.fixture
 def earlier(config):
     """The config.json of a run on 40 images whose recipe is another one than today's."""
-    recipe = {**vars(decide(config, 40)), **OTHER, "warmup_steps": 4, "total_steps": 10}
+    recipe = {**vars(recipe_of(decide(config, 40))), **OTHER, "warmup_steps": 4, "total_steps": 10}
     content = {"arguments": config.as_arguments(), "recipe": recipe, "precision": "bfloat16"}
     return Earlier("old/config.json", json.loads(json.dumps(content)))
 
@@ -61,9 +62,9 @@ def test_a_repeated_run_has_the_same_recipe_and_the_same_bits(images, small, sma
 
 
 def test_what_would_be_decided_otherwise_now_is_repeated_and_said(config, earlier):
-    repeated = decide(config, 40, repeated_recipe(earlier, config))
-    assert json.loads(json.dumps(vars(repeated))) == earlier.content["recipe"]
-    lines = explain(repeated, config, 40, earlier.source).splitlines()
+    repeated = decide(config, 40, repeated_recipe(earlier, config), earlier.source)
+    assert json.loads(json.dumps(vars(recipe_of(repeated)))) == earlier.content["recipe"]
+    lines = explain(repeated).splitlines()
     assert "  2 epochs of adamw: as in old/config.json" in lines
     assert "  then conv1 to conv1 stay frozen: as in old/config.json" in lines
     assert "  label smoothing 0: the best model is chosen by log loss, which it raises" in lines
@@ -72,14 +73,13 @@ def test_what_would_be_decided_otherwise_now_is_repeated_and_said(config, earlie
 
 def test_a_repeated_run_may_leave_no_stage_frozen(config, earlier):
     earlier.content["recipe"]["frozen_stages"] = []
-    repeated = decide(config, 40, repeated_recipe(earlier, config))
-    lines = explain(repeated, config, 40, earlier.source).splitlines()
+    lines = explain(decide(config, 40, repeated_recipe(earlier, config), earlier.source)).splitlines()
     assert "  then all stages learn: as in old/config.json" in lines
 
 
 def test_an_option_goes_before_what_is_repeated(config, earlier):
     asked = changed(config, epochs=5, label_smoothing=0.2, precision="float32")
-    repeated = decide(asked, 40, repeated_recipe(earlier, asked))
+    repeated = recipe_of(decide(asked, 40, repeated_recipe(earlier, asked)))
     assert (repeated.epochs, repeated.label_smoothing) == (5, 0.2)
     assert (repeated.learning_rate, repeated.augment) == (OTHER["learning_rate"], OTHER["augment"])
     assert (repeated.total_steps, repeated.warmup_steps) == (25, 2)
@@ -87,7 +87,7 @@ def test_an_option_goes_before_what_is_repeated(config, earlier):
 
 
 def test_steps_follow_from_the_images_there_are(config, earlier):
-    more = decide(config, 10_000, repeated_recipe(earlier, config))
+    more = recipe_of(decide(config, 10_000, repeated_recipe(earlier, config)))
     assert (more.epochs, more.frozen_stages) == (2, ("conv1",))  # though 10,000 are many
     assert (more.total_steps, more.warmup_steps) == (2500, 250)
 
@@ -113,7 +113,7 @@ def test_each_difference_is_said(config, earlier):
         "old: the images or their splits are others",
         "old: it was made with keras 3.10.0, now 3.15.0",
     ]
-    assert decide(config, 40, repeated_recipe(Earlier("old", content), config)).schedule == "cosine"
+    assert recipe_of(decide(config, 40, repeated_recipe(Earlier("old", content), config))).schedule == "cosine"
 
 
 def test_a_decision_of_a_later_version_is_named(config, earlier):
@@ -136,18 +136,18 @@ def test_other_weights_under_the_same_name_are_refused(finished, images, tmp_pat
 def test_a_run_that_goes_on_keeps_what_it_decided_and_is_not_mixed_with_another(
     images, tiny, tmp_path, monkeypatch, capsys
 ):
-    original = Watch.on_epoch_begin
+    original = TrainingCallback.on_epoch_begin
 
     def cut(self, epoch, logs=None):
         if epoch == 1:
             raise KeyboardInterrupt
         original(self, epoch, logs)
 
-    monkeypatch.setattr(Watch, "on_epoch_begin", cut)
+    monkeypatch.setattr(TrainingCallback, "on_epoch_begin", cut)
     settings = small_config(images, tmp_path / "run", arch=tiny, epochs=2)
     with pytest.raises(KeyboardInterrupt):
         finetune(settings)
-    monkeypatch.setattr(Watch, "on_epoch_begin", original)
+    monkeypatch.setattr(TrainingCallback, "on_epoch_begin", original)
     run = Run(tmp_path / "run")
     content = read_json(run.config)
     assert content["recipe"]["total_steps"] == 6

@@ -14,9 +14,10 @@ from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.verbs import RangeTestConfig
 from pipelines.find_learning_rate import RangeTest, Sweep, find_learning_rate
 from pipelines.images.stream import training_stream
+from pipelines.training.head import fit_head
+from pipelines.training.network import build_trainer
 from pipelines.training.range_curve import has_diverged, read_curve
-from pipelines.training.setup import divide_images, fit_new_head, prepare
-from resnet_tf.workers import Workers
+from pipelines.training.setup import make_plan
 from tests.conftest import small_config
 
 STEPS, CLASSES = 100, 30
@@ -103,8 +104,8 @@ def test_training_from_scratch_draws_a_picture_and_nothing_else(images, tmp_path
 
 def test_the_suggestion_is_printed_as_the_option_that_takes_it():
     reading = read_curve(RATES, curve(1e-4, 2e-2), CLASSES)
-    session = SimpleNamespace(config=FinetuneConfig("photos", "run"), recipe=SimpleNamespace(head_first=True))
-    text = module._describe(RangeTest(list(RATES), [], reading, 1e-3), session)
+    plan = SimpleNamespace(config=FinetuneConfig("photos", "run"), recipe=SimpleNamespace(head_first=True))
+    text = module._describe(RangeTest(list(RATES), [], reading, 1e-3), plan)
     expected = f"suggested: --learning-rate {reading.rises_from:.1e} (the recipe's is 1.0e-03"
     assert text.splitlines()[1].startswith(expected)
 
@@ -114,13 +115,12 @@ def test_each_loss_is_that_of_its_batch_on_replicas_too_behind_a_fitted_head(
 ):
     settings = {"arch": small, "weights": str(small_weights), "precision": "float32", "learning_rate": 1e-3}
     config = small_config(images, tmp_path / "run", **settings)
-    session = prepare(config, Workers(), lambda: divide_images(config)).session
-    fit_new_head(session)
-    stream = training_stream(
-        session.rows["train"], session.root, session.classes, session.view, batch_size=8, seed=0, epochs=2
-    )
+    plan = make_plan(config)
+    trainer = build_trainer(plan)
+    fit_head(trainer)
+    stream = training_stream(plan.rows["train"], plan.root, plan.classes, plan.view, batch_size=8, seed=0, epochs=2)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    expected = [float(loss(labels, session.model(pictures))) for pictures, labels in stream]
+    expected = [float(loss(labels, trainer.model(pictures))) for pictures, labels in stream]
     capsys.readouterr()
 
     config = dataclasses.replace(config, strategy="mirrored")

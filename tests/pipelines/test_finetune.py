@@ -15,14 +15,15 @@ from pipelines.evaluation.predictions import view_of
 from pipelines.finetune import Collapsed, finetune
 from pipelines.images.stream import evaluation_stream
 from pipelines.recipe.decide import decide
+from pipelines.recipe.decision import recipe_of
 from pipelines.recipe.explain import explain
 from pipelines.recipe.pretrained import frozen_stages
 from pipelines.runs.directory import Run, load_model
 from pipelines.runs.files import read_json
 from pipelines.training import setup as module
-from pipelines.training.callback import HISTORY_COLUMNS, Watch, collapse_reason
+from pipelines.training.callback import HISTORY_COLUMNS, TrainingCallback, collapse_reason
 from pipelines.training.checkpoint import Progress
-from pipelines.training.head import fit_head
+from pipelines.training.linear_probe import fit_linear_probe
 from resnet_tf.classifier import build_classifier, feature_extractor, head
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
@@ -59,7 +60,7 @@ def head_scores(run, images):
         stream = evaluation_stream(part, images, classes, view_of(run), batch_size=4)
         labels = part["label"].map(classes.index).to_numpy()
         features[split] = outputs(inference, images_of(stream), len(part), 4, split), labels
-    fitted, (values, labels) = fit_head(features["train"], features["val"], len(classes), 896), features["val"]
+    fitted, (values, labels) = fit_linear_probe(features["train"], features["val"], len(classes), 896), features["val"]
     logits = [values @ kernel + bias for kernel, bias in ((fitted.kernel, fitted.bias), head(model).get_weights())]
     return [sk.log_loss(labels, softmax(each), labels=range(len(classes))) for each in logits]
 
@@ -112,18 +113,18 @@ def variables(run):
 def test_a_run_that_was_cut_off_continues_to_the_same_end(images, tiny, tmp_path, monkeypatch):
     whole = finetune(small_config(images, tmp_path / "whole", arch=tiny, epochs=3))
 
-    original = Watch.on_epoch_begin
+    original = TrainingCallback.on_epoch_begin
 
     def cut(self, epoch, logs=None):
         if epoch == 2:
             raise KeyboardInterrupt
         original(self, epoch, logs)
 
-    monkeypatch.setattr(Watch, "on_epoch_begin", cut)
+    monkeypatch.setattr(TrainingCallback, "on_epoch_begin", cut)
     with pytest.raises(KeyboardInterrupt):
         finetune(small_config(images, tmp_path / "cut", arch=tiny, epochs=3))
     assert Run(tmp_path / "cut").model.is_file()  # the best so far is kept
-    monkeypatch.setattr(Watch, "on_epoch_begin", original)
+    monkeypatch.setattr(TrainingCallback, "on_epoch_begin", original)
     continued = finetune(small_config(images, tmp_path / "cut", arch=tiny, epochs=3))
 
     columns = ["epoch", "loss", "accuracy", "val_accuracy", "val_log_loss", "learning_rate"]
@@ -238,7 +239,7 @@ def test_the_head_is_logistic_regression_to_convergence(classes):
     labels = np.arange(40 * classes) % classes
     features = (centres[labels] + random.normal(0, 1, (len(labels), 8))) * 100 + 500  # far from standardized
     features[:, 3] = 7.0  # a channel that is always the same
-    fitted = fit_head((features, labels), (features, labels), classes)
+    fitted = fit_linear_probe((features, labels), (features, labels), classes)
     logits = features @ fitted.kernel + fitted.bias
     assert fitted.kernel.shape == (8, classes)
     assert (logits.argmax(axis=1) == labels).mean() == fitted.accuracy > 0.95
@@ -251,7 +252,7 @@ def test_a_channel_of_rounding_errors_weighs_nothing():
     labels = np.arange(60) % 3
     features = np.eye(3)[labels] * 50 + random.normal(0, 15, (60, 3))
     features = np.concatenate([features, random.normal(0, 5e-6, (60, 20))], axis=1)  # float32's of numbers like 50
-    fitted = fit_head((features[:30], labels[:30]), (features[30:], labels[30:]), 3)
+    fitted = fit_linear_probe((features[:30], labels[:30]), (features[30:], labels[30:]), 3)
     otherwise = features + random.normal(0, 5e-6, features.shape)  # as another batch rounds them
     for kernel in (fitted.kernel, fitted.refit_kernel):
         assert np.abs(features @ kernel).max() > 1.0
@@ -264,26 +265,26 @@ def test_maxima_that_harm_are_left_out_of_the_head():
     useful = np.eye(3)[labels] + random.normal(0, 0.3, (60, 3))
     noise = random.normal(0, 1, (60, 40))
     features = np.concatenate([useful, noise], axis=1)
-    fitted = fit_head((features[:30], labels[:30]), (features[30:], labels[30:]), 3, averaged=3)
+    fitted = fit_linear_probe((features[:30], labels[:30]), (features[30:], labels[30:]), 3, averaged=3)
     assert fitted.channels == 3
     assert fitted.kernel.shape == (43, 3)
     assert not fitted.kernel[3:].any()
     assert not fitted.refit_kernel[3:].any()
     helpful = np.concatenate([noise, useful], axis=1)
-    assert fit_head((helpful[:30], labels[:30]), (helpful[30:], labels[30:]), 3, averaged=40).channels == 43
+    assert fit_linear_probe((helpful[:30], labels[:30]), (helpful[30:], labels[30:]), 3, averaged=40).channels == 43
 
 
 def test_the_recipe_follows_from_the_data_and_the_user_goes_first(images):
-    pretrained = decide(small_config(images, "run", weights="x", epochs=None, batch_size=32), images=1000)
-    scratch = decide(small_config(images, "run", epochs=None, batch_size=32), images=1000)
+    pretrained = recipe_of(decide(small_config(images, "run", weights="x", epochs=None, batch_size=32), images=1000))
+    scratch = recipe_of(decide(small_config(images, "run", epochs=None, batch_size=32), images=1000))
     assert (pretrained.head_first, pretrained.freeze_batch_norms) == (True, True)
     assert (scratch.head_first, scratch.freeze_batch_norms) == (False, False)
     assert scratch.epochs > pretrained.epochs
     assert pretrained.total_steps == 32 * pretrained.epochs
     assert (pretrained.label_smoothing, scratch.label_smoothing) == (0.0, 0.1)
-    asked = decide(small_config(images, "run", epochs=7, learning_rate=0.5), images=1000)
+    asked = recipe_of(decide(small_config(images, "run", epochs=7, learning_rate=0.5), images=1000))
     assert (asked.epochs, asked.learning_rate) == (7, 0.5)
-    smoothed = decide(small_config(images, "run", weights="x", label_smoothing=0.2), images=1000)
+    smoothed = recipe_of(decide(small_config(images, "run", weights="x", label_smoothing=0.2), images=1000))
     assert smoothed.label_smoothing == 0.2
 
 
@@ -293,7 +294,7 @@ def test_stem_and_first_stage_stay_frozen():
 
 def test_each_decision_is_printed_with_its_reason(images):
     config = small_config(images, "run", weights="x", epochs=7)
-    lines = explain(decide(config, images=1000), config, images=1000).splitlines()
+    lines = explain(decide(config, images=1000)).splitlines()
     assert lines[0] == "recipe:"
     assert "  7 epochs of adamw: as asked" in lines
     assert "  then conv1 to conv2 stay frozen: edges are the same everywhere (Yosinski et al. 2014)" in lines

@@ -19,13 +19,13 @@ from pipelines.evaluation.inference import Inference
 from pipelines.finetune import finetune
 from pipelines.images.stream import View, training_stream
 from pipelines.runs.directory import Run
-from pipelines.training.callback import Watch
+from pipelines.training.callback import TrainingCallback
 from pipelines.training.checkpoint import Progress
 from pipelines.training.loop import fit
-from pipelines.training.trainer import build_session
-from pipelines.training.validation import validator
+from pipelines.training.network import build_trainer
+from pipelines.training.plan import plan_of
+from pipelines.training.training_run import TrainingRun
 from resnet_tf.distribution import choose_strategy
-from resnet_tf.workers import Workers
 from tests.conftest import small_config
 
 FIGURES = ("loss", "accuracy", "val_accuracy", "val_log_loss")
@@ -54,27 +54,21 @@ def parts(manifest, train, val):
 
 def trained(manifest, images, folder, strategy, **settings):
     """The figures of each epoch, as the history has them, and the variables."""
-    tf.keras.utils.set_random_seed(0)
     config = small_config(images, folder, strategy=strategy, precision="float32", **settings)
-    session = build_session(config, manifest, class_names(manifest), images, None, Workers())
-    progress = Progress()
+    trainer = build_trainer(plan_of(config, manifest))
     with Interrupts() as interrupts:
-        watch = Watch(
-            Run(folder),
-            progress,
-            checkpoint=None,
-            interrupts=interrupts,
-            workers=session.workers,
-            validate=validator(session),
-            save_best=lambda: None,
-            chance=1.0,
-            patience=10,
-            epochs=config.epochs,
-            open_end=None,
-            seconds=3600.0,
-        )
-        fit(Run(folder), session, progress, watch)
-    return [[row[name] for name in FIGURES] for row in progress.rows], session.model.get_weights()
+        training = Unsaved(Run(folder), trainer, Progress(), interrupts)
+        callback = TrainingCallback(training)
+        callback.chance = 1.0  # nothing counts as collapsed
+        fit(training, callback)
+    return [[row[name] for name in FIGURES] for row in training.progress.rows], trainer.model.get_weights()
+
+
+class Unsaved(TrainingRun):
+    """Of this one nobody wants the model."""
+
+    def save_best(self):
+        pass
 
 
 class Place(keras.layers.Layer):
@@ -118,17 +112,17 @@ def test_replicas_report_what_one_device_reports(case, manifest, images, tiny, t
 def test_replicas_that_are_cut_off_within_an_epoch_go_on_with_its_metrics(images, tiny, tmp_path, monkeypatch):
     settings = {"arch": tiny, "strategy": "mirrored", "precision": "float32", "checkpoint_seconds": 0.0}
     whole = finetune(small_config(images, tmp_path / "whole", **settings))
-    original = Watch.on_train_batch_end
+    original = TrainingCallback.on_train_batch_end
 
     def cut(self, batch, logs=None):
         original(self, batch, logs)
         if batch == 1:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Watch, "on_train_batch_end", cut)
+    monkeypatch.setattr(TrainingCallback, "on_train_batch_end", cut)
     with pytest.raises(KeyboardInterrupt):
         finetune(small_config(images, tmp_path / "cut", **settings))
-    monkeypatch.setattr(Watch, "on_train_batch_end", original)
+    monkeypatch.setattr(TrainingCallback, "on_train_batch_end", original)
     continued = finetune(small_config(images, tmp_path / "cut", **settings))
     histories = [pd.read_csv(run.history)[list(FIGURES)] for run in (whole, continued)]
     np.testing.assert_allclose(*histories, rtol=1e-3)

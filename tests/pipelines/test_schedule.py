@@ -10,12 +10,14 @@ import pytest
 
 from pipelines.finetune import finetune
 from pipelines.recipe.decide import decide
+from pipelines.recipe.decision import recipe_of
 from pipelines.recipe.explain import explain
 from pipelines.recipe.schedule import PlateauSchedule, make_schedule
 from pipelines.runs.directory import Run, load_model
 from pipelines.runs.files import read_json
 from pipelines.training.checkpoint import Progress, load_checkpoint
 from pipelines.training.open_end import OpenEnd, plateau_reason
+from pipelines.training.setup import make_plan
 from tests.conftest import small_config
 from tests.pipelines.processes import start
 
@@ -34,7 +36,7 @@ def test_the_rate_rises_stays_and_goes_down_when_told_to():
 
 
 def test_epochs_that_are_known_have_a_cosine(images):
-    recipe = decide(small_config(images, "run", epochs=10, learning_rate=0.1), images=80)
+    recipe = recipe_of(decide(small_config(images, "run", epochs=10, learning_rate=0.1), images=80))
     assert recipe.schedule == "cosine"
     found = rates(make_schedule(recipe), 100)
     assert found.argmax() == recipe.warmup_steps == 10
@@ -57,7 +59,7 @@ def test_the_plateau_ends_when_validation_has_not_improved_for_some_epochs():
 
 @pytest.mark.parametrize("best", [1, 2, 5, 40, 1000])
 def test_training_never_ends_after_the_bound(images, best):
-    recipe = decide(small_config(images, "run", weights="x", epochs="auto"), images=80)
+    recipe = recipe_of(decide(small_config(images, "run", weights="x", epochs="auto"), images=80))
     open_end, progress = OpenEnd(PlateauSchedule(0.1, 3), recipe, steps=10), Progress()
     while not progress.stopped:
         progress.epochs_done += 1
@@ -73,12 +75,11 @@ def test_training_never_ends_after_the_bound(images, best):
 
 def test_the_decision_is_printed_with_its_reason(images):
     config = small_config(images, "run", weights="x", epochs="auto")
-    usual, auto = (
-        decide(each, images=1000) for each in (small_config(images, "run", weights="x", epochs=None), config)
-    )
+    known = small_config(images, "run", weights="x", epochs=None)
+    usual, auto = (recipe_of(decide(each, images=1000)) for each in (known, config))
     assert (usual.epochs, auto.epochs) == (3, 30)
     assert auto.warmup_steps == usual.warmup_steps
-    lines = explain(auto, config, images=1000).splitlines()
+    lines = explain(decide(config, images=1000)).splitlines()
     assert "  as many epochs of adamw as help, 30 at most: as asked" in lines
     assert all(": " in line for line in lines[1:])
 
@@ -138,11 +139,10 @@ def test_a_run_that_is_cut_off_in_its_cool_down_continues_to_the_same_end(comman
         np.testing.assert_array_equal(keras.ops.convert_to_numpy(a), keras.ops.convert_to_numpy(b), err_msg=a.path)
 
 
-def test_replicas_end_so_too(images, tiny, tmp_path, monkeypatch):
-    policy = {"epochs": 5, "schedule": "plateau", "plateau_patience": 2}
-    monkeypatch.setattr("pipelines.recipe.decide.open_ended_policy", lambda *_: policy)
+def test_replicas_end_so_too(images, tiny, tmp_path):
     config = small_config(images, tmp_path / "run", arch=tiny, epochs="auto", strategy="mirrored", precision="float32")
-    rates = pd.read_csv(finetune(config).history)["learning_rate"]
+    plan = make_plan(config).changed(epochs=5, plateau_patience=2)
+    rates = pd.read_csv(finetune(plan).history)["learning_rate"]
     assert 3 <= len(rates) <= 5
     assert rates.iloc[0] > 0.0
     assert rates.iloc[-1] == 0.0

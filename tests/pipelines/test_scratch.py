@@ -7,6 +7,7 @@ import pytest
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.finetune import finetune
 from pipelines.recipe.decide import decide
+from pipelines.recipe.decision import recipe_of
 from pipelines.recipe.explain import explain
 from pipelines.recipe.scratch import LONG_TRAINING, MANY_IMAGES, scratch_epochs
 from pipelines.runs.directory import load_model
@@ -16,7 +17,7 @@ from tests.conftest import small_config
 
 
 def recipe(images=45_000, **settings):
-    return decide(FinetuneConfig("data", "run", weights="none", **settings), images)
+    return recipe_of(decide(FinetuneConfig("data", "run", weights="none", **settings), images))
 
 
 def test_the_papers_numbers_of_epochs_are_on_the_curve():
@@ -80,12 +81,12 @@ def test_a_recipe_is_for_random_weights():
 @pytest.mark.parametrize("name", ["he", "modern"])
 def test_each_decision_is_printed_with_its_true_reason(name):
     config = FinetuneConfig("data", "run", weights="none", recipe=name)
-    lines = explain(decide(config, 1000), config, 1000).splitlines()
+    lines = explain(decide(config, 1000)).splitlines()
     assert all(": " in line for line in lines[1:])
     epochs = next(line for line in lines if "epochs of sgd" in line)
     assert epochs.startswith(f"  {scratch_epochs(1000)} epochs of sgd: 1000 training images, on a curve through")
     shorter = FinetuneConfig("data", "run", weights="none", recipe=name, epochs=7)
-    assert "  7 epochs of sgd: as asked" in explain(decide(shorter, 1000), shorter, 1000).splitlines()
+    assert "  7 epochs of sgd: as asked" in explain(decide(shorter, 1000)).splitlines()
 
 
 def test_hes_rate_falls_at_its_steps(images, tiny, tmp_path):

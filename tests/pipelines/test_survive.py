@@ -19,7 +19,7 @@ from pipelines.images.lost_images import LostImage, rows_of_step
 from pipelines.images.stream import View
 from pipelines.runs.directory import Run
 from pipelines.training import checkpoint as module
-from pipelines.training.callback import Watch
+from pipelines.training.callback import TrainingCallback
 from pipelines.training.checkpoint import load_checkpoint, load_start
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
@@ -38,7 +38,7 @@ def photos(images, tmp_path_factory):
 @pytest.fixture(scope="module")
 def cut_off(photos, small, tmp_path_factory):
     """A run that got SIGTERM in the second step of its only epoch. Not to be changed."""
-    original = Watch.on_train_batch_end
+    original = TrainingCallback.on_train_batch_end
 
     def end(self, batch, logs=None):
         if batch == 1:
@@ -47,7 +47,7 @@ def cut_off(photos, small, tmp_path_factory):
 
     run = tmp_path_factory.mktemp("cut_off") / "run"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Watch, "on_train_batch_end", end)
+        patch.setattr(TrainingCallback, "on_train_batch_end", end)
         with pytest.raises(Terminated, match="the same command continues"):
             finetune(small_config(photos, run, **SETTINGS))
     return Run(run)

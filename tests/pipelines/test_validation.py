@@ -4,65 +4,66 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, log_loss
 
-from pipelines.data.manifest import class_names, label_numbers, make_manifest
+from pipelines.data.manifest import label_numbers, make_manifest
 from pipelines.evaluation.inference import softmax
 from pipelines.images.lost_images import LostImage
 from pipelines.images.stream import evaluation_stream
-from pipelines.recipe import decide as recipe
 from pipelines.training import validation as module
-from pipelines.training.trainer import build_session
+from pipelines.training.network import build_trainer
+from pipelines.training.plan import plan_of
 from pipelines.training.validation import validator
+from resnet_tf.architectures import find_architecture
 from resnet_tf.weights import find_weights
-from resnet_tf.workers import Workers
 from tests.conftest import small_config
 
 
 @pytest.fixture(params=[2, 4])
-def session(images, small, small_weights, request, monkeypatch):
+def trainer(images, small, small_weights, request):
     """One tensor, or several, cross from the frozen stages to the others."""
-    monkeypatch.setattr(recipe, "frozen_stages", lambda parts: parts[: request.param])
     config = small_config(images, "run", arch=small, weights=str(small_weights), precision="float32")
     manifest = make_manifest(images, 0.2, 0.0, 0)
     weights = find_weights(config.weights, config.arch, include_top=False)
-    return build_session(config, manifest, class_names(manifest), images, weights, Workers())
+    frozen = find_architecture(config.arch).parts[: request.param]
+    return build_trainer(plan_of(config, manifest, weights).changed(frozen_stages=frozen))
 
 
-def figures_of(session):
+def figures_of(trainer):
     """By Keras's own predict on all images at once."""
-    rows, labels = session.rows["val"], label_numbers(session.rows["val"], session.classes)
-    stream = evaluation_stream(rows, session.root, session.classes, session.view, batch_size=len(rows))
-    probabilities = softmax(session.model.predict(next(iter(stream))[0], verbose=0))
+    plan, rows = trainer.plan, trainer.plan.rows["val"]
+    labels = label_numbers(rows, plan.classes)
+    stream = evaluation_stream(rows, plan.root, plan.classes, plan.view, batch_size=len(rows))
+    probabilities = softmax(trainer.model.predict(next(iter(stream))[0], verbose=0))
     return accuracy_score(labels, probabilities.argmax(axis=1)), log_loss(labels, probabilities, labels=[0, 1, 2])
 
 
-def learn(session):
+def learn(trainer):
     """Changes what learns, and nothing else."""
-    for variable in session.model.trainable_variables:
+    for variable in trainer.model.trainable_variables:
         variable.assign(variable + 0.01 * np.random.default_rng(0).normal(size=variable.shape))
 
 
 @pytest.mark.parametrize("most_bytes", [module.MOST_BYTES, 0])
-def test_figures_are_those_of_the_present_weights(session, most_bytes, monkeypatch):
+def test_figures_are_those_of_the_present_weights(trainer, most_bytes, monkeypatch):
     monkeypatch.setattr(module, "MOST_BYTES", most_bytes)
-    validate = validator(session)
+    validate = validator(trainer)
     before = validate()
-    assert before == pytest.approx(figures_of(session), rel=1e-4)
-    learn(session)
-    assert validate() == pytest.approx(figures_of(session), rel=1e-4)
+    assert before == pytest.approx(figures_of(trainer), rel=1e-4)
+    learn(trainer)
+    assert validate() == pytest.approx(figures_of(trainer), rel=1e-4)
     assert validate() != before
 
 
-def test_images_are_read_once_where_there_is_room_for_what_frozen_stages_make_of_them(session, tmp_path, monkeypatch):
-    validate, anew = validator(session), validator(session)
+def test_images_are_read_once_where_there_is_room_for_what_frozen_stages_make_of_them(trainer, tmp_path, monkeypatch):
+    validate, anew = validator(trainer), validator(trainer)
     found = validate()
     monkeypatch.setattr(module, "MOST_BYTES", 0)
-    without_room = validator(session)
+    without_room = validator(trainer)
     without_room()
-    session.root.rename(tmp_path / "away")
+    trainer.plan.root.rename(tmp_path / "away")
     try:
         assert validate() == found
         for other in (anew, without_room):
             with pytest.raises(LostImage):
                 other()
     finally:
-        (tmp_path / "away").rename(session.root)
+        (tmp_path / "away").rename(trainer.plan.root)

@@ -18,15 +18,17 @@ import pandas as pd
 import pytest
 
 from pipelines.config.verbs import PredictConfig
-from pipelines.data.manifest import class_names, make_manifest
+from pipelines.data.manifest import make_manifest
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import Inference
-from pipelines.finetune import finetune, with_cache
+from pipelines.finetune import finetune
 from pipelines.predict import predict
 from pipelines.runs.directory import Run, load_model
 from pipelines.runs.files import read_json
 from pipelines.training.checkpoint import load_checkpoint
-from pipelines.training.trainer import build_session
+from pipelines.training.network import build_trainer
+from pipelines.training.plan import plan_of
+from pipelines.training.trainer import Trainer
 from resnet_tf.errors import UserError
 from resnet_tf.workers import Workers, check_settings
 from tests.conftest import small_config
@@ -200,21 +202,24 @@ class OneOfSeveral(Workers):
 
 def test_every_image_is_computed_once_by_unequal_parts_and_by_workers_without_any(images, tiny):
     rows = make_manifest(images, 0.2, 0.0, 0)
-    session = build_session(small_config(images, "run", arch=tiny), rows, class_names(rows), images, None, Workers())
-    session.rows["val"] = session.rows["val"][:5]
+    trainer = build_trainer(plan_of(small_config(images, "run", arch=tiny), rows))
+    trainer.plan.rows["val"] = trainer.plan.rows["val"][:5]
     means = Inference(keras.Sequential([keras.layers.GlobalAveragePooling2D()]))
 
     def outputs(workers):
-        return replace(session, workers=workers).outputs(means, "val", "")
+        plan = replace(trainer.plan, devices=replace(trainer.plan.devices, workers=workers))
+        plan.rows["val"] = trainer.plan.rows["val"]
+        return replace(trainer, plan=plan).outputs(means, "val", "")
 
     parts = [outputs(OneOfSeveral(None, index, 4)) for index in range(4)]  # of 2, 2, 1 and 0 images
     np.testing.assert_array_equal(sum(parts), outputs(Workers()))
 
 
 def test_a_cache_is_for_one_process(images, tmp_path):
-    session = SimpleNamespace(config=small_config(images, "run", cache="ram"), workers=Workers(None, 0, 2))
+    devices = SimpleNamespace(workers=Workers(None, 0, 2))
+    plan = SimpleNamespace(config=small_config(images, "run", cache="ram"), devices=devices)
     with pytest.raises(UserError, match="--cache ram is for one process"):
-        with_cache(session, tmp_path)
+        Trainer(plan, None, None).with_cache(tmp_path)
 
 
 class Second(Workers):

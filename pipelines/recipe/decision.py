@@ -1,0 +1,97 @@
+"""A decision: one row of a recipe, with its reason and with who took it; and the recipe that the rows make."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+# Who decides.
+USER, EARLIER_RUN, POLICY, DATA = "user", "earlier run", "policy", "data"
+
+
+@dataclass(frozen=True)
+class Decision:
+    """One row.
+
+    Args:
+        setting: Name of a field of `Recipe`.
+        value: What was decided.
+        reason: Why, in a few words, with its source.
+        decided_by: "user"; "earlier run", whose decisions are repeated; "policy", which holds for all data; or "data",
+            where the policy depends on the images.
+    """
+
+    setting: str
+    value: Any
+    reason: str
+    decided_by: str = POLICY
+
+    @property
+    def changed(self) -> bool:
+        """Whether somebody has overruled the policy."""
+        return self.decided_by in (USER, EARLIER_RUN)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """The values of all decisions: everything that training needs to know beside the data.
+
+    Args:
+        name: "pretrained", or the recipe of `pipelines.recipe.scratch`.
+        head_first: Whether a head is fitted to the frozen backbone's features before the layers are trained.
+        head_stages: Number of the last stages that the head sees.
+        head_pooling: Pooling of each stage, "avg" or "avg+max"; the head may leave the maxima out, see
+            `fit_linear_probe`.
+        refit_head: Whether the head that is kept was fitted to the validation images as well.
+        frozen_stages: Stages that keep the variables of the weights.
+        freeze_batch_norms: Whether batch norms keep the statistics of the weights.
+        epochs: Passes in which the layers are trained together; with a plateau, the largest number of them.
+        patience: Epochs without a better validation before training stops early.
+        optimizer: "adamw"; "sgd" with Nesterov momentum 0.9; "momentum", also 0.9, with the papers' L2 penalty.
+        schedule: "cosine" to 0 (Loshchilov and Hutter 2016), "steps", or "plateau", see `pipelines.recipe.schedule`.
+        plateau_patience: Epochs without a better validation until the rate leaves the plateau; 0 without a plateau.
+        learning_rate: Peak of the learning rate.
+        warmup_steps: Steps of warm-up: before "steps" at a tenth of the peak, else linear from 0 to it.
+        drop_steps: Steps after which the rate of "steps" is divided by 10.
+        total_steps: Steps of the whole training; with a plateau, the largest number of them.
+        weight_decay: Decoupled decay of kernels only: in a step a weight loses learning_rate × weight_decay of itself.
+            For "momentum" it is the factor of the penalty of all variables, see `resnet_tf.optimizers`.
+        label_smoothing: Share of the target that is spread over all classes.
+        augment: Change of each image, one of `pipelines.images.augment.AUGMENTATIONS`.
+        mix: Change of each batch, "none" or one of `pipelines.images.mix.MIXES`.
+        min_area: Smallest random crop, as a share of the image.
+    """
+
+    name: str
+    head_first: bool
+    head_stages: int
+    head_pooling: str
+    refit_head: bool
+    frozen_stages: tuple[str, ...]
+    freeze_batch_norms: bool
+    epochs: int
+    patience: int
+    optimizer: str
+    schedule: str
+    plateau_patience: int
+    learning_rate: float
+    warmup_steps: int
+    drop_steps: tuple[int, ...]
+    total_steps: int
+    weight_decay: float
+    label_smoothing: float
+    augment: str
+    mix: str
+    min_area: float
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the backbone starts from weights."""
+        return self.name == PRETRAINED
+
+
+PRETRAINED = "pretrained"
+
+
+def recipe_of(decisions: Iterable[Decision]) -> Recipe:
+    """The values of decisions, by name. There must be one for each field of `Recipe`."""
+    return Recipe(**{row.setting: row.value for row in decisions})

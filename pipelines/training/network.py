@@ -1,0 +1,111 @@
+"""The network of a plan: built on its devices, filled with its weights, compiled; and written as model.keras."""
+
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+
+from pipelines.images.balance import class_weights
+from pipelines.recipe.decision import Recipe
+from pipelines.recipe.schedule import make_schedule
+from pipelines.runs.files import write_atomically
+from pipelines.training.plan import Plan
+from pipelines.training.trainer import Trainer
+from resnet_tf.architectures import find_architecture
+from resnet_tf.classifier import (
+    HeadChange,
+    build_classifier,
+    changed_head,
+    copy_values,
+    freeze_batch_norms,
+    freeze_stages,
+    synchronize_batch_norms,
+)
+from resnet_tf.distribution import scope
+from resnet_tf.loss_scaling import AgreedLossScaleOptimizer
+from resnet_tf.losses import SmoothedCrossentropy
+from resnet_tf.optimizers import FusedSGD, PenalizedSGD
+from resnet_tf.weights import load_weights, write_weights
+
+
+def build_trainer(plan: Plan) -> Trainer:
+    """Builds the network on the chosen devices, loads the weights, freezes what is not trained, and compiles it.
+
+    Args:
+        plan: What is trained, and how.
+
+    Raises:
+        UserError: The weights do not fit the network.
+    """
+    recipe, strategy = plan.recipe, plan.devices.strategy
+    keras.utils.set_random_seed(plan.config.seed)
+    if plan.config.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with scope(strategy):
+        model = _build(plan, plan.devices.precision)
+        if plan.weights:
+            load_weights(model, plan.weights)
+        freeze_stages(model, recipe.frozen_stages)
+        if recipe.freeze_batch_norms:
+            freeze_batch_norms(model)
+        if strategy is not None:
+            synchronize_batch_norms(model)
+        schedule = make_schedule(recipe)
+        _compile(model, plan, schedule)
+    return Trainer(plan, schedule, model)
+
+
+def save_model(trainer: Trainer, path: Path, head_change: HeadChange | None = None) -> None:
+    """Writes the present network, always in float32, so that evaluation and export compute alike everywhere. Only the
+    chief of several workers does so.
+
+    Args:
+        trainer: Whose network it is.
+        path: The file, model.keras of a run.
+        head_change: What the file's head has more than the present one.
+    """
+    plan, model = trainer.plan, trainer.model
+    if not plan.devices.workers.chief:
+        return
+    if plan.devices.precision != "float32" or plan.devices.strategy is not None:
+        model = _build(plan, "float32")
+        copy_values(trainer.model, model)
+    with changed_head(model, head_change):
+        write_atomically(path, lambda temporary: write_weights(model, temporary, plan.preprocessing))
+
+
+def _build(plan: Plan, precision: str) -> keras.Model:
+    config, recipe, structure = plan.config, plan.recipe, plan.structure
+    return build_classifier(
+        config.arch,
+        len(plan.classes),
+        image_size=config.image_size if find_architecture(config.arch).hidden else None,
+        preprocessing=plan.preprocessing,
+        shortcut=structure.shortcut,
+        stride_at=structure.stride_at,
+        stem_pool=structure.stem_pool,
+        head_stages=recipe.head_stages,
+        head_pooling=recipe.head_pooling,
+        precision=precision,
+    )
+
+
+def _compile(model: keras.Model, plan: Plan, schedule: keras.optimizers.schedules.LearningRateSchedule) -> None:
+    recipe = plan.recipe
+    optimizer = _optimizer(recipe, schedule)
+    optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
+    if plan.devices.precision == "float16":
+        optimizer = AgreedLossScaleOptimizer(optimizer)
+    weights = class_weights(plan.rows["train"]["label"], plan.classes) if plan.config.balance == "weights" else None
+    mixed = recipe.mix != "none"
+    accuracy = keras.metrics.CategoricalAccuracy if mixed else keras.metrics.SparseCategoricalAccuracy
+    model.compile(optimizer, SmoothedCrossentropy(recipe.label_smoothing, weights), metrics=[accuracy(name="accuracy")])
+    optimizer.build(model.trainable_variables)
+
+
+def _optimizer(recipe: Recipe, schedule: keras.optimizers.schedules.LearningRateSchedule) -> keras.optimizers.Optimizer:
+    if recipe.optimizer == "adamw":
+        return keras.optimizers.AdamW(schedule, weight_decay=recipe.weight_decay, name="optimizer")
+    if recipe.optimizer == "momentum":
+        return PenalizedSGD(schedule, penalty=recipe.weight_decay, momentum=0.9, name="optimizer")
+    return FusedSGD(schedule, momentum=0.9, nesterov=True, weight_decay=recipe.weight_decay, name="optimizer")

@@ -1,0 +1,225 @@
+"""The plan of a training: all that defines it, decided once. Building the network, writing config.json and printing the
+decisions are three readers of it."""
+
+import html
+import platform
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pandas as pd
+import sklearn
+import tensorflow as tf
+
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.data.manifest import class_names, data_root, describe_data
+from pipelines.images.stream import View
+from pipelines.recipe.decide import decide
+from pipelines.recipe.decision import Decision, Recipe, recipe_of
+from pipelines.recipe.earlier import Earlier, differences, repeated_precision, repeated_recipe
+from pipelines.recipe.explain import explain
+from pipelines.runs.files import fingerprint_of
+from resnet_tf import __version__
+from resnet_tf.architectures import find_architecture
+from resnet_tf.distribution import choose_precision, choose_strategy, replicas
+from resnet_tf.errors import UserError
+from resnet_tf.networks import structure_for
+from resnet_tf.weights import TORCH, Preprocessing, Structure, WeightFile
+from resnet_tf.workers import Workers
+
+
+@dataclass(frozen=True)
+class Devices:
+    """Where a training runs.
+
+    Args:
+        strategy: tf.distribute strategy, or None for one device.
+        workers: The processes that train together.
+        precision: Precision of the computation.
+    """
+
+    strategy: Any
+    workers: Workers
+    precision: str
+
+    @property
+    def count(self) -> int:
+        """Devices that share a batch, over all workers."""
+        return replicas(self.strategy)
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """What is going to be trained, and how. It is made by `pipelines.training.setup.make_plan`, or by `plan_of` where
+    images and weights are known already; `changed` makes another one.
+
+    Args:
+        config: What the user asked for.
+        manifest: All images, divided into splits.
+        weights: The file of weights, None for training from scratch.
+        structure: Structure of the network: the user's choice, else that of the weights.
+        devices: Where it is trained.
+        decisions: The recipe, a row for each of its settings.
+        earlier: The run whose decisions are repeated, or None.
+        passed: The settings of the recipe that a caller from Python has changed.
+    """
+
+    config: FinetuneConfig
+    manifest: pd.DataFrame
+    weights: WeightFile | None
+    structure: Structure
+    devices: Devices
+    decisions: tuple[Decision, ...]
+    earlier: Earlier | None = None
+    passed: Mapping[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The values of the decisions."""
+        return recipe_of(self.decisions)
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The order of the logits."""
+        return class_names(self.manifest)
+
+    @property
+    def root(self) -> Path:
+        """The folder that the manifest's paths are relative to."""
+        return data_root(self.config.data)
+
+    @cached_property
+    def rows(self) -> dict[str, pd.DataFrame]:
+        """The manifest's rows of each split, "train", "val" and "test"."""
+        return {split: self.manifest[self.manifest["split"] == split] for split in ("train", "val", "test")}
+
+    @property
+    def preprocessing(self) -> Preprocessing:
+        """How images are normalized."""
+        return self.weights.preprocessing if self.weights else TORCH
+
+    @cached_property
+    def view(self) -> View:
+        """How images are brought to the network."""
+        return View(
+            self.config.image_size,
+            self.preprocessing.crop_fraction,
+            self.preprocessing.interpolation,
+            self.recipe.min_area,
+            augment=self.recipe.augment,
+            mix=self.recipe.mix,
+            balanced=self.config.balance == "sampling",
+        )
+
+    def changed(self, **settings: Any) -> "Plan":
+        """The same plan with other settings of the recipe. What follows from them, such as the number of steps, is
+        decided anew.
+
+        Args:
+            settings: Values by their names in `Recipe`.
+
+        Raises:
+            UserError: A name is none of a setting.
+        """
+        passed = {**self.passed, **settings}
+        decisions = _decisions(self.config, self.manifest, self.earlier, passed)
+        return replace(self, decisions=decisions, passed=passed)
+
+    def differences(self) -> list[str]:
+        """Why a repeated run may give another result, in sentences."""
+        return differences(self.earlier, self.config, asdict(self.structure), describe_data(self.manifest), _versions())
+
+    def content(self) -> dict[str, Any]:
+        """What config.json says: all that defines the run. "recipe" has the values, which a continued run reads;
+        "decisions" has the same with reasons, for people."""
+        weights, count = self.weights, self.devices.count
+        return {
+            "arguments": self.config.as_arguments(),
+            "recipe": asdict(self.recipe),
+            "decisions": [asdict(row) for row in self.decisions],
+            "precision": self.devices.precision,
+            "devices": {
+                "workers": self.devices.workers.count,
+                "devices": count,
+                # The batch and the peak learning rate are those of a step over all devices, however many there are.
+                "images_per_step": self.config.batch_size,
+                "images_per_step_and_device": self.config.batch_size // count,
+            },
+            "structure": asdict(self.structure),
+            "preprocessing": asdict(self.preprocessing),
+            "weights": {"file": weights.path.name, "sha256": fingerprint_of(weights.path)} if weights else None,
+            "data": describe_data(self.manifest),
+            "versions": _versions(),
+        }
+
+    def __str__(self) -> str:
+        """What is trained, and the decisions with their reasons."""
+        return f"{self._summary()}\n{explain(self.decisions)}"
+
+    def _repr_html_(self) -> str:
+        """The same as a table, for notebooks."""
+        columns = ("setting", "value", "decided_by", "reason")
+        cells = [[html.escape(str(getattr(row, name))) for name in columns] for row in self.decisions]
+        rows = "".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in cells)
+        head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in columns)
+        return f"<p>{html.escape(self._summary())}</p><table><tr>{head}</tr>{rows}</table>"
+
+    def _summary(self) -> str:
+        images = ", ".join(f"{len(self.rows[split])} {split}" for split in ("train", "val"))
+        return (
+            f"{self.config.arch} at {self.config.image_size} pixels, {len(self.classes)} classes, images: {images}; "
+            f"{self.devices.precision} on {self.devices.count} device(s)"
+        )
+
+
+def plan_of(
+    config: FinetuneConfig,
+    manifest: pd.DataFrame,
+    weights: WeightFile | None = None,
+    earlier: Earlier | None = None,
+    workers: Workers | None = None,
+) -> Plan:
+    """Makes a plan from what is known already. Collective.
+
+    Args:
+        config: What the user asked for.
+        manifest: All images, divided into splits.
+        weights: The file of weights, None for training from scratch.
+        earlier: The run whose decisions are repeated, or None.
+        workers: The processes that train together; None is this one alone.
+
+    Raises:
+        UserError: The weights do not fit, or a batch cannot be divided among the devices.
+    """
+    workers = workers or Workers()
+    structure = structure_for(find_architecture(config.arch), weights, config.shortcut, config.stride_at)
+    strategy = workers.strategy or choose_strategy(config.strategy)
+    precision = workers.from_chief(lambda: choose_precision(repeated_precision(earlier, config)))
+    if config.batch_size % replicas(strategy):
+        raise UserError(f"--batch-size {config.batch_size} cannot be divided among {replicas(strategy)} devices")
+    devices = Devices(strategy, workers, precision)
+    decisions = _decisions(config, manifest, earlier, {})
+    return Plan(config, manifest, weights, structure, devices, decisions, earlier)
+
+
+def _decisions(
+    config: FinetuneConfig, manifest: pd.DataFrame, earlier: Earlier | None, passed: Mapping[str, Any]
+) -> tuple[Decision, ...]:
+    images = int((manifest["split"] == "train").sum())
+    source = earlier.source if earlier else ""
+    return decide(config, images, repeated_recipe(earlier, config), source, passed)
+
+
+def _versions() -> dict[str, Any]:
+    return {
+        "resnet_tf": __version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "scikit-learn": sklearn.__version__,
+        "numpy": np.__version__,
+    }
