@@ -166,7 +166,7 @@ def _take(lots: list[np.ndarray], wanted: int, have: int, most: int) -> set[int]
 def _neediest(codes: np.ndarray, wanted: Mapping[str, np.ndarray], have: Mapping[str, np.ndarray]) -> str:
     """Returns the split that lacks the largest share of its wanted images of these classes.
 
-    It is training if no split wants images of all of them.
+    Training is chosen in a tie, and if no split wants images of all of these classes.
     """
     lacks = {
         split: float((1 - have[split][codes] / wanted[split][codes]).sum())
