@@ -1,4 +1,4 @@
-"""Which machines train together: from TF_CONFIG, or from the variables that Slurm gives each task of a step."""
+"""Finds the machines that train together, from TF_CONFIG or from the variables that Slurm sets for each task."""
 
 import json
 import os
@@ -8,18 +8,18 @@ from dataclasses import dataclass
 
 from resnet_tf.errors import UserError
 
-# Below those that Linux gives to outgoing connections, 32768 and above.
+# These ports are below those that Linux uses for outgoing connections, 32768 and above.
 _FIRST_PORT, _LAST_PORT = 12000, 32000
 _TASKS_PER_NODE = 16
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """One worker's view of all of them; the first is the chief.
+    """All workers, as one of them sees them; the first worker is the chief.
 
     Args:
-        addresses: "host:port" of each worker.
-        index: Which of them this process is.
+        addresses: Address of each worker, "host:port".
+        index: Number of the worker that this process is, from 0.
     """
 
     addresses: tuple[str, ...]
@@ -27,25 +27,26 @@ class Cluster:
 
 
 def cluster_of(name: str) -> Cluster | None:
-    """The workers that the environment names, where a strategy joins them.
+    """Returns the workers that the environment names, or None if the strategy does not join them.
 
     Args:
-        name: The strategy.
+        name: Name of the strategy.
 
     Raises:
-        UserError: What the environment says cannot be understood.
+        UserError: The environment's variables cannot be understood.
     """
     return find_cluster(os.environ) if name in ("auto", "multiworker") else None
 
 
 def find_cluster(environment: Mapping[str, str]) -> Cluster | None:
-    """The workers that the environment names, None where it names no more than one.
+    """Returns the workers that the environment names, or None if it names no more than one.
 
     Args:
-        environment: `os.environ`. TF_CONFIG goes before Slurm's variables, since someone wrote it.
+        environment: Environment variables, `os.environ`. TF_CONFIG takes precedence over Slurm's variables, because
+            someone set it on purpose.
 
     Raises:
-        UserError: What stands there cannot be understood.
+        UserError: The variables cannot be understood.
     """
     if environment.get("TF_CONFIG", "").strip():
         cluster = _from_tf_config(environment["TF_CONFIG"])
@@ -57,7 +58,7 @@ def find_cluster(environment: Mapping[str, str]) -> Cluster | None:
 
 
 def _from_tf_config(text: str) -> Cluster:
-    """TensorFlow's own format, as Kubernetes' training operator writes it too: a chief, if there is one, goes first."""
+    """Reads TensorFlow's own format, which Kubernetes' training operator writes too; a chief, if any, is the first."""
     try:
         content = json.loads(text)
         jobs = {name: tuple(addresses) for name, addresses in content["cluster"].items()}
@@ -76,7 +77,11 @@ def _from_tf_config(text: str) -> Cluster:
 
 
 def _from_slurm(environment: Mapping[str, str]) -> Cluster:
-    """TensorFlow's `SlurmClusterResolver` sorts hosts by name, so that n10 comes before n9 and ranks are mixed up."""
+    """Reads Slurm's variables.
+
+    TensorFlow's `SlurmClusterResolver` is not used because it sorts hosts by name, which puts n10 before n9 and mixes
+    up the ranks.
+    """
     names = ("SLURM_JOB_ID", "SLURM_STEP_NODELIST", "SLURM_STEP_TASKS_PER_NODE", "SLURM_PROCID", "SLURM_NODEID")
     missing = [name for name in names if name not in environment]
     if missing:
@@ -84,7 +89,7 @@ def _from_slurm(environment: Mapping[str, str]) -> Cluster:
             f"Slurm started several tasks, but {missing[0]} is not set; start them with srun, or set TF_CONFIG"
         )
     job, nodes, tasks, rank, node = (environment[name] for name in names)
-    # Two jobs on one node must not meet at a port.
+    # Two jobs on one node must not use the same port.
     port = _FIRST_PORT + int(job) * _TASKS_PER_NODE % (_LAST_PORT - _FIRST_PORT)
     places = [
         (number, f"{host}:{port + place}")
@@ -99,10 +104,10 @@ def _from_slurm(environment: Mapping[str, str]) -> Cluster:
 
 
 def expand_hosts(text: str) -> list[str]:
-    """Slurm's list of hosts, such as "gpu[01-03,7],login", one by one.
+    """Returns each host of a list in Slurm's notation, such as "gpu[01-03,7],login".
 
     Raises:
-        UserError: It is no such list.
+        UserError: The text is not such a list.
     """
     hosts: list[str] = []
     for part in re.findall(r"(?:[^,\[\]]|\[[^\]]*\])+", text):
@@ -115,7 +120,7 @@ def expand_hosts(text: str) -> list[str]:
 
 
 def expand_tasks(text: str) -> list[int]:
-    """Slurm's numbers of tasks, such as "2(x3),1", node by node."""
+    """Returns the number of tasks on each node from Slurm's notation, such as "2(x3),1"."""
     counts: list[int] = []
     for count, times in re.findall(r"(\d+)(?:\(x(\d+)\))?", text):
         counts += [int(count)] * int(times or 1)
@@ -123,7 +128,7 @@ def expand_tasks(text: str) -> list[int]:
 
 
 def _expand_ranges(text: str) -> list[str]:
-    """ "01-03,7": leading zeros stay."""
+    """Returns each number of ranges such as "01-03,7", with its leading zeros."""
     numbers = []
     for part in text.split(","):
         first, _, last = part.partition("-")

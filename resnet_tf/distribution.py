@@ -1,4 +1,4 @@
-"""Which devices compute, and in which precision."""
+"""Chooses the devices that compute, and the precision."""
 
 import platform
 from contextlib import AbstractContextManager, nullcontext
@@ -8,17 +8,17 @@ from typing import Any
 
 from resnet_tf.errors import UserError
 
-# NVIDIA's Ampere is the first with bfloat16 matrix units.
+# Ampere is NVIDIA's first architecture with bfloat16 matrix units.
 _BFLOAT16_CAPABILITY = (8, 0)
 _BFLOAT16_CPU_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
 def choose_strategy(name: str) -> Any:
-    """A tf.distribute strategy, or None for one device.
+    """Returns a tf.distribute strategy, or None for one device.
 
     Args:
-        name: "auto" is MirroredStrategy where there are GPUs, else one device; "one"; or "mirrored": all GPUs,
-            or all logical CPU devices where there is none.
+        name: Name of the strategy. "auto" is MirroredStrategy if there are GPUs, otherwise one device; "one" is one
+            device; "mirrored" is MirroredStrategy over all GPUs, or over all logical CPU devices if there is no GPU.
 
     Raises:
         UserError: The name is unknown.
@@ -36,30 +36,36 @@ def choose_strategy(name: str) -> Any:
 
 @cache
 def _mirrored(devices: tuple[str, ...]) -> Any:
-    """One for all trainings of a process: a second one would number its collective operations from the start again,
-    and TensorFlow, which remembers the shapes under these numbers, stops at the first that differs."""
+    """Returns one strategy for all trainings of a process.
+
+    A second strategy would number its collective operations from the start again. TensorFlow remembers the shapes
+    under these numbers and stops at the first one that differs.
+    """
     import tensorflow as tf
 
     return tf.distribute.MirroredStrategy(devices)
 
 
 def scope(strategy: Any) -> AbstractContextManager[Any]:
-    """The scope in which variables belong to the strategy; none for one device."""
+    """Returns the scope in which variables belong to the strategy; for one device, it does nothing."""
     return nullcontext() if strategy is None else strategy.scope()
 
 
 def replicas(strategy: Any) -> int:
-    """How many devices share a batch."""
+    """Returns the number of devices that share a batch."""
     return 1 if strategy is None else strategy.num_replicas_in_sync
 
 
 def local_replicas(strategy: Any) -> int:
-    """How many of these belong to this process."""
+    """Returns the number of those devices that belong to this process."""
     return 1 if strategy is None else len(strategy.extended.worker_devices)
 
 
 def choose_precision(name: str) -> str:
-    """ "auto" becomes "bfloat16" where the GPUs, or without any the processor, compute in it, else "float32"."""
+    """Returns the name of the precision, with "auto" replaced.
+
+    "auto" becomes "bfloat16" if the GPUs, or the processor if there are none, compute in it; otherwise "float32".
+    """
     if name != "auto":
         return name
     import tensorflow as tf
@@ -74,7 +80,7 @@ def choose_precision(name: str) -> str:
 
 
 def _cpu_flags() -> set[str]:
-    """What Linux says that the processor can do; elsewhere nothing is known, and float32 is always right."""
+    """Returns the processor's features according to Linux, or an empty set on other systems, which leads to float32."""
     if platform.system() != "Linux":
         return set()
     for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():

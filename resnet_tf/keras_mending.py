@@ -1,4 +1,4 @@
-"""What Keras 3.15 lacks for `fit` over several workers (keras issue 20585, open), mended from outside."""
+"""Patches Keras 3.15, which lacks support for `fit` over several workers (keras issue 20585, open)."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ import keras
 
 @contextmanager
 def mended_keras() -> Iterator[None]:
-    """Inside, `keras.Model.fit` works under `tf.distribute.MultiWorkerMirroredStrategy`.
+    """Makes `keras.Model.fit` work under `tf.distribute.MultiWorkerMirroredStrategy` inside the `with` block.
 
-    tests/resnet_tf/test_workers.py fails when a newer Keras does not need it any more.
+    tests/resnet_tf/test_workers.py fails when a newer Keras no longer needs this.
     """
     from keras.src.backend.tensorflow import trainer
 
@@ -26,8 +26,11 @@ def mended_keras() -> Iterator[None]:
 
 
 def _build_from_local_batch(original: Any) -> Any:
-    """Keras averages the first batch over all replicas, to know its shapes, and hands on a PerReplica value; those of
-    one replica say the same."""
+    """Lets Keras take the shapes of the first batch from one replica.
+
+    Keras averages the first batch over all replicas to find its shapes, but passes on a PerReplica value. The shapes
+    on one replica are the same.
+    """
 
     def build(model: Any, iterator: Any = None, data_batch: Any = None) -> None:
         if iterator is not None:
@@ -41,7 +44,7 @@ def _build_from_local_batch(original: Any) -> Any:
 
 
 def _mean_of_scalars(original: Any) -> Any:
-    """Keras takes the mean of a step's loss and metrics over their axis 0, but they are scalars."""
+    """Averages a step's loss and metrics over the replicas; Keras averages over their axis 0, but they are scalars."""
 
     def reduce(values: Any, strategy: Any, reduction: str) -> Any:
         if reduction not in ("auto", "mean"):

@@ -8,11 +8,11 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class AgreedLossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
-    """`keras.optimizers.LossScaleOptimizer`, for gradients that are not summed over the replicas yet.
+    """A `keras.optimizers.LossScaleOptimizer` for gradients that are not yet summed over the replicas.
 
-    Keras 3.15 asks each replica alone whether its gradients are finite, or the first one for all, so that an overflow
-    on another replica reaches the weights, or replicas wait for each other for ever. Here a step is skipped by all
-    where one has to.
+    Keras 3.15 checks either each replica's gradients separately, or only those of the first replica for all. An
+    overflow on a different replica then reaches the weights, or replicas wait for each other forever. Here, all
+    replicas skip a step if one of them has to.
     """
 
     def check_finite(self, grads: Any) -> Any:

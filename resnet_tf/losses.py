@@ -9,15 +9,15 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class SmoothedCrossentropy(keras.losses.Loss):
-    """Cross-entropy of logits with labels, label smoothing (Szegedy et al. 2015, section 7) included.
+    """Cross-entropy of logits with labels, with optional label smoothing (Szegedy et al. 2015, section 7).
 
-    Labels are integers [batch], or shares of the classes [batch, classes], as MixUp and CutMix make them.
+    Labels are integers [batch], or shares of the classes [batch, classes], which MixUp and CutMix produce.
 
     Args:
         smoothing: Share of the target that is spread evenly over all classes.
-        class_weights: One per class, or None for 1. The loss of an image counts times the weight of its class; where it
-            has several, times the mean of their weights, by their shares. (Keras's own `class_weight` takes the
-            weight of the largest share alone.)
+        class_weights: Weight of each class, or None for 1. The loss of an image is multiplied by the weight of its
+            class; for several classes, by the mean of their weights according to their shares. (Keras's own
+            `class_weight` uses only the weight of the class with the largest share.)
     """
 
     def __init__(
@@ -45,7 +45,7 @@ class SmoothedCrossentropy(keras.losses.Loss):
 
 
 def _shares(labels: Any, classes: int, dtype: Any) -> Any:
-    """Integers [batch] or [batch, 1] become one-hot; shares [batch, classes] are that already."""
+    """Converts integer labels [batch] or [batch, 1] to one-hot; shares [batch, classes] are only cast."""
     if len(labels.shape) == 2 and labels.shape[-1] == classes:
         return ops.cast(labels, dtype)
     return ops.one_hot(ops.cast(ops.reshape(labels, (-1,)), "int32"), classes, dtype=dtype)

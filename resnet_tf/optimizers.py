@@ -1,4 +1,4 @@
-"""The optimizer of He et al. 2015, which Keras does not have, and SGD as one operation."""
+"""The optimizer of He et al. 2015, which Keras lacks, and SGD as a single operation."""
 
 from typing import Any
 
@@ -7,11 +7,10 @@ import keras
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class FusedSGD(keras.optimizers.SGD):
-    """`keras.optimizers.SGD` whose step with momentum is one TensorFlow operation for each variable instead of five,
-    each of which reads and writes as many numbers.
+    """A `keras.optimizers.SGD` that makes a step with momentum by one TensorFlow operation per variable.
 
-    Same arguments, variables and steps. On several replicas, and where there is no momentum or no TensorFlow, Keras's
-    own code runs.
+    Keras uses five operations, each of which reads and writes as many numbers. Arguments, variables and steps are the
+    same. Keras's own code runs on several replicas, and if there is no momentum or no TensorFlow.
     """
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -22,7 +21,7 @@ class FusedSGD(keras.optimizers.SGD):
 
         velocity = self.momentums[self._get_variable_index(variable)]
         tf.raw_ops.ResourceApplyKerasMomentum(
-            var=variable.handle,  # Keras gives TensorFlow's variable here
+            var=variable.handle,  # Keras passes TensorFlow's variable here
             accum=velocity.value.handle,
             lr=tf.cast(learning_rate, variable.dtype),
             grad=tf.cast(gradient, variable.dtype),
@@ -40,16 +39,16 @@ class FusedSGD(keras.optimizers.SGD):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class PenalizedSGD(FusedSGD):
-    """`keras.optimizers.SGD` with an L2 penalty of all variables, as Caffe's solver and torch's have it.
+    """A `keras.optimizers.SGD` with an L2 penalty on all variables, like the solvers of Caffe and torch.
 
-    The gradient of penalty / 2 · |w|² is added to that of the loss, and goes through the momentum with it; Keras's own
-    `weight_decay` is decoupled from both. Momentum has the rate of its step inside, as Caffe's: v ← m · v − rate · (g +
-    penalty · w), w ← w + v. The loss that is reported is without the penalty.
+    The gradient of penalty / 2 · |w|² is added to that of the loss and goes through the momentum with it, whereas
+    Keras's own `weight_decay` is decoupled from both. As in Caffe, the momentum includes the learning rate of its step:
+    v ← m · v − rate · (g + penalty · w), w ← w + v. The reported loss does not include the penalty.
 
     Args:
-        learning_rate: A number or a schedule.
-        penalty: The papers' "weight decay".
-        kwargs: Those of `keras.optimizers.SGD`.
+        learning_rate: Learning rate, a number or a schedule.
+        penalty: Factor of the penalty, the papers' "weight decay".
+        kwargs: Further arguments of `keras.optimizers.SGD`.
     """
 
     def __init__(self, learning_rate: Any = 0.01, penalty: float = 0.0, **kwargs: Any) -> None:

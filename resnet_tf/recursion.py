@@ -1,4 +1,4 @@
-"""Room for Keras's recursion over the layers of very deep networks."""
+"""Raises Python's recursion limit for Keras's recursion over the layers of very deep networks."""
 
 import sys
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ _ENOUGH = 20_000
 
 @contextmanager
 def deep_recursion() -> Iterator[None]:
-    """Where a `keras.Model` is made or loaded."""
+    """Allows deep recursion inside the `with` block, in which a `keras.Model` is made or loaded."""
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(max(limit, _ENOUGH))
     try:

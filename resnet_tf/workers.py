@@ -1,4 +1,4 @@
-"""The processes that work on one network together, on one machine or several, and what they tell each other."""
+"""The processes that work on one network together, on one or several machines, and their communication."""
 
 import io
 import json
@@ -22,13 +22,15 @@ STOPPED = (
 
 @dataclass(frozen=True)
 class Workers:
-    """All workers, as one of them sees them. What all of them must call at the same point is marked "collective"; the
-    network connection and the sums are TensorFlow's. A process that is alone is a chief without others.
+    """All workers, as one of them sees them.
+
+    A method marked "Collective" must be called by all workers at the same point. TensorFlow provides the network
+    connection and the sums. A process that works alone is a chief without other workers.
 
     Args:
-        strategy: `tf.distribute.MultiWorkerMirroredStrategy`, None for a process alone.
-        index: Of this one; 0 is the chief, the only one that reads and writes the run.
-        count: How many there are.
+        strategy: `tf.distribute.MultiWorkerMirroredStrategy`, or None for a process that works alone.
+        index: Number of this worker; 0 is the chief, the only one that reads and writes the run.
+        count: Number of workers.
     """
 
     strategy: Any = None
@@ -44,35 +46,37 @@ class Workers:
         return self.count == 1
 
     def part(self, items: int, batch: int = 1) -> tuple[int, int]:
-        """Begin and end of the items that are this worker's; where there are few, the last workers have none.
+        """Returns begin and end of this worker's items; with few items, the last workers have none.
 
         Args:
-            items: How many all have.
-            batch: As many in a row stay together.
+            items: Number of items of all workers together.
+            batch: Number of consecutive items that stay together.
         """
         size = -(-items // (self.count * batch)) * batch
         return min(items, self.index * size), min(items, (self.index + 1) * size)
 
     def part_of(self, rows: Any, batch: int = 1) -> Any:
-        """The rows that this worker computes; one where it has none, so that the outputs' shape is known everywhere.
+        """Returns the rows that this worker computes.
+
+        A worker without rows gets the first one, so that every worker knows the shape of the outputs.
 
         Args:
-            rows: A list, an array or a DataFrame.
-            batch: As for `part`.
+            rows: List, array or DataFrame with the rows of all workers.
+            batch: Number of consecutive rows that stay together.
         """
         begin, end = self.part(len(rows), batch)
         return rows[begin:end] if begin < end else rows[:1]
 
     def together(self, values: np.ndarray, items: int, batch: int = 1) -> np.ndarray:
-        """Collective: what all have computed of their parts.
+        """Collective: gathers the values that all workers have computed for their parts.
 
         Args:
-            values: float32 [rows, …], of the rows that `part_of` gives.
-            items: How many rows all have.
-            batch: As for `part`.
+            values: float32 [rows, …], values of the rows that `part_of` returns.
+            items: Number of rows of all workers together.
+            batch: Number of consecutive rows that stay together.
 
         Returns:
-            float32 [items, …], in order.
+            float32 [items, …], in the order of the rows.
         """
         if self.alone:
             return values
@@ -82,47 +86,47 @@ class Workers:
         return self.total(whole)
 
     def total(self, values: np.ndarray) -> np.ndarray:
-        """Collective: the sum over all workers.
+        """Collective: returns the sum over all workers.
 
         Args:
-            values: float32 or int64, the same shape everywhere.
+            values: float32 or int64, of the same shape on all workers.
         """
         import tensorflow as tf
 
         return values if self.alone else self.strategy.reduce("SUM", tf.constant(values), axis=None).numpy()
 
     def arrays_from_chief(self, make: Callable[[], dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
-        """Collective: what the chief makes, bit for bit, on all workers.
+        """Collective: returns the chief's arrays on all workers, bit for bit.
 
         Args:
-            make: Called on the chief alone.
+            make: Function that makes the arrays; only the chief calls it.
         """
         if self.alone:
             return make()
         content = _packed(make()) if self.chief else b""
         size = int(self.total(np.array([len(content)], np.int64))[0])
-        # Bytes travel as a sum to which only the chief contributes.
+        # The bytes are sent as a sum to which only the chief contributes.
         buffer = np.zeros(-(-size // 8), np.int64)
         buffer.view(np.uint8)[: len(content)] = np.frombuffer(content, np.uint8)
         return _unpacked(self.total(buffer).tobytes()[:size])
 
     def from_chief(self, make: Callable[[], Any]) -> Any:
-        """Collective: as `arrays_from_chief`, for what JSON can hold."""
+        """Collective: returns the chief's value, which JSON can hold, on all workers; see `arrays_from_chief`."""
         if self.alone:
             return make()
         arrays = self.arrays_from_chief(lambda: {"json": np.frombuffer(json.dumps(make()).encode(), np.uint8)})
         return json.loads(arrays["json"].tobytes())
 
     def wait(self) -> None:
-        """Collective: goes on when all have come here."""
+        """Collective: waits until all workers have reached this point."""
         self.total(np.zeros(1, np.int64))
 
     def distributed(self, stream: Any, batch_size: int) -> Any:
-        """What `keras.Model.fit` wants of a `tf.data.Dataset`: divided among the devices of this worker.
+        """Divides a stream among the devices of this worker, as `keras.Model.fit` requires.
 
         Args:
-            stream: Gives of each batch the images of this worker alone.
-            batch_size: Images per step, over all devices of all workers.
+            stream: `tf.data.Dataset` with only this worker's images of each batch.
+            batch_size: Number of images per step, over all devices of all workers.
         """
         if self.alone:
             return stream
@@ -132,16 +136,18 @@ class Workers:
 
 @contextmanager
 def joined(name: str) -> Iterator[Workers]:
-    """The workers of this command, from the first connection to the end of all of them. Must come before any
-    computation of TensorFlow. Inside, all but the chief print nothing to standard output.
+    """Connects the workers of this command until all of them have ended.
+
+    This must come before any computation of TensorFlow. Inside the `with` block, workers other than the chief print
+    nothing to standard output.
 
     Args:
-        name: The strategy: "auto" and "multiworker" join the workers that the environment names.
+        name: Name of the strategy; "auto" and "multiworker" join the workers that the environment names.
 
     Raises:
-        UserError: The environment names none for "multiworker"; or not all have come within an hour; or, at the next
-            collective, another worker has stopped. TensorFlow notices that at once where the connection breaks, and by
-            missing heartbeats in half a minute.
+        UserError: The environment names no workers for "multiworker"; or not all workers have connected within an hour;
+            or, at the next collective operation, another worker has stopped. TensorFlow notices that at once if the
+            connection breaks, and by missing heartbeats in half a minute.
     """
     cluster = cluster_of(name)
     if cluster is None:
@@ -154,16 +160,19 @@ def joined(name: str) -> Iterator[Workers]:
     workers = _join(cluster)
     with _lost_peer_named(), nullcontext() if workers.chief else _silence():
         yield workers
-        workers.wait()  # the chief's last file is written
-    # A worker that ends breaks a sum that others have not finished, though it has contributed to it. So nobody ends
-    # before all have come here with their work done, and this last sum alone may break.
+        workers.wait()  # until the chief has written its last file
+    # A worker that ends breaks a sum that others have not finished, even if it has contributed to the sum. Therefore no
+    # worker ends before all have finished their work and reached this point, and only this last sum may break.
     with suppress(UserError), _lost_peer_named():
         workers.wait()
 
 
 @cache
 def _join(cluster: Cluster) -> Workers:
-    """Once in a process, as TensorFlow has it; a second command of the same process finds the others there."""
+    """Connects to the other workers once per process, as TensorFlow requires.
+
+    A second command of the same process uses the same connection.
+    """
     import tensorflow as tf
 
     count = len(cluster.addresses)
@@ -187,7 +196,7 @@ def _join(cluster: Cluster) -> Workers:
 
 @contextmanager
 def _lost_peer_named() -> Iterator[None]:
-    """Says in one line that a worker has stopped, where TensorFlow has a page.
+    """Replaces TensorFlow's page of errors by one line if another worker has stopped.
 
     Raises:
         UserError: Another worker has stopped.
@@ -232,14 +241,14 @@ def _unpacked(content: bytes) -> dict[str, np.ndarray]:
 
 
 def check_settings(workers: Workers, settings: dict[str, Any]) -> None:
-    """Collective.
+    """Collective: checks that this worker's command has the same settings as the chief's.
 
     Args:
-        workers: All of them.
-        settings: Of this worker's command, as JSON has them.
+        workers: All workers.
+        settings: Settings of this worker's command, as values that JSON can hold.
 
     Raises:
-        UserError: The chief was given others.
+        UserError: The chief's settings differ.
     """
     of_chief = workers.from_chief(lambda: settings)
     for name, value in settings.items():

@@ -1,1 +1,1 @@
-"""What a person sees of a command, and how they stop it."""
+"""Everything that a person sees of a running command, and how they stop it."""

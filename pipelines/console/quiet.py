@@ -1,4 +1,4 @@
-"""Importing TensorFlow without its greetings on standard error."""
+"""Imports TensorFlow without the messages that it prints to standard error at the start."""
 
 import os
 import sys
@@ -8,8 +8,10 @@ from contextlib import contextmanager
 
 
 def import_tensorflow() -> None:
-    """Imports TensorFlow and Keras. What they print to file descriptor 2 on the way, before their log level
-    applies, is shown only where the import fails."""
+    """Imports TensorFlow and Keras, and shows what they print to file descriptor 2 only if the import fails.
+
+    They print it before their log level applies.
+    """
     with _standard_error_kept():
         import keras  # noqa: F401
         import tensorflow  # noqa: F401

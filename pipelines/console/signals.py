@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: at once where nothing would be lost, and behind the present step while a network is trained."""
+"""Handles Ctrl-C and SIGTERM: at once if nothing would be lost, and after the current step while a network trains."""
 
 import os
 import signal
@@ -13,13 +13,13 @@ RETRY_SECONDS = 0.1
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which a machine that is taken away gives some seconds before its end."""
+    """SIGTERM was received, which a preempted machine sends some seconds before its end."""
 
 
 class Interrupts:
-    """As a context manager, turns both signals into KeyboardInterrupt and Terminated.
+    """A context manager that turns the two signals into the exceptions KeyboardInterrupt and Terminated.
 
-    While they are held, the first one is only remembered; a second one is raised at once, whatever it breaks.
+    While signals are held, the first one is only remembered; a second one is raised at once, whatever it breaks.
     """
 
     def __init__(self) -> None:
@@ -28,9 +28,9 @@ class Interrupts:
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
-        if threading.current_thread() is threading.main_thread():  # Python lets no other set handlers
+        if threading.current_thread() is threading.main_thread():  # Python lets no other thread set handlers
             for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and `&` want them ignored
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and `&` have them ignored on purpose
                     self._handlers[number] = signal.signal(number, self._handle)
         return self
 
@@ -40,7 +40,7 @@ class Interrupts:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Signals wait for `raise_received`, or for the end of the `with`."""
+        """Makes signals wait for `raise_received` or for the end of the `with` block."""
         self.raise_received()
         self._held = True
         try:
@@ -51,7 +51,7 @@ class Interrupts:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Inside `held`: signals do not wait."""
+        """Lets signals through at once within a `held` block."""
         self._held = False
         try:
             self.raise_received()
@@ -60,13 +60,13 @@ class Interrupts:
             self._held = True
 
     def raise_received(self) -> None:
-        """Raises what was remembered."""
+        """Raises the exception of a remembered signal, if there is one."""
         if self.received is not None:
             raise _exception(self.received)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         waits = self._held and self.received is None
-        if not waits and _in_destructor(frame):  # Python prints an exception there, and goes on as if there were none
+        if not waits and _in_destructor(frame):  # Python only prints an exception in a destructor, and continues
             threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number)).start()
             return
         self.received = number
@@ -75,7 +75,7 @@ class Interrupts:
 
 
 def _in_destructor(frame: FrameType | None) -> bool:
-    """TensorFlow's functions and iterators have long ones."""
+    """Returns whether a frame is inside a destructor; those of TensorFlow's functions and iterators take long."""
     while frame is not None and frame.f_code.co_name != "__del__":
         frame = frame.f_back
     return frame is not None

@@ -1,4 +1,4 @@
-"""What a person sees while a command works: a progress bar on a terminal, plain lines elsewhere."""
+"""Shows a person what a command does: a progress bar on a terminal, plain lines elsewhere."""
 
 import sys
 import time
@@ -37,19 +37,19 @@ def standard_output_for_data(wanted: bool) -> Iterator[None]:
 
 
 def warn(text: str) -> None:
-    """One line on standard error."""
+    """Prints a warning as one line to standard error."""
     print(f"warning: {text}", file=sys.stderr, flush=True)
 
 
 def of_part(label: str, parts: int) -> str:
-    """A label of `progress`, where others do the other parts of the work."""
+    """Returns the label of `progress` for a process that does one of several parts of the work."""
     return f"{label}, 1 of {parts} parts" if label and parts > 1 else label
 
 
 def progress(items: Iterable[Item], total: int, label: str, unit: str = "image", size: int = 1) -> Iterator[Item]:
-    """Passes the items on, and shows how many of `total` units have gone by, `size` with each item.
+    """Passes the items on and shows how many of `total` units are done, where each item counts as `size` units.
 
-    Without a label nothing is shown.
+    Nothing is shown if the label is empty.
     """
     started = time.monotonic()
     with progress_bar(total, label, unit) as bar:

@@ -1,1 +1,1 @@
-"""Which images there are: from a folder or a CSV to a manifest, every file looked at."""
+"""Everything between a folder or a CSV and the manifest: opens every file, finds odd ones, and assigns splits."""

@@ -1,4 +1,4 @@
-"""What is odd about the classes themselves: their sizes and their names."""
+"""Finds what is odd about the classes themselves: their sizes and their names."""
 
 import re
 import unicodedata
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-# With fewer images there is hardly one for each split, and nothing to learn from.
+# A class with fewer images hardly has one for each split, and a network cannot learn it.
 SMALL_CLASS = 5
 MAX_IMBALANCE = 20
 _PLACEHOLDER = re.compile(
@@ -22,9 +22,9 @@ class ClassFinding:
     """Something odd about one class.
 
     Args:
-        label: The class.
-        code: only_class, small_class, unbalanced or odd_name.
-        reason: In words.
+        label: Name of the class.
+        code: Kind of finding: only_class, small_class, unbalanced or odd_name.
+        reason: Explanation in words.
     """
 
     label: str
@@ -33,10 +33,10 @@ class ClassFinding:
 
 
 def class_findings(images: pd.DataFrame) -> list[ClassFinding]:
-    """Looks at what the classes are called and how many images they have.
+    """Checks the names of the classes and their numbers of images.
 
     Args:
-        images: Columns label and readable; unreadable images count for nothing.
+        images: Table with the columns label and readable; unreadable images are not counted.
     """
     sizes = {str(label): int(size) for label, size in images.groupby("label")["readable"].sum().items()}
     small = [
@@ -80,5 +80,5 @@ def _odd_names(labels: list[str]) -> list[ClassFinding]:
 
 
 def _plain(label: str) -> str:
-    """Without what a person overlooks: case, blanks, and one of several ways to write an accent."""
+    """Removes differences that a person overlooks: case, extra blanks, and the encoding of accents."""
     return " ".join(unicodedata.normalize("NFKC", label).casefold().split())

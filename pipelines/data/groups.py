@@ -1,4 +1,4 @@
-"""Which images must stay in one split: near-identical pictures, and files that the user ties together."""
+"""Finds the images that must stay in one split: near-identical pictures, and files that the user ties together."""
 
 import re
 
@@ -10,18 +10,18 @@ from resnet_tf.errors import UserError
 
 
 def name_groups(images: pd.DataFrame, pattern: str | None) -> pd.Series:
-    """What ties each image to others: the same object, patient or shop.
+    """Returns the name that ties each image to others, such as that of an object, a patient or a shop.
 
     Args:
-        images: Columns path and group.
-        pattern: Regular expression with one group, searched in each path; what the group matches is the name. A path
-            without a match is tied to nothing. None takes the column as it is.
+        images: Table with the columns path and group.
+        pattern: Regular expression with one group, searched in each path; the text that the group matches is the
+            name. A path without a match is tied to nothing. None returns the column group unchanged.
 
     Returns:
-        The names, "" for what is tied to nothing.
+        Name of each image's group, "" for an image that is tied to nothing.
 
     Raises:
-        UserError: There are groups already, or no path matches.
+        UserError: A pattern is given although the column has groups already, or no path matches it.
     """
     if pattern is None:
         return images["group"]
@@ -34,14 +34,16 @@ def name_groups(images: pd.DataFrame, pattern: str | None) -> pd.Series:
 
 
 def tied_units(similar: pd.Series, group: pd.Series) -> np.ndarray:
-    """Joins both kinds of ties, and theirs: what is near-identical to an image of a group belongs to the group.
+    """Numbers the sets of images that must stay together because of either kind of tie.
+
+    Ties are transitive: a picture that is near-identical to an image of a group belongs to the group.
 
     Args:
         similar: Number of each image's group of near-identical pictures, 0 for none.
         group: Name of each image's group, "" for none.
 
     Returns:
-        int [n]: images with one number stay together.
+        int [images], the same number for images that stay together.
     """
     units = np.arange(len(similar))
     for names, none in ((similar.to_numpy(), 0), (group.to_numpy(), "")):

@@ -1,4 +1,4 @@
-"""Looking at one image file, or many: is it an image, by its content, and what is odd about it."""
+"""Inspects image files: checks by its content whether a file is an image, and finds what is odd about it."""
 
 import hashlib
 import io
@@ -14,8 +14,8 @@ from PIL import Image, ImageFile
 
 from pipelines.data.similar import thumbnail
 
-# What Pillow may try. Formats that run other programs (EPS) or are no photos are not among them. MPO, which some
-# phones and cameras write, is opened as JPEG.
+# The formats that Pillow may try. They exclude formats that run other programs (EPS) or do not hold photos. MPO, which
+# some phones and cameras write, is opened as JPEG.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM")
 _EXTENSIONS = {
     "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
@@ -35,23 +35,26 @@ HUGE_PIXELS = 40_000_000
 UNREADABLE = "unreadable"
 _BATCH = 4096
 _ORIENTATION_TAG = 0x0112
-# What a thumbnail is made from has at least so many pixels on each side, where the picture has them. From here on the
-# correlation of two thumbnails is within 0.007 of that from the full pictures; from 32 pixels it is up to 0.04 off.
+# A thumbnail is made from a picture that is decoded with at least this many pixels on each side, if it has them. The
+# correlation of two thumbnails is then within 0.007 of that from the full pictures; with 32 pixels it differs by up to
+# 0.04.
 _DRAFT_PIXELS = 64
 
 
 @dataclass(frozen=True)
 class ImageFacts:
-    """What one look at a file tells.
+    """What an inspection finds out about a file.
 
     Args:
-        width: Of the picture as stored, in pixels; 0 where it is unreadable. Likewise `height`.
+        width: Width of the stored picture, in pixels; 0 if the file is unreadable.
+        height: Height of the stored picture, in pixels; 0 if the file is unreadable.
         orientation: EXIF orientation, 1 … 8.
-        decoder: "tensorflow" where it gives the same RGB picture as Pillow, else "pillow".
-        sha256: Of the file's bytes; empty where there are none to read.
-        problems: Codes: unreadable, wrong_extension, animated, unusual_mode, rotated, tiny, huge.
-        reason: The problems in words, such as why it is unreadable, or which mode it has; empty without any.
-        thumbnail: 256 grey levels to compare it by, see `pipelines.data.similar`; empty where it is unreadable.
+        decoder: "tensorflow" if TensorFlow decodes the same RGB picture as Pillow, otherwise "pillow".
+        sha256: SHA-256 of the file's bytes; empty if there are none to read.
+        problems: Codes of problems: unreadable, wrong_extension, animated, unusual_mode, rotated, tiny, huge.
+        reason: Problems in words, such as why the file is unreadable or which mode it has; empty if there are none.
+        thumbnail: 256 gray levels for comparing pictures, see `pipelines.data.similar`; empty if the file is
+            unreadable.
     """
 
     width: int = 0
@@ -69,11 +72,11 @@ class ImageFacts:
 
 
 def inspect_image(path: Path, root: Path | None) -> ImageFacts:
-    """Reads and decodes one file completely; the name does not count.
+    """Reads and decodes one file completely, and recognizes its format by the content, not by the name.
 
     Args:
-        path: The file.
-        root: The folder that it must not lead out of; None where it may lead anywhere.
+        path: Path of the file.
+        root: Folder that a link must not lead out of; None allows links to anywhere.
     """
     digest = ""
     try:
@@ -94,12 +97,12 @@ def inspect_image(path: Path, root: Path | None) -> ImageFacts:
 def inspect_images(
     paths: Iterable[Path], root: Path | None, on_done: Callable[[Iterator[ImageFacts]], Iterable[ImageFacts]]
 ) -> list[ImageFacts]:
-    """`inspect_image` for many files, in parallel; Pillow decodes outside Python's lock.
+    """Inspects many files in threads, since Pillow decodes outside Python's lock; see `inspect_image`.
 
     Args:
-        paths: The files.
-        root: As for `inspect_image`.
-        on_done: Is given the results one by one as they come, and passes them on (a progress bar).
+        paths: Paths of the files.
+        root: Folder that a link must not lead out of; None allows links to anywhere.
+        on_done: Function that receives the results one by one as they arrive and passes them on, for a progress bar.
 
     Returns:
         The facts, in the order of the paths.
@@ -107,12 +110,12 @@ def inspect_images(
     waiting = iter(paths)
 
     def results(pool: ThreadPoolExecutor) -> Iterator[ImageFacts]:
-        """A million tasks at once would take more memory than their results."""
+        """Yields the results in batches of tasks, because a million tasks at once would take too much memory."""
         while batch := list(islice(waiting, _BATCH)):
             yield from pool.map(lambda path: inspect_image(path, root), batch)
 
     with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # Pillow warns of what becomes a problem code here
+        warnings.simplefilter("ignore")  # the problem codes already report what Pillow warns about
         return list(on_done(results(pool)))
 
 
@@ -125,7 +128,7 @@ def _decode_completely(content: bytes, extension: str, digest: str) -> ImageFact
         orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
         orientation = orientation if 1 <= orientation <= 8 else 1
         image.seek(0)
-        # All bytes of a JPEG are read, few are transformed.
+        # A draft of a JPEG reads all of its bytes, to find damage, but computes only a small picture.
         image.draft("L", (max(width // 8, min(width, _DRAFT_PIXELS)), max(height // 8, min(height, _DRAFT_PIXELS))))
         image.load()
         small = thumbnail(image, orientation)
@@ -153,7 +156,10 @@ def _decode_completely(content: bytes, extension: str, digest: str) -> ImageFact
 
 
 def _mode_oddities(image: ImageFile.ImageFile) -> list[str]:
-    """What sets a picture apart from 8-bit RGB and gray, in words. Not decoded yet, it still says its bits."""
+    """Returns, in words, how a picture differs from 8-bit RGB and gray.
+
+    The picture must not be decoded yet, because afterwards it no longer tells how many bits were stored.
+    """
     mode = image.mode
     names = {"CMYK": "CMYK", "P": "palette", "PA": "palette", "1": "1-bit", "I": "32-bit", "F": "32-bit"}
     stored = str([tile.args for tile in image.tile])  # 16-bit RGB is given as 8-bit RGB

@@ -1,8 +1,8 @@
-"""From a folder or a CSV to the manifest: one row per readable image, with its label and its split.
+"""Makes the manifest of a folder or a CSV: one row per readable image, with its label and its split.
 
 Columns: path (relative to the root, with "/"), label, split, width, height, orientation, decoder, sha256,
 problems (codes joined by spaces), similar (number of a group of near-identical pictures, 0 for none), group (name of
-what ties it to others, "" for none).
+the group that ties the image to others, "" for none).
 """
 
 import hashlib
@@ -26,19 +26,19 @@ COLUMNS = (
     *("similar", "group"),
 )
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
-# Columns that the first manifests lacked, and what they hold for them.
+# Columns that the first manifests lacked, with the value that they get when such a manifest is read.
 _ADDED: dict[str, int | str] = {"similar": 0, "group": ""}
 _NAMED = 10
 
 
 @dataclass(frozen=True)
 class ImageTable:
-    """Every file that DATA names, looked at, readable or not.
+    """The facts about every file that DATA names, readable or not.
 
     Args:
         root: Folder that the paths are relative to.
-        images: Columns path, label, split and group ("" where the data do not say), readable, reason, similar, and
-            those of `ImageFacts` but the thumbnail.
+        images: Table with the columns path, label, split and group ("" where the data do not say), readable, reason,
+            similar, and those of `ImageFacts` except the thumbnail.
     """
 
     root: Path
@@ -46,22 +46,22 @@ class ImageTable:
 
 
 def check_exists(data: str | Path) -> None:
-    """Whether there is any DATA, before time is spent on anything else.
+    """Checks that DATA exists, before time is spent on anything else.
 
     Raises:
-        UserError: There is none.
+        UserError: It does not exist.
     """
     if not Path(data).exists():
         raise UserError(f"there is no folder or CSV {str(data)!r}")
 
 
 def find_images(data: str | Path, flat: bool = False) -> tuple[Path, pd.DataFrame]:
-    """The files that DATA names, unopened.
+    """Lists the files that DATA names, without opening them.
 
     Args:
-        data: Folder with one sub-folder per class; folder with train/, val/ and test/ of such; or a CSV with
-            columns path,label[,split][,group], its paths relative to the CSV's folder.
-        flat: Whether it may be a folder without sub-folders; its name is the class of all files then.
+        data: Folder with one sub-folder per class; folder with such folders named train/, val/ and test/; or CSV with
+            the columns path,label[,split][,group], whose paths are relative to the CSV's folder.
+        flat: Whether DATA may be a folder without sub-folders, whose name is then the class of all files.
 
     Returns:
         The root, and a table with path, label, split and group ("" where the data do not say), sorted by path.
@@ -83,7 +83,7 @@ def find_images(data: str | Path, flat: bool = False) -> tuple[Path, pd.DataFram
 
 
 def look_at_images(data: str | Path, flat: bool = False) -> ImageTable:
-    """Opens every file that DATA names, once. All else is as for `find_images`."""
+    """Opens every file that DATA names once and collects the facts; Args and Raises are those of `find_images`."""
     root, table = find_images(data, flat)
     paths = (root / path for path in table["path"])
     facts = inspect_images(paths, root, lambda results: progress(results, len(table), "looked at"))
@@ -109,16 +109,16 @@ def make_manifest(
     folds: int | None = None,
     fold: int | None = None,
 ) -> pd.DataFrame:
-    """Looks at every image, leaves out what cannot be read, and gives each of the rest a split.
+    """Inspects every image, leaves out unreadable ones, and assigns a split to each of the others.
 
     Args:
-        data: As for `find_images`.
-        val_fraction: Share of the images for validation, where the data do not say.
-        test_fraction: Share of the images for the test, where the data do not say.
-        seed: Of the split.
-        group: Pattern of what ties images together, see `name_groups`.
-        folds: As for `assign_splits`.
-        fold: As for `assign_splits`.
+        data: Folder or CSV, see `find_images`.
+        val_fraction: Share of the images for validation, if the data do not name the splits.
+        test_fraction: Share of the images for the test, if the data do not name the splits.
+        seed: Seed of the split.
+        group: Regular expression for the name that ties images together, see `name_groups`.
+        folds: Number of folds for cross-validation, or None, see `assign_splits`.
+        fold: Number of the fold that is the test, or None, see `assign_splits`.
 
     Returns:
         The manifest.
@@ -139,10 +139,10 @@ def make_manifest(
 
 
 def load_manifest(path: Path | TextIO) -> pd.DataFrame:
-    """A manifest that `make_manifest` made and a run keeps.
+    """Reads a manifest that `make_manifest` made and a run keeps.
 
     Raises:
-        UserError: It is not a table.
+        UserError: The file is not a table.
     """
     text = dict.fromkeys(("path", "label", "split", "decoder", "sha256", "problems", "group"), str)
     try:
@@ -156,12 +156,12 @@ def load_manifest(path: Path | TextIO) -> pd.DataFrame:
 
 
 def class_names(manifest: pd.DataFrame) -> list[str]:
-    """The classes, sorted; every matrix, column and export follows that order."""
+    """Returns the classes in sorted order, which every matrix, column and export follows."""
     return sorted(manifest["label"].unique())
 
 
 def label_numbers(rows: pd.DataFrame, classes: list[str]) -> np.ndarray:
-    """The label of each row as its place among the classes, int64.
+    """Returns the label of each row as an index into the classes, int64 [rows].
 
     Raises:
         ValueError: A label is not one of the classes.
@@ -170,7 +170,7 @@ def label_numbers(rows: pd.DataFrame, classes: list[str]) -> np.ndarray:
 
 
 def describe_data(manifest: pd.DataFrame) -> dict[str, object]:
-    """What config.json says of the images."""
+    """Returns the description of the images that config.json contains."""
     return {
         "images": len(manifest),
         "splits": manifest["split"].value_counts().to_dict(),
@@ -179,7 +179,7 @@ def describe_data(manifest: pd.DataFrame) -> dict[str, object]:
 
 
 def fingerprint(manifest: pd.DataFrame) -> str:
-    """SHA-256 over every image's path, content, label and split: two runs with one value saw the same data."""
+    """Returns a SHA-256 of every image's path, content, label and split; runs with the same value saw the same data."""
     digest = hashlib.sha256()
     for row in manifest[["path", "sha256", "label", "split"]].itertuples(index=False):
         digest.update("\0".join(row).encode() + b"\n")
@@ -187,13 +187,13 @@ def fingerprint(manifest: pd.DataFrame) -> str:
 
 
 def data_root(data: str | Path) -> Path:
-    """The folder that a manifest's paths are relative to."""
+    """Returns the folder that a manifest's paths are relative to."""
     data = Path(data)
     return data if data.is_dir() else data.parent
 
 
 def _is_unicode(path: str) -> bool:
-    """Python keeps bytes of a file name that are not UTF-8 as lone surrogates, which cannot be written."""
+    """Returns whether a file name is UTF-8; Python keeps other bytes as lone surrogates, which cannot be written."""
     return path.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in path)
 
 

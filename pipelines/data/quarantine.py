@@ -1,4 +1,4 @@
-"""Moving the files at fault aside, with a list that brings them back."""
+"""Moves the files that would damage training to another folder, with a list by which they can be moved back."""
 
 import errno
 import os
@@ -16,7 +16,11 @@ LIST = "quarantine.csv"
 
 
 def check_quarantine(data: Path, folder: Path) -> None:
-    """Before anything is looked at.
+    """Checks that files can be moved to a quarantine, before any of them is inspected.
+
+    Args:
+        data: Folder that the files would be moved from.
+        folder: Folder that they would be moved to.
 
     Raises:
         UserError: The files cannot be moved there.
@@ -32,14 +36,14 @@ def check_quarantine(data: Path, folder: Path) -> None:
 
 
 def files_at_fault(images: pd.DataFrame) -> list[tuple[str, str]]:
-    """What would damage training, with the reason.
+    """Returns the paths of the files that would damage training, each with the reason.
 
-    Of one picture in several splits, the copies in the test stay, or in validation where there are none, so that the
-    figures of earlier runs remain comparable. Of one picture under several labels none stays, since only a person
-    knows which label is right.
+    If a picture is in several splits, its copies in the test stay, or those in validation if the test has none, so
+    that the results of earlier runs remain comparable. If a picture has several labels, no copy stays, because only a
+    person knows which label is right.
 
     Args:
-        images: Of an `ImageTable`.
+        images: Table of an `ImageTable`.
     """
     bad = images[~images["readable"]]
     faults = list(zip(bad["path"], bad["reason"], strict=True))
@@ -55,14 +59,14 @@ def files_at_fault(images: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def quarantine(table: ImageTable, folder: Path) -> int:
-    """Moves the files at fault, keeping their relative paths. The list of all of them is written first.
+    """Moves the files at fault to a folder, with their relative paths, after writing the list of all of them.
 
     Args:
-        table: What was looked at.
-        folder: To move them to.
+        table: Facts about the images.
+        folder: Folder to move the files to.
 
     Returns:
-        How many files were moved.
+        The number of files that were moved.
 
     Raises:
         UserError: A file cannot be moved; it and those after it stay where they are.
@@ -81,17 +85,17 @@ def quarantine(table: ImageTable, folder: Path) -> int:
 
 
 def undo_quarantine(data: Path, folder: Path) -> int:
-    """Moves all files of a quarantine back to where they were, and removes it. Can be repeated after an error.
+    """Moves all files of a quarantine back to where they were, and removes it; can be repeated after an error.
 
     Args:
-        data: The folder that they came from.
-        folder: That of `quarantine`.
+        data: Folder that the files came from.
+        folder: Folder that `quarantine` moved them to.
 
     Returns:
-        How many files were moved.
+        The number of files that were moved.
 
     Raises:
-        UserError: There is no quarantine, or a file cannot be moved back; the list stays until all are back.
+        UserError: There is no quarantine, or a file cannot be moved back. The list stays until all files are back.
     """
     if not data.is_dir():
         raise UserError(f"there is no folder {str(data)!r} to bring files back to")
@@ -128,7 +132,7 @@ def _read_list(folder: Path) -> list[tuple[str, str]]:
 
 
 def _move(source: Path, target: Path) -> None:
-    """Never onto another file; across file systems, the source goes when the copy is complete."""
+    """Moves a file, but never onto an existing one; across file systems, the source is removed after a full copy."""
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "File exists already", str(target))
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The manifest of one run for another, so that two networks are compared on the same pixels."""
+"""Reuses the manifest of one run for another, so that two networks are compared on the same images and splits."""
 
 from pathlib import Path
 
@@ -10,17 +10,17 @@ from resnet_tf.errors import UserError
 
 
 def reuse_manifest(data: str | Path, file: str | Path) -> pd.DataFrame:
-    """The images and splits of another run, after a look at every image.
+    """Returns the manifest of another run, after checking that DATA still has exactly its images.
 
     Args:
-        data: As for `find_images`; where the images are now.
-        file: manifest.csv of the other run.
+        data: Folder or CSV where the images are now, see `find_images`.
+        file: Path of the other run's manifest.csv.
 
     Returns:
         The manifest.
 
     Raises:
-        UserError: The file is no manifest, or DATA has other images than it.
+        UserError: The file is not a manifest, or its images differ from those of DATA.
     """
     path = Path(file)
     if not path.is_file():

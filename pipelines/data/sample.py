@@ -1,6 +1,6 @@
 """The built-in sample: 30 classes drawn by code, six shapes in five patterns.
 
-Colour says nothing about the class; position, scale, rotation, clutter and noise vary. Seeded.
+Colour says nothing about the class; position, scale, rotation, clutter and noise vary. A seed determines all pictures.
 """
 
 import math
@@ -21,7 +21,7 @@ _QUALITY = 90
 
 
 def _regular(corners: int, inner: float | None = None) -> Points:
-    """A regular polygon of radius 1, or a star with an inner radius."""
+    """Returns a regular polygon of radius 1, or a star if an inner radius is given."""
     radii = [1.0] if inner is None else [1.0, inner]
     count = corners * len(radii)
     return [
@@ -46,7 +46,7 @@ SHAPES: dict[str, Points] = {
     "arrow": [(0, -1), (0.8, 0), (0.3, 0), (0.3, 1), (-0.3, 1), (-0.3, 0), (-0.8, 0)],
 }  # fmt: skip
 
-# From coordinates in units of the pattern's period to True where the second colour is.
+# Functions from coordinates, in units of the pattern's period, to whether the second colour is there.
 PATTERNS: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "plain": lambda x, y: np.zeros_like(x, bool),
     "striped": lambda x, y: x % 1.0 < 0.5,
@@ -58,10 +58,10 @@ CLASSES = [f"{pattern}_{shape}" for shape in SHAPES for pattern in PATTERNS]
 
 
 def draw_sample(config: SampleConfig) -> Path:
-    """Draws the folder of class folders.
+    """Draws the sample into a folder with one sub-folder per class.
 
     Args:
-        config: Where, and how much.
+        config: Folder, numbers of classes and images, size of the images and seed.
 
     Returns:
         The folder.
@@ -82,12 +82,12 @@ def draw_sample(config: SampleConfig) -> Path:
 
 
 def draw_image(name: str, size: int, random: np.random.Generator) -> Image.Image:
-    """One picture of a class.
+    """Draws one picture of a class.
 
     Args:
-        name: "striped_star".
+        name: Name of the class, such as "striped_star".
         size: Height and width, in pixels.
-        random: Everything that varies comes from it.
+        random: Random generator that determines everything that varies.
     """
     pattern, _, shape = name.partition("_")
     canvas = size * _SUPERSAMPLING
@@ -119,13 +119,13 @@ def _pattern(pattern: str, canvas: int, radius: float, centre: np.ndarray, rando
 
 
 def _two_colours(random: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """One dark and one light, in either order."""
+    """Returns one dark and one light colour, in random order."""
     dark, light = random.uniform(0, 110, 3), random.uniform(145, 255, 3)
     return (dark, light) if random.random() < 0.5 else (light, dark)
 
 
 def _background(canvas: int, random: np.random.Generator) -> Image.Image:
-    """Soft colours, and small discs and lines that belong to no class."""
+    """Draws a background of soft colours, with small discs and lines that say nothing about the class."""
     coarse = Image.fromarray(random.uniform(60, 200, (4, 4, 3)).astype(np.uint8))
     picture = coarse.resize((canvas, canvas), Image.Resampling.BICUBIC)
     draw = ImageDraw.Draw(picture)

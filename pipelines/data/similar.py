@@ -1,8 +1,8 @@
-"""Which pictures are the same to the eye: re-encoded, resized, recoloured, or shot twice from the same place.
+"""Finds pictures that look the same: re-encoded, resized, recoloured, or shot twice from the same place.
 
 A perceptual hash finds candidates, and the correlation of their thumbnails decides. The hash is the 64-bit DCT hash
 (pHash; Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions") without its constant bit.
-Crops, mirror images and turned copies are not found.
+Crops, mirror images and rotated copies are not found.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,17 +15,17 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 SIDE = 16
-# On natural30 and grocery30 all pairs within both limits are one picture twice, or two shots of one scene; just
-# outside stand two lamps of different colours, and different pieces of fruit in the same hand.
+# On natural30 and grocery30, all pairs within both limits are the same picture twice or two shots of one scene. Pairs
+# just outside the limits are two lamps of different colours, and different pieces of fruit in the same hand.
 MAX_DIFFERENT_BITS = 8
 MIN_CORRELATION = 0.96
-# Below this spread of grey levels, noise decides the correlation.
+# If the standard deviation of the gray levels is smaller than this, noise decides the correlation.
 MIN_CONTRAST = 4.0
 
 _LOW = 8  # DCT coefficients per axis
 # Two hashes that differ in at most 8 of 63 bits agree in at least one of nine bands of seven bits.
 _BANDS, _BAND_BITS = MAX_DIFFERENT_BITS + 1, 7
-_PAIRS, _PICTURES = 65536, 8192  # looked at together, which bounds the memory
+_PAIRS, _PICTURES = 65536, 8192  # numbers that are processed at a time, to limit the memory
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,10 +38,10 @@ _UPRIGHT = {
 
 
 def thumbnail(image: Image.Image, orientation: int) -> bytes:
-    """What of a picture is kept for comparing it: 16 × 16 grey levels, upright, over white.
+    """Returns the thumbnail by which a picture is compared: 16 × 16 gray levels, upright, over white.
 
     Args:
-        image: Decoded, at any scale of at least about 32 pixels.
+        image: Decoded picture, at any scale of at least about 32 pixels.
         orientation: EXIF orientation, 1 … 8, that is still to be undone.
     """
     small = _gray(image, (SIDE, SIDE))
@@ -49,14 +49,14 @@ def thumbnail(image: Image.Image, orientation: int) -> bytes:
 
 
 def similar_groups(thumbnails: Sequence[bytes], digests: Sequence[str]) -> np.ndarray:
-    """Numbers the groups of near-identical pictures; identical files are always in one.
+    """Numbers the groups of near-identical pictures; identical files are always in one group.
 
     Args:
-        thumbnails: Of each picture, from `thumbnail`.
+        thumbnails: Thumbnail of each picture, from `thumbnail`.
         digests: SHA-256 of each file.
 
     Returns:
-        int64 for each picture: 0 where it is alone, else 1, 2, … in the order of the groups' first pictures.
+        int64 [pictures]: 0 if the picture is alone, otherwise 1, 2, … in the order of the groups' first pictures.
     """
     if not len(thumbnails):
         return np.zeros(0, np.int64)
@@ -75,7 +75,7 @@ def similar_groups(thumbnails: Sequence[bytes], digests: Sequence[str]) -> np.nd
 
 
 def perceptual_hashes(pictures: np.ndarray) -> np.ndarray:
-    """The signs of the 63 lowest DCT coefficients against their median.
+    """Returns the hash of each picture: whether each of the 63 lowest DCT coefficients is above their median.
 
     Args:
         pictures: uint8 [n, 256].
@@ -93,15 +93,15 @@ def perceptual_hashes(pictures: np.ndarray) -> np.ndarray:
 
 
 def connected(groups: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Joins groups.
+    """Joins groups that belong together.
 
     Args:
-        groups: int [n], a number below n for each thing.
-        left: Things that belong …
-        right: … to the groups of these.
+        groups: int [n], the group of each element, a number below n.
+        left: int [pairs], first element of each pair whose groups are joined.
+        right: int [pairs], second element of each pair whose groups are joined.
 
     Returns:
-        int [n].
+        int [n], the new group of each element.
     """
     if not len(left):
         return groups
@@ -110,7 +110,7 @@ def connected(groups: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.nda
 
 
 def numbered(groups: np.ndarray) -> np.ndarray:
-    """0 for what is alone in its group, else 1, 2, … in the order of the groups' first members."""
+    """Renumbers groups: 0 for an element alone in its group, else 1, 2, … in the order of the groups' first members."""
     _, first, inverse, sizes = np.unique(groups, return_index=True, return_inverse=True, return_counts=True)
     several = np.flatnonzero(sizes > 1)
     numbers = np.zeros(len(sizes), np.int64)
@@ -119,7 +119,7 @@ def numbered(groups: np.ndarray) -> np.ndarray:
 
 
 def _gray(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit; Pillow's own conversion cuts off at 255
+    if image.mode.startswith("I"):  # 16-bit gray, which Pillow's own conversion would clip at 255
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         colours = image.convert("RGBA").resize(size, Image.Resampling.BOX)
@@ -129,7 +129,10 @@ def _gray(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 
 
 def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Pairs of hashes that differ in few bits, a pair up to nine times. Only hashes that share a band are compared."""
+    """Yields pairs of hashes that differ in few bits, comparing only hashes that agree in a band.
+
+    A pair can appear up to nine times, once for each band.
+    """
     for band in range(_BANDS):
         keys = (hashes >> np.uint64(band * _BAND_BITS)) & np.uint64(2**_BAND_BITS - 1)
         order = np.argsort(keys, kind="stable")
@@ -144,7 +147,7 @@ def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def _batches(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Gathers small lots of pairs."""
+    """Gathers small lots of pairs into large ones."""
     waiting: list[tuple[np.ndarray, np.ndarray]] = []
     count = 0
     for lot in pairs:
@@ -163,13 +166,13 @@ def _joined(lots: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.n
 
 
 def _spread(pictures: np.ndarray) -> np.ndarray:
-    """Standard deviation of each picture's grey levels."""
+    """Returns the standard deviation of each picture's gray levels."""
     blocks = (pictures[start : start + _PICTURES] for start in range(0, len(pictures), _PICTURES))
     return np.concatenate([block.std(axis=1, dtype=np.float32) for block in blocks])
 
 
 def _correlation(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Pearson's, of each pair of pictures."""
+    """Returns Pearson's correlation of each pair of pictures."""
     left, right = (side - side.mean(axis=1, dtype=np.float32, keepdims=True) for side in (left, right))
     norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
     return np.einsum("np,np->n", left, right) / norms

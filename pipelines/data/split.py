@@ -1,4 +1,4 @@
-"""Which images are for training, which for choosing the best epoch, which for the final figures."""
+"""Assigns images to the splits: for training, for choosing the best epoch, and for the final figures."""
 
 from collections.abc import Mapping
 
@@ -7,7 +7,7 @@ import pandas as pd
 
 from resnet_tf.errors import UserError
 
-# In the order in which they take their share of a class; training gets the rest.
+# The splits take their share of a class in this order; training gets the rest.
 _HELD_OUT = ("test", "val")
 
 
@@ -21,26 +21,26 @@ def assign_splits(
     folds: int | None = None,
     fold: int | None = None,
 ) -> pd.Series:
-    """A stratified, seeded split: each class is divided alike, by itself, as far as images are not tied together.
+    """Returns a stratified, seeded split, which divides each class by itself as far as images are not tied together.
 
-    A split that the data name is kept as it is. If they name any, images without one go to training, and only a
-    missing validation part is taken out of it.
+    Splits that the data name are kept. If the data name any split, images without one go to training; if the data name
+    no validation part, it is taken out of training.
 
     Args:
         labels: Class of each image.
-        given: "train", "val", "test", or "" where the data do not say.
+        given: Split of each image: "train", "val", "test", or "" where the data do not say.
         val_fraction: Share of a class for validation.
-        test_fraction: Share of a class for the test; with folds, one of them is the test instead.
-        seed: The same seed and images give the same split.
-        units: Images with one number stay in one split; None ties nothing.
-        folds: Number of parts for cross-validation, which do not depend on `fold`; None for none.
-        fold: Which of them is the test, 0 … folds - 1.
+        test_fraction: Share of a class for the test; unused with folds, since a fold is the test then.
+        seed: Seed of the split; the same seed and images give the same split.
+        units: Number of each image's unit; images with the same number stay in one split. None ties nothing.
+        folds: Number of folds for cross-validation, or None. The folds do not depend on `fold`.
+        fold: Number of the fold that is the test, 0 … folds - 1.
 
     Returns:
         "train", "val" or "test" for each image.
 
     Raises:
-        UserError: A class has too few images, or groups of them, to have one in each split or fold.
+        UserError: A class has too few images, or too few groups of them, to have one in each split or fold.
     """
     units = np.arange(len(labels)) if units is None else units
     classes, codes = np.unique(labels.to_numpy(dtype=str), return_inverse=True)
@@ -59,26 +59,26 @@ def assign_splits(
 
 
 def assign_folds(classes: np.ndarray, codes: np.ndarray, units: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Cross-validation: every image is in one fold, and every fold has its share of every class.
+    """Assigns each image to one fold of a cross-validation, so that every fold has its share of every class.
 
     Args:
-        classes: Names.
+        classes: Names of the classes.
         codes: Class of each image, an index of `classes`.
-        units: Images with one number come into one fold.
-        folds: How many.
-        seed: The same seed and images give the same folds.
+        units: Number of each image's unit; images with the same number are in one fold.
+        folds: Number of folds.
+        seed: Seed of the folds; the same seed and images give the same folds.
 
     Returns:
-        int [n], 0 … folds - 1.
+        int [images], 0 … folds - 1.
 
     Raises:
-        UserError: A class has nothing for one of the folds.
+        UserError: A class has no image for one of the folds.
     """
     result = np.full(len(codes), -1)
     load, sizes = np.zeros((len(classes), folds)), np.zeros(folds)
 
     def place(lot: np.ndarray) -> None:
-        """Into the fold that has the fewest images of these classes, then the fewest at all."""
+        """Puts images into the fold with the fewest images of their classes; among equals, with the fewest images."""
         fold = np.lexsort((sizes, load[codes[lot]].sum(axis=0)))[0]
         result[lot] = fold
         sizes[fold] += len(lot)
@@ -104,7 +104,7 @@ def _divide(
     shares: Mapping[str, float],
     seed: int,
 ) -> None:
-    """Fills in the split of all free images, in place."""
+    """Fills in the splits of all free images, in place."""
     wanted = {split: np.zeros(len(classes), int) for split in ("train", *_HELD_OUT)}
     for code, label in enumerate(classes):
         images = int((free & (codes == code)).sum())
@@ -148,7 +148,10 @@ def _divide(
 
 
 def _take(lots: list[np.ndarray], wanted: int, have: int, most: int) -> set[int]:
-    """Which lots come closest to what is wanted, one after the other; at least one, where none is there."""
+    """Returns the numbers of the lots that a split takes to come closest to the wanted number of images.
+
+    Lots are considered one after the other. A split that has no image yet takes at least one lot.
+    """
     taken: set[int] = set()
     if wanted:
         for number, lot in enumerate(lots):
@@ -161,7 +164,10 @@ def _take(lots: list[np.ndarray], wanted: int, have: int, most: int) -> set[int]
 
 
 def _neediest(codes: np.ndarray, wanted: Mapping[str, np.ndarray], have: Mapping[str, np.ndarray]) -> str:
-    """The split that lacks most of these classes, as a share of what it wants; training where that is even."""
+    """Returns the split that lacks the largest share of its wanted images of these classes.
+
+    Training is chosen in a tie, and if no split wants images of all of these classes.
+    """
     lacks = {
         split: float((1 - have[split][codes] / wanted[split][codes]).sum())
         for split in wanted
@@ -171,7 +177,7 @@ def _neediest(codes: np.ndarray, wanted: Mapping[str, np.ndarray], have: Mapping
 
 
 def _lots(members: np.ndarray, units: np.ndarray, seed: list[int]) -> list[np.ndarray]:
-    """Images in a random order; those of one unit together, at the place of the first of them."""
+    """Returns the images in a random order, as lots that each hold one unit, at the place of the unit's first image."""
     order = np.random.default_rng(seed).permutation(members)
     _, first, inverse = np.unique(units[order], return_index=True, return_inverse=True)
     by_lot = np.argsort(first[inverse], kind="stable")
@@ -179,7 +185,7 @@ def _lots(members: np.ndarray, units: np.ndarray, seed: list[int]) -> list[np.nd
 
 
 def _spanning(codes: np.ndarray, units: np.ndarray, free: np.ndarray, seed: int) -> list[np.ndarray]:
-    """The units that have images of several classes, which no class can divide by itself; the largest first."""
+    """Returns the units with images of several classes, the largest first; no class can divide these by itself."""
     pairs = np.unique(np.stack([units[free], codes[free]]), axis=1)
     several, counts = np.unique(pairs[0], return_counts=True)
     members = np.flatnonzero(free & np.isin(units, several[counts > 1]))
@@ -196,5 +202,5 @@ def _size(chosen: np.ndarray, units: np.ndarray) -> str:
 
 
 def _part(images: int, fraction: float) -> int:
-    """How many of a class's images make up a fraction: at least one, unless the fraction is 0."""
+    """Returns the number of a class's images for a fraction: at least one, unless the fraction is 0."""
     return max(1, round(images * fraction)) if fraction else 0

@@ -1,1 +1,1 @@
-"""What is computed from a finished run: predictions and metrics."""
+"""Everything that is computed from a finished run: predictions, metrics, and a check of the exported model."""

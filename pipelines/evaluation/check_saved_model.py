@@ -1,6 +1,6 @@
-"""Serves images with a SavedModel, as somebody does who has TensorFlow and none of this project's code.
+"""Serves images with a SavedModel like somebody who has TensorFlow but none of this project's code.
 
-Run by `export` in a process of its own: python -I check_saved_model.py FOLDER SAMPLES.npz. Prints the largest
+`export` runs this in a process of its own: python -I check_saved_model.py FOLDER SAMPLES.npz. It prints the largest
 difference of a probability over both signatures.
 """
 

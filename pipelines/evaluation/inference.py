@@ -1,4 +1,4 @@
-"""Running a network over a stream of images, and the table of its predictions."""
+"""Runs a network over a stream of images."""
 
 import itertools
 import math
@@ -14,11 +14,11 @@ from resnet_tf.distribution import local_replicas
 
 
 class Inference:
-    """A model's inference as one graph, to be used as often as wanted.
+    """A model's inference as one graph that can be used repeatedly.
 
     Args:
-        model: From images.
-        mirror: As for `logits_of`.
+        model: Model that takes batches of images.
+        mirror: Whether the probabilities are averaged over each image and its mirror image, see `logits_of`.
         strategy: tf.distribute strategy in whose scope the model was built, or None.
     """
 
@@ -29,18 +29,20 @@ class Inference:
         self._on_all = tf.function(lambda batches: strategy.run(compute, (batches,)))
 
     def __call__(self, batch: Any) -> Any:
-        """What the model makes of a batch, on one device."""
+        """Returns the model's output for a batch, computed on one device."""
         return self._on_one(batch)
 
     def each(self, batches: Iterable[Any]) -> Iterator[Any]:
-        """What the model makes of each batch, in order. Each device of this process computes whole batches, so that the
-        numbers are those of one device."""
+        """Yields the model's output for each batch, in order.
+
+        Each device of this process computes whole batches, which keeps the numbers equal to those of one device.
+        """
         remaining = iter(batches)
         while group := list(itertools.islice(remaining, self._devices)):
             sizes = {len(tf.nest.flatten(batch)[0]) for batch in group}
             if self._devices > 1 and len(group) == self._devices and len(sizes) == 1:
                 yield from self._each_on_its_own(group)
-            else:  # the last ones: a graph of all devices for their sizes would take longer to trace
+            else:  # the last batches: tracing a graph of all devices for their sizes would take longer
                 yield from map(self, group)
 
     def _each_on_its_own(self, group: list[Any]) -> Iterator[Any]:
@@ -54,14 +56,14 @@ class Inference:
 
 
 def logits_of(model: Any, mirror: bool) -> Callable[[Any], Any]:
-    """A classifier's answer to images [batch, height, width, 3], in a graph or outside.
+    """Returns the function that computes a classifier's logits, in a graph or outside.
 
     Args:
-        model: From images to logits.
-        mirror: Whether the probabilities are means over each image and its mirror image.
+        model: Model from images to logits.
+        mirror: Whether the probabilities are averaged over each image and its mirror image.
 
     Returns:
-        A function from images to logits.
+        A function from images [batch, height, width, 3] to logits [batch, classes].
     """
     if not mirror:
         return lambda images: model(images, training=False)
@@ -76,19 +78,19 @@ def logits_of(model: Any, mirror: bool) -> Callable[[Any], Any]:
 
 
 def images_of(stream: tf.data.Dataset) -> Iterator[Any]:
-    """The batches of a stream without their labels."""
+    """Returns the batches of a stream without their labels."""
     return (images for images, _ in stream)
 
 
 def outputs(inference: Inference, batches: Iterable[Any], images: int, batch_size: int, label: str) -> np.ndarray:
-    """What a network makes of every image, in order.
+    """Returns a network's outputs for all images, in order.
 
     Args:
-        inference: Of the network.
-        batches: Of images, or of what another part of the network has made of them.
-        images: How many there are in all.
-        batch_size: How many in a batch, of the last one at most.
-        label: What the progress bar says.
+        inference: Inference of the network, or of a part of it.
+        batches: Batches of images, or of another part's outputs for them.
+        images: Number of images in all.
+        batch_size: Number of images in a batch; the last batch may have fewer.
+        label: Label of the progress bar.
 
     Returns:
         float32 [images, …].
@@ -98,6 +100,6 @@ def outputs(inference: Inference, batches: Iterable[Any], images: int, batch_siz
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
-    """Probabilities [n, classes], computed in float64."""
+    """Returns the probabilities of logits, float64 [images, classes]."""
     shifted = np.exp(logits.astype(np.float64) - logits.max(axis=1, keepdims=True))
     return shifted / shifted.sum(axis=1, keepdims=True)

@@ -1,5 +1,7 @@
-"""From true classes and probabilities to figures. scikit-learn and SciPy count; what is defined here is what a
-class without images means."""
+"""Computes metrics from true classes and probabilities.
+
+scikit-learn and SciPy do the counting; this module decides how a class without images is treated.
+"""
 
 from typing import Any
 
@@ -12,14 +14,14 @@ ECE_BINS = 15
 
 
 def summarize(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict[str, Any]:
-    """The figures of metrics.json.
+    """Returns the metrics that metrics.json contains.
 
-    Balanced accuracy and macro F1 are means over the classes that have images here; the others have no recall.
+    Balanced accuracy and macro F1 are means over the classes that have images here, because the others have no recall.
 
     Args:
-        labels: True classes [n], in 0 … len(classes) - 1; at least one.
-        probabilities: [n, len(classes)].
-        classes: Their names.
+        labels: int [n], true class of each image, in 0 … len(classes) - 1; there is at least one image.
+        probabilities: float [n, len(classes)].
+        classes: Names of the classes.
 
     Returns:
         n, accuracy, accuracy_ci95 (Wilson 1927), top5_accuracy, balanced_accuracy, macro_f1, cohen_kappa,
@@ -46,13 +48,13 @@ def summarize(labels: np.ndarray, probabilities: np.ndarray, classes: list[str])
 
 
 def top_k_accuracy(labels: np.ndarray, probabilities: np.ndarray, k: int) -> float:
-    """Share of the images whose class is among the k likeliest; with k classes or fewer it is 1."""
+    """Returns the share of the images whose class is among the k likeliest; it is 1 with k classes or fewer."""
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :k]
     return float((best == labels[:, None]).any(axis=1).mean())
 
 
 def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int = ECE_BINS) -> float:
-    """How far confidence is from accuracy, on average over equal bins of confidence (Guo et al. 2017, eq. 3)."""
+    """Returns the mean distance of confidence from accuracy over equal bins of confidence (Guo et al. 2017, eq. 3)."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == labels
     bin_of = np.minimum((confidence * bins).astype(int), bins - 1)
@@ -64,13 +66,13 @@ def expected_calibration_error(labels: np.ndarray, probabilities: np.ndarray, bi
 
 
 def confusion_matrix(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """Counts; rows are the true classes, columns the predicted ones, both with all classes in their order."""
+    """Returns the counts of images by true class (rows) and predicted class (columns), with all classes in order."""
     counts = sk.confusion_matrix(labels, predicted, labels=np.arange(len(classes)))
     return pd.DataFrame(counts, index=pd.Index(classes, name="true"), columns=classes)
 
 
 def per_class(matrix: pd.DataFrame) -> pd.DataFrame:
-    """Images, precision, recall and F1 of each class; what is not defined is empty."""
+    """Returns the number of images, precision, recall and F1 of each class; undefined values are NaN."""
     counts = matrix.to_numpy()
     hits, images, named = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -81,7 +83,7 @@ def per_class(matrix: pd.DataFrame) -> pd.DataFrame:
 
 
 def most_confused(matrix: pd.DataFrame, most: int = 5) -> list[tuple[str, str, int, int]]:
-    """The largest counts off the diagonal: (true, predicted, count, images of the true class)."""
+    """Returns the largest counts off the diagonal, as tuples of (true, predicted, count, images of the true class)."""
     counts = matrix.to_numpy().copy()
     images = counts.sum(axis=1)
     np.fill_diagonal(counts, 0)
@@ -96,5 +98,8 @@ def most_confused(matrix: pd.DataFrame, most: int = 5) -> list[tuple[str, str, i
 
 
 def _number(value: float) -> float:
-    """Kappa is undefined, 0/0, where both sides name one class only; then they agree no better than chance."""
+    """Replaces an undefined kappa by 0.
+
+    Kappa is 0/0 if labels and predictions are all one class; the agreement is then no better than chance.
+    """
     return 0.0 if np.isnan(value) else float(value)

@@ -1,4 +1,4 @@
-"""What a finished run says of images: the probabilities, and the table of predictions."""
+"""Predictions of a finished run: the probabilities of images, and the table of predictions."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,37 +23,39 @@ BATCH_SIZE = 32
 
 
 def view_of(run: Run) -> View:
-    """How a run's model wants images cropped, from its config.json."""
+    """Reads from a run's config.json how its model's images are sized and cropped."""
     preprocessing = preprocessing_of(run)
     size = read_json(run.config)["arguments"]["image_size"]
     return View(size, preprocessing.crop_fraction, preprocessing.interpolation)
 
 
 def preprocessing_of(run: Run) -> Preprocessing:
-    """How a run's images are normalized, cropped and resized, from its config.json."""
-    return Preprocessing(**read_json(run.config)["preprocessing"])  # that of an earlier version names no interpolation
+    """Reads from a run's config.json how its images are normalized, cropped and resized."""
+    return Preprocessing(**read_json(run.config)["preprocessing"])  # old configs lack interpolation
 
 
 def probabilities_of(
     rows: pd.DataFrame, root: Path, run: Run, workers: Workers, *, strategy: str, mirror: bool, label: str
 ) -> np.ndarray:
-    """What a run's model says of images. Each worker reads and computes whole batches, which are those of one process,
-    and so are the numbers. Collective.
+    """Returns the probabilities that a run's model gives to images. All workers must call this together.
+
+    Each worker reads and computes whole batches. The batches are those of a single process, so the numbers are the
+    same too.
 
     Args:
-        rows: Of a manifest.
-        root: Folder of their paths.
-        run: A finished one.
-        workers: All of them.
-        strategy: Which devices compute, as `choose_strategy` names them.
-        mirror: As for `logits_of`.
-        label: What the progress bar says.
+        rows: Rows of a manifest.
+        root: Folder that their paths are relative to.
+        run: Finished run.
+        workers: All workers.
+        strategy: Name of the devices that compute, see `choose_strategy`.
+        mirror: Whether the probabilities are averaged over each image and its mirror image, see `logits_of`.
+        label: Label of the progress bar.
 
     Returns:
         float64 [images, classes].
 
     Raises:
-        LostImage: One of this worker's images is gone, or cannot be read any more.
+        LostImage: One of this worker's images is missing or can no longer be read.
     """
     part = workers.part_of(rows, BATCH_SIZE)
     devices = workers.strategy or choose_strategy(strategy)
@@ -66,13 +68,13 @@ def probabilities_of(
 
 
 def prediction_table(paths: list[str], labels: list[str] | None, probabilities: np.ndarray, classes: list[str]) -> Any:
-    """One row per image: path, label where known, predicted, confidence, and one column per class.
+    """Returns the table of predictions: a row per image with path, label if known, predicted, confidence, and classes.
 
     Args:
-        paths: Of the images.
-        labels: True classes, or None where nobody knows them.
-        probabilities: [n, classes].
-        classes: Their order.
+        paths: Path of each image.
+        labels: True class of each image, or None if unknown.
+        probabilities: float [images, classes], a column of the table for each class.
+        classes: Names of the classes, in the order of the probabilities.
     """
     winners = probabilities.argmax(axis=1)
     table = pd.DataFrame({"path": paths})
@@ -85,10 +87,12 @@ def prediction_table(paths: list[str], labels: list[str] | None, probabilities: 
 
 @contextmanager
 def finished_run_for_all(run: Run, workers: Workers) -> Iterator[Run]:
-    """The chief's run; the others have a copy of what its model needs until the end. Collective.
+    """Gives all workers the chief's run. All workers must call this together.
+
+    The other workers get a copy of the files that its model needs, which is removed at the end of the `with` block.
 
     Raises:
-        UserError: It is not finished, or there is none.
+        UserError: There is no such run, or it is not finished.
     """
     if workers.alone:
         yield finished_run(run.path)

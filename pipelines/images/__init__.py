@@ -1,1 +1,1 @@
-"""How the pixels of a file reach the network."""
+"""Everything between an image file and the pixels that the network sees: decoding, cropping, augmentation, caching."""

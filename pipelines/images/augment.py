@@ -1,6 +1,7 @@
-"""Random changes of an image, each a pure function of the image and a key, and which of them go together.
+"""Random changes of an image, and the named augmentations that combine them.
 
-A key is an int32 tensor [2], as TensorFlow's stateless operations take it.
+Each change is a pure function of the image and a key. A key is an int32 tensor [2], the form that TensorFlow's
+stateless operations take.
 """
 
 from collections.abc import Callable
@@ -18,24 +19,35 @@ _MEAN_COLOUR = (124, 116, 104)
 
 
 def key_of(seed: int, epoch: Any, position: Any) -> Any:
-    """The key of one place in one epoch of one run."""
+    """Returns the random key of one position in one epoch of one run.
+
+    Args:
+        seed: Seed of the run.
+        epoch: Number of the epoch, a scalar integer.
+        position: Position within the epoch, a scalar integer.
+
+    Returns:
+        int32 [2].
+    """
     key = tf.constant([seed, 0], tf.int32)
     key = tf.random.experimental.stateless_fold_in(key, epoch)
     return tf.random.experimental.stateless_fold_in(key, position)
 
 
 def random_flip(image: Any, key: Any) -> Any:
-    """The image or its mirror image, with even chances (Krizhevsky et al. 2012, section 4.1)."""
+    """Returns the image or its mirror image, with equal probability (Krizhevsky et al. 2012, section 4.1)."""
     return tf.image.stateless_random_flip_left_right(image, seed=key)
 
 
 def random_erasing(image: Any, key: Any) -> Any:
-    """With a probability of 1/4, a rectangle of 2 to 33 % of the area becomes plain (Zhong et al. 2017, "Random
-    erasing data augmentation", arXiv 1708.04896; the probability is that of timm's recipes).
+    """Fills a random rectangle of 2 to 33 % of the image's area with one colour, with a probability of 1/4.
+
+    The method is that of Zhong et al. 2017 ("Random erasing data augmentation", arXiv 1708.04896); the probability is
+    that of timm's recipes.
 
     Args:
         image: uint8 [size, size, 3].
-        key: What the randomness depends on.
+        key: int32 [2], the key that determines the randomness.
     """
     size = tf.shape(image)[:2]
     area, aspect, chance, top, left = tf.unstack(tf.random.stateless_uniform([5], key))
@@ -49,12 +61,14 @@ def random_erasing(image: Any, key: Any) -> Any:
 
 
 def shifted(image: Any, key: Any) -> Any:
-    """The image padded by an eighth of its side all around, and a crop of its size anywhere: He et al. 2015, section
-    4.2, where 32×32 pixels get 4 on each side. The padding is 0 behind the normalization, as there.
+    """Pads the image by an eighth of its side all around and takes a random crop of the original size.
+
+    He et al. 2015 (section 4.2) do this with images of 32×32 pixels, which they pad by 4 pixels on each side. As in
+    the paper, the padding is 0 after normalization.
 
     Args:
         image: uint8 [size, size, 3].
-        key: What the randomness depends on.
+        key: int32 [2], the key that determines the randomness.
     """
     size = tf.shape(image)[:2]
     margin = size // 8
@@ -66,11 +80,12 @@ def shifted(image: Any, key: Any) -> Any:
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What training does to each image.
+    """How training crops and changes each image.
 
     Args:
-        crop: "random" for `random_region`, "jittered" for `jittered_region`, "whole" for the shorter side's square.
-        changes: After a random flip, in this order; each takes an image and a key.
+        crop: "random" for `random_region`, "jittered" for `jittered_region`, or "whole" for the central square whose
+            side is the picture's shorter side.
+        changes: Functions of an image and a key, applied in this order after a random flip.
     """
 
     crop: str
@@ -89,15 +104,15 @@ AUGMENTATIONS = {
 
 
 def choose_region(name: str, shape: Any, key: Any, size: int, min_area: float, interpolation: str) -> Region:
-    """The part of a picture that an augmentation takes.
+    """Returns the part of a picture that an augmentation crops.
 
     Args:
-        name: Of the augmentation.
+        name: Name of the augmentation.
         shape: int32 [2], height and width of the upright picture.
-        key: What the randomness depends on.
+        key: int32 [2], the key that determines the randomness.
         size: Height and width of the result, in pixels.
-        min_area: Smallest random crop, as a share of the image.
-        interpolation: Of the jittered crops and of the whole; random ones are bilinear.
+        min_area: Area of the smallest random crop, as a share of the image's area.
+        interpolation: "bilinear" or "bicubic", for jittered and whole crops; random crops are always bilinear.
     """
     if AUGMENTATIONS[name].crop == "whole":
         return centre_region(shape, size, 1.0, interpolation)
@@ -108,12 +123,12 @@ def choose_region(name: str, shape: Any, key: Any, size: int, min_area: float, i
 
 
 def change(name: str, image: Any, key: Any) -> Any:
-    """What an augmentation does after the crop.
+    """Applies the changes of an augmentation to an image that is already cropped.
 
     Args:
-        name: Of the augmentation.
+        name: Name of the augmentation.
         image: uint8 [size, size, 3].
-        key: The one that the crop had.
+        key: int32 [2], the same key as for the crop.
 
     Returns:
         uint8 [size, size, 3].

@@ -1,4 +1,4 @@
-"""Classes of unequal size: weights for the loss, or an order in which all classes come equally often."""
+"""Two remedies for classes of unequal size: weights in the loss, or an order that shows all classes equally often."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,29 +11,31 @@ from pipelines.images.augment import key_of
 
 
 def class_weights(labels: pd.Series, classes: list[str]) -> list[float]:
-    """Inverse to the number of images, 1 on average over the images (King and Zeng 2001, "Logistic regression in rare
-    events data"), as scikit-learn's "balanced".
+    """Returns a weight per class that is inversely proportional to the class's number of images.
+
+    The mean weight over all images is 1 (King and Zeng 2001, "Logistic regression in rare events data"), as in
+    scikit-learn's "balanced".
 
     Args:
-        labels: One per image; every class is among them.
-        classes: Order of the weights.
+        labels: Label of each image; every class occurs among them.
+        classes: Names of the classes, in the order of the weights.
     """
     counts = labels.value_counts()
     return [len(labels) / (len(counts) * int(counts[name])) for name in classes]
 
 
 def balanced_order(labels: pd.Series, seed: int) -> Callable[[Any, Any], Any]:
-    """An order in which each run of as many images as there are classes has one of each.
+    """Returns an order of the images that shows all classes equally often.
 
-    Within an epoch a class gives all of its images before one comes again; a large class gives another part of them
-    in each epoch.
+    With C classes, every C consecutive images contain one image of each class. Within an epoch no image of a class is
+    repeated before all of its images were shown. A large class shows a different part of its images in each epoch.
 
     Args:
-        labels: One per image.
-        seed: Of the order.
+        labels: Label of each image.
+        seed: Seed of the order.
 
     Returns:
-        A function of (epoch, position), scalar int64 tensors, to the number of an image, scalar int64; pure.
+        A pure function from (epoch, position), scalar int64 tensors, to the number of an image, scalar int64.
     """
     codes, names = pd.factorize(labels, sort=True)
     by_class = tf.constant(np.argsort(codes, kind="stable"), tf.int64)

@@ -1,9 +1,9 @@
-"""The cache: pictures decoded once, in memory or in a file, for the epochs that follow.
+"""The cache keeps decoded pictures in memory or in a file, so that later epochs need not decode them again.
 
-The network sees the same bits with it and without it. Of a training image the whole upright picture is kept, at every
-scale at which a random crop can ask for it; a crop is then cut and resized as it is where only its window is decoded.
-A crop that asks for another scale is decoded from the file. Of a validation image the evaluation's view is kept, since
-that is the same in every epoch.
+The network sees the same bits with the cache as without it. For a training image, the cache holds the whole upright
+picture at every scale that a random crop can ask for; the crop is cut and resized exactly as it is when only its
+window is decoded from the file. A crop that needs a different scale is decoded from the file. For a validation image,
+the cache holds the evaluation's view, because that view is the same in every epoch.
 """
 
 import hashlib
@@ -30,26 +30,26 @@ from resnet_tf import __version__
 _SUFFIX = ".pixels"
 _CHANNELS = 3
 _JPEG = b"\xff\xd8\xff"
-_FIRST_TRANSPOSED = 5  # of the EXIF orientations
-# By how much the extents of crops may be off below, since both sides are whole pixels.
+_FIRST_TRANSPOSED = 5  # EXIF orientations from this one on exchange rows and columns
+# The relative error that `_scales` allows in the extent of a crop, because both sides are rounded to whole pixels.
 _SLACK = 0.01
 _BATCH = 32
 
 
 @dataclass(frozen=True)
 class Cache:
-    """Made by `open_cache`.
+    """The decoded pictures of a run, as `open_cache` returns them.
 
     Args:
-        pixels: uint8 [bytes], of all pictures one after the other; in memory, or mapped from a file.
-        plan: Where each picture stands.
+        pixels: uint8 [bytes], all pictures one after the other, in memory or mapped from a file.
+        plan: Position of each picture in `pixels`.
     """
 
     pixels: np.ndarray
     plan: "_Plan"
 
     def of(self, split: str) -> Cached:
-        """How a stream of "train" or "val" takes its images from here."""
+        """Returns the function by which the stream of a split, "train" or "val", takes its images from the cache."""
         return {"train": self._training_crop, "val": self._evaluation_view}[split]
 
     def _training_crop(self, index: Any, choose: ChooseRegion, decode: Callable[[], Any]) -> Any:
@@ -74,7 +74,17 @@ class Cache:
         return tf.ensure_shape(self._window(start, sides, tf.zeros_like(sides), sides), (size, size, _CHANNELS))
 
     def _window(self, start: Any, shape: Any, begin: Any, extent: Any) -> Any:
-        """A part of the picture that begins at a byte and has a height and a width, uint8 [*extent, 3]."""
+        """Returns a part of a cached picture.
+
+        Args:
+            start: Scalar int64, the picture's first byte in `pixels`.
+            shape: int32 [2], height and width of the picture.
+            begin: int32 [2], top and left of the part.
+            extent: int32 [2], height and width of the part.
+
+        Returns:
+            uint8 [*extent, 3].
+        """
         numbers = tf.concat([[start], *(tf.cast(pair, tf.int64) for pair in (shape, begin, extent))], 0)
         window = tf.numpy_function(self._read, [numbers], tf.uint8, stateful=False)
         return tf.ensure_shape(window, (None, None, _CHANNELS))
@@ -88,17 +98,17 @@ class Cache:
 
 @dataclass(frozen=True)
 class _Plan:
-    """Which pictures are kept, and where: known before any is decoded.
+    """The pictures that the cache holds and their positions, known before any picture is decoded.
 
     Args:
-        is_jpeg: bool [images], whether libjpeg decodes a training image, at any of `RATIOS`.
-        orientations: int32 [images], EXIF orientation.
-        shapes: int32 [images, 2], height and width, upright.
-        starts: int64 [images, ratios], first byte of the picture at a scale; -1 where it is not kept.
-        views_start: First byte of the evaluation's views, which follow.
-        views: How many.
-        view_size: Their height and width.
-        fingerprint: Of all that the pixels depend on.
+        is_jpeg: bool [images], whether libjpeg decodes the training image and so can use any of `RATIOS`.
+        orientations: int32 [images], EXIF orientation of each training image.
+        shapes: int32 [images, 2], height and width of each upright training image.
+        starts: int64 [images, ratios], first byte of the training image at each scale; -1 where it is not kept.
+        views_start: First byte of the evaluation's views, which follow the training images.
+        views: Number of the evaluation's views.
+        view_size: Height and width of a view, in pixels.
+        fingerprint: Hash of everything that the pixels depend on.
     """
 
     is_jpeg: np.ndarray
@@ -112,31 +122,31 @@ class _Plan:
 
     @property
     def size(self) -> int:
-        """In bytes."""
+        """Size of the cache in bytes."""
         return self.views_start + self.views * self.view_size**2 * _CHANNELS
 
     @property
     def kept(self) -> np.ndarray:
-        """Image and index of the ratio of all training pictures, int32 [pictures, 2], in their order."""
+        """Numbers of the image and of the ratio of each kept training picture, int32 [pictures, 2], in their order."""
         return np.argwhere(self.starts >= 0).astype(np.int32)
 
 
 def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Path, view: View) -> Cache:
-    """Decodes all pictures, or finds them decoded in the file of a run that was cut off.
+    """Decodes all pictures, or reuses the file that an interrupted run has left.
 
     Args:
         where: "ram" or "disk".
-        folder: For the file, in a run's directory. Files of other caches in it are removed.
-        rows: The manifest's rows of "train" and "val".
-        root: Folder of their paths.
-        view: Size and crops.
+        folder: Folder of the cache's file, in a run's directory. Files of other caches in it are removed.
+        rows: The manifest's rows by split, "train" and "val".
+        root: Folder that the manifest's paths are relative to.
+        view: Size and crops of the images.
 
     Returns:
-        The cache, whole.
+        The complete cache.
 
     Raises:
-        UserError: There is no room for it, or the disk became full; nothing of it is left.
-        LostImage: An image is gone, or is another than when the run began.
+        UserError: There is not enough room for the cache, or the disk became full. No partial file is left behind.
+        LostImage: An image is missing or has changed since the run began.
     """
     plan = _plan(rows, root, view)
     pictures = len(plan.kept)
@@ -157,7 +167,7 @@ def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Pa
 
 
 def remove_cache(folder: Path) -> None:
-    """Removes the file of a cache, whole or half written, and the folder."""
+    """Removes the file of a cache, complete or half written, and its folder."""
     for pattern in (f"*{_SUFFIX}", f"{WRITING}*"):
         for file in folder.glob(pattern):
             file.unlink()
@@ -184,7 +194,7 @@ def _write(decoded: Iterator[np.ndarray], temporary: Path) -> None:
 
 
 def _decoded(plan: _Plan, rows: dict[str, pd.DataFrame], root: Path, view: View) -> Iterator[np.ndarray]:
-    """All pictures in the plan's order: those of the training images, then the evaluation's views."""
+    """Yields all pictures in the plan's order: first those of the training images, then the evaluation's views."""
     train, kept = rows["train"], plan.kept
     files = [str(root / path) for path in train["path"]]
     columns = (np.array(files, object), train["decoder"].to_numpy(object), plan.orientations)
@@ -214,7 +224,8 @@ def _plan(rows: dict[str, pd.DataFrame], root: Path, view: View) -> _Plan:
     is_jpeg = np.array([_begins_as_jpeg(root / path) for path in train["path"]], bool) & ~with_pillow
 
     wanted = np.where(is_jpeg[:, None], _scales(view, shapes), np.arange(len(RATIOS)) == 0)
-    wanted &= ~(with_pillow & transposed)[:, None]  # Pillow says the sides of a TIFF as stored or upright, as it likes
+    # For a transposed TIFF, Pillow reports sometimes the stored and sometimes the upright height and width.
+    wanted &= ~(with_pillow & transposed)[:, None]
     smaller = -(-shapes[:, None].astype(np.int64) // np.array(RATIOS)[:, None])
     sizes = np.where(wanted, smaller.prod(-1) * _CHANNELS, 0)
     ends = sizes.cumsum().reshape(sizes.shape)
@@ -231,11 +242,11 @@ def _plan(rows: dict[str, pd.DataFrame], root: Path, view: View) -> _Plan:
 
 
 def _scales(view: View, shapes: np.ndarray) -> np.ndarray:
-    """Which of `RATIOS` random crops of JPEG pictures can ask for.
+    """Returns which of the scales in `RATIOS` the random crops of each JPEG picture can ask for.
 
     Args:
-        view: Size and crops.
-        shapes: int [images, 2], height and width.
+        view: Size and crops of the images.
+        shapes: int [images, 2], height and width of each picture.
 
     Returns:
         bool [images, ratios].
@@ -246,7 +257,7 @@ def _scales(view: View, shapes: np.ndarray) -> np.ndarray:
         shortest = longest = shorter
     elif crop == "jittered":
         shortest, longest = shorter * (224 / 480), shorter * (224 / 256)
-    else:  # the narrowest of the smallest area has a ratio of sides of 3/4; where none fits, the whole is taken
+    else:  # the narrowest crop has the smallest area and an aspect ratio of 3/4; if no crop fits, the whole is taken
         shortest = np.minimum(np.sqrt(view.min_area * 3 / 4 * shapes.prod(axis=1, dtype=np.float64)), shorter)
         longest = shorter
     index = np.arange(len(RATIOS))
@@ -256,7 +267,15 @@ def _scales(view: View, shapes: np.ndarray) -> np.ndarray:
 
 
 def _ratio_indices(extents: np.ndarray, size: int) -> np.ndarray:
-    """`Region.ratio_index` for many, int [regions]."""
+    """Returns `Region.ratio_index` for many regions at once.
+
+    Args:
+        extents: float [regions], the shorter side of each region, in pixels of the whole picture.
+        size: Height and width of the resulting image, in pixels.
+
+    Returns:
+        int [regions].
+    """
     return np.maximum((extents[:, None] / np.array(RATIOS) >= size).sum(axis=1) - 1, 0)
 
 
@@ -264,12 +283,12 @@ def _begins_as_jpeg(path: Path) -> bool:
     try:
         with path.open("rb") as file:
             return file.read(len(_JPEG)) == _JPEG
-    except OSError:  # named when it is decoded
+    except OSError:  # decoding reports the missing file by name later
         return False
 
 
 def _fingerprint(rows: dict[str, pd.DataFrame], root: Path, view: View) -> str:
-    """Of all that the pixels depend on. A file that changes is another one by its size or its time."""
+    """Returns a hash of everything that the pixels depend on; a changed file shows in its size or modification time."""
     digest = hashlib.sha256(repr((__version__, tf.__version__, PIL.__version__, view)).encode())
     columns = ["path", "decoder", "orientation", "width", "height", "sha256"]
     for split, table in rows.items():

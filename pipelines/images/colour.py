@@ -1,4 +1,4 @@
-"""Random changes of colour, and the plain ones that they are made of, which are those of Pillow's ImageEnhance."""
+"""Random changes of colour, and the deterministic changes they are made of, which match Pillow's ImageEnhance."""
 
 from typing import Any
 
@@ -6,10 +6,10 @@ import tensorflow as tf
 
 from pipelines.images.regions import inside
 
-# ITU-R BT.601, as Pillow's conversion to gray.
+# The weights of ITU-R BT.601, which Pillow's conversion to gray uses too.
 _GRAY = (0.299, 0.587, 0.114)
-# Eigenvalues and eigenvectors of the covariance of ImageNet's RGB values in 0 … 1, as in the authors' cuda-convnet
-# and in Facebook's fb.resnet.torch (datasets/imagenet.lua).
+# Eigenvalues and eigenvectors of the covariance matrix of ImageNet's RGB values in 0 … 1. They are those of the
+# authors' cuda-convnet and of Facebook's fb.resnet.torch (datasets/imagenet.lua).
 _EIGENVALUES = (0.2175, 0.0188, 0.0045)
 _EIGENVECTORS = ((-0.5675, 0.7192, 0.4009), (-0.5808, -0.0045, -0.8140), (-0.5836, -0.6948, 0.4203))
 _LIGHTING_DEVIATION = 0.1
@@ -17,12 +17,14 @@ _JITTER = 0.4
 
 
 def lighting(image: Any, key: Any) -> Any:
-    """AlexNet's colour augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep convolutional neural
-    networks", section 4.1): along the principal components of ImageNet's colours, with a deviation of 0.1.
+    """Shifts the colours along the principal components of ImageNet's colours, with a standard deviation of 0.1.
+
+    This is AlexNet's colour augmentation (Krizhevsky et al. 2012, "ImageNet classification with deep convolutional
+    neural networks", section 4.1).
 
     Args:
         image: uint8 [height, width, 3].
-        key: What the randomness depends on.
+        key: int32 [2], the key that determines the randomness.
     """
     shares = tf.random.stateless_normal([3], key, stddev=_LIGHTING_DEVIATION) * tf.constant(_EIGENVALUES)
     shift = 255.0 * tf.linalg.matvec(tf.constant(_EIGENVECTORS), shares)
@@ -30,13 +32,14 @@ def lighting(image: Any, key: Any) -> Any:
 
 
 def colour_jitter(image: Any, key: Any) -> Any:
-    """Brightness, contrast and saturation, each times a factor from 0.6 to 1.4, in random order (Howard 2013, "Some
-    improvements on deep convolutional neural network based image classification", arXiv 1312.5402; the factors and the
-    order are fb.resnet.torch's).
+    """Multiplies brightness, contrast and saturation, in random order, each by a random factor from 0.6 to 1.4.
+
+    The method is that of Howard 2013 ("Some improvements on deep convolutional neural network based image
+    classification", arXiv 1312.5402); the factors and the order are those of fb.resnet.torch.
 
     Args:
         image: uint8 [height, width, 3].
-        key: What the randomness depends on.
+        key: int32 [2], the key that determines the randomness.
     """
     keys = tf.random.experimental.stateless_split(key, 2)
     factors = tf.random.stateless_uniform([3], keys[0], 1.0 - _JITTER, 1.0 + _JITTER)
@@ -54,23 +57,26 @@ def colour_jitter(image: Any, key: Any) -> Any:
 
 
 def brightness(image: Any, factor: Any) -> Any:
-    """0 is black, 1 the image, uint8 in and out; likewise the next ones."""
+    """Changes the brightness of a uint8 image: factor 0 gives black, 1 the unchanged image."""
     return to_uint8(tf.cast(image, tf.float32) * factor)
 
 
 def contrast(image: Any, factor: Any) -> Any:
-    """0 is the mean gray."""
+    """Changes the contrast of a uint8 image: factor 0 gives the image's mean gray, 1 the unchanged image."""
     mean = tf.floor(tf.reduce_mean(_gray(image)) + 0.5)
     return _blend(mean, image, factor)
 
 
 def saturation(image: Any, factor: Any) -> Any:
-    """0 is the image in gray."""
+    """Changes the saturation of a uint8 image: factor 0 gives the image in gray, 1 the unchanged image."""
     return _blend(_gray(image), image, factor)
 
 
 def sharpness(image: Any, factor: Any) -> Any:
-    """0 is the image smoothed by a 3 × 3 kernel; its outermost pixels stay."""
+    """Changes the sharpness of a uint8 image: factor 0 gives the smoothed image, 1 the unchanged image.
+
+    The smoothing kernel has 3 × 3 pixels and leaves the outermost pixels unchanged.
+    """
     kernel = tf.constant([[1.0, 1.0, 1.0], [1.0, 5.0, 1.0], [1.0, 1.0, 1.0]]) / 13.0
     kernel = tf.tile(kernel[:, :, tf.newaxis, tf.newaxis], [1, 1, 3, 1])
     pixels = tf.cast(image, tf.float32)
@@ -82,12 +88,12 @@ def sharpness(image: Any, factor: Any) -> Any:
 
 
 def to_uint8(values: Any) -> Any:
-    """Rounded, within 0 … 255."""
+    """Rounds values and limits them to 0 … 255."""
     return tf.cast(tf.clip_by_value(tf.round(values), 0.0, 255.0), tf.uint8)
 
 
 def _gray(image: Any) -> Any:
-    """float32 [height, width, 1], whole numbers."""
+    """Converts an image to gray: float32 [height, width, 1], rounded to whole numbers."""
     return tf.round(tf.reduce_sum(tf.cast(image, tf.float32) * tf.constant(_GRAY), -1, keepdims=True))
 
 

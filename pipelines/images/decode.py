@@ -1,6 +1,6 @@
-"""From a file's bytes to an upright RGB picture, uint8 [height, width, 3], in a TensorFlow graph.
+"""Decodes a file's bytes to an upright RGB picture, uint8 [height, width, 3], in a TensorFlow graph.
 
-JPEG and PNG in RGB or gray are decoded by TensorFlow; everything else by Pillow, inside the stream.
+TensorFlow decodes JPEG and PNG in RGB or gray; Pillow decodes everything else, inside the stream.
 """
 
 import io
@@ -19,22 +19,24 @@ from pipelines.images.orientation import exif_orientation, is_reversed, stored_w
 from pipelines.images.pixel_limit import refuse_bomb, within_limit
 from pipelines.images.regions import RATIOS, Region, cut
 
-# From height and width of the upright picture, int32 [2], to the part of it that is wanted.
+# A function from the height and width of the upright picture, int32 [2], to the wanted part of it.
 ChooseRegion = Callable[[Any], Region]
 
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _WHITE = 255.0
-# This inverse DCT gives Pillow's pixels; TensorFlow's default is one grey level off on average.
+# This inverse DCT gives the same pixels as Pillow; TensorFlow's default is off by one gray level on average.
 _ACCURATE = "INTEGER_ACCURATE"
-# Beyond the window, so that libjpeg's smoothing of colour between pixels is what it is in the whole picture.
+# Pixels decoded beyond the window, so that libjpeg smooths the colours at its edges as it does in the whole picture.
 _MARGIN = 1
 
 
 def decode_pillow(source: str | Path | io.BytesIO) -> np.ndarray:
-    """What a person sees: upright, first frame, over white where it is transparent, 16 bits scaled to 8.
+    """Decodes an image as a person sees it.
+
+    The result is the first frame, upright, over white where it is transparent, with 16 bits scaled to 8.
 
     Args:
-        source: A file, or its content.
+        source: Path of a file, or its content.
 
     Returns:
         uint8 [height, width, 3].
@@ -44,13 +46,15 @@ def decode_pillow(source: str | Path | io.BytesIO) -> np.ndarray:
 
 
 def _decode_pillow_bytes(content: Any) -> np.ndarray:
-    """TensorFlow hands the content over as bytes in a graph, as an array of an object eagerly. An array of bytes would
-    lose zeros at its end."""
+    """Decodes content that TensorFlow passes as bytes in a graph, but as an array of one object when eager.
+
+    An array of bytes would lose the zeros at its end.
+    """
     return decode_pillow(io.BytesIO(content if isinstance(content, bytes) else content.item()))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit gray; Pillow's own conversion cuts off at 255
+    if image.mode.startswith("I"):  # 16-bit gray, which Pillow's own conversion would clip at 255
         return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
     if image.has_transparency_data:
         colours = image.convert("RGBA")
@@ -60,7 +64,7 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 def decode_file(path: Any, decoder: Any, orientation: Any) -> Any:
-    """One image of a manifest.
+    """Decodes one image of a manifest.
 
     Args:
         path: Scalar string tensor.
@@ -79,7 +83,10 @@ def decode_file(path: Any, decoder: Any, orientation: Any) -> Any:
 
 
 def decode_scaled(path: Any, decoder: Any, orientation: Any, ratio_index: Any) -> Any:
-    """`decode_file`, at the scale of `RATIOS[ratio_index]`; beyond the first that is for JPEG files only."""
+    """Decodes one image of a manifest at the scale of `RATIOS[ratio_index]`, see `decode_file`.
+
+    Only JPEG files can be decoded at a scale other than the first.
+    """
 
     def smaller() -> Any:
         content = refuse_bomb(tf.io.read_file(path))
@@ -90,14 +97,15 @@ def decode_scaled(path: Any, decoder: Any, orientation: Any, ratio_index: Any) -
 
 
 def decode_region(path: Any, with_pillow: Any, orientation: Any, choose: ChooseRegion) -> Any:
-    """A part of one image of a manifest, at the network's size. Of a JPEG file only that part is decoded, and at
-    the scale that is needed.
+    """Decodes a part of one image of a manifest, at the network's size.
+
+    Of a JPEG file, only the chosen part is decoded, at the scale that it needs.
 
     Args:
         path: Scalar string tensor.
-        with_pillow: Scalar bool tensor, whether TensorFlow cannot decode it.
+        with_pillow: Scalar bool tensor, whether Pillow decodes the file because TensorFlow cannot.
         orientation: Scalar int32 tensor, EXIF orientation.
-        choose: Which part.
+        choose: Function that chooses the part.
 
     Returns:
         uint8 [size, size, 3].
@@ -112,11 +120,11 @@ def decode_region(path: Any, with_pillow: Any, orientation: Any, choose: ChooseR
 
 
 def decode_region_of_bytes(content: Any, choose: ChooseRegion) -> Any:
-    """A part of one encoded image, as a served model gets it: JPEG, PNG, GIF, BMP or WebP, upright, over white.
+    """Decodes a part of one encoded image for a served model, upright and over white.
 
     Args:
-        content: Scalar string tensor.
-        choose: Which part.
+        content: Scalar string tensor, the bytes of a JPEG, PNG, GIF, BMP or WebP file.
+        choose: Function that chooses the part.
 
     Returns:
         uint8 [size, size, 3].
@@ -137,10 +145,13 @@ def _decode_with_pillow(content: Any) -> Any:
 
 
 def _region(content: Any, is_jpeg: Any, whole: Callable[[], Any], orientation: Any, choose: ChooseRegion) -> Any:
-    """Bit for bit what the whole picture's region is, where the region has less than twice the image's pixels on a
-    side; else decoded at 1/2, 1/4 or 1/8, never with fewer pixels than the image has.
+    """Decodes and renders the chosen region of a picture.
 
-    The region is chosen and rendered once, behind the branches, so that the graph has these operations once.
+    Where the region's side has less than twice the pixels of the image's side, the result equals the region of the
+    whole decoded picture bit for bit. A larger region is decoded at 1/2, 1/4 or 1/8 of its size, but never with fewer
+    pixels than the image has.
+
+    The region is chosen and rendered outside the branches, so that the graph contains these operations only once.
     """
 
     def header_only() -> tuple[Any, Any]:
@@ -170,17 +181,19 @@ def _region(content: Any, is_jpeg: Any, whole: Callable[[], Any], orientation: A
 
 
 def at_scale(region: Region, shape: Any, ratio_index: Any, orientation: Any) -> tuple[Region, Any, Any]:
-    """A region of a picture that is decoded at the scale of `RATIOS[ratio_index]`.
+    """Adapts a region to a picture that is decoded at the scale of `RATIOS[ratio_index]`.
+
+    If the ratio does not divide a side, libjpeg fills that side up at its end in the stored picture. Where the stored
+    end is the beginning of the upright picture, the region moves by the filling.
 
     Args:
-        region: Of the whole picture.
-        shape: int32 [2], of that, upright.
-        ratio_index: Scalar int32.
+        region: Region of the whole picture.
+        shape: int32 [2], height and width of the whole upright picture.
+        ratio_index: Scalar int32, index in `RATIOS`.
         orientation: Scalar int32, EXIF orientation.
 
     Returns:
-        The region, the ratio, and the smaller picture's height and width, int32 [2]. A side that the ratio does not
-        divide is filled up, at the end as stored; where that is the beginning of the upright picture, the region moves.
+        The adapted region, the ratio, and the smaller picture's height and width, int32 [2].
     """
     ratio = tf.gather(tf.constant(RATIOS), ratio_index)
     smaller = -(-shape // ratio)
@@ -213,7 +226,7 @@ def _over_white(image: Any) -> Any:
 
 
 def encoded_png(image: np.ndarray) -> bytes:
-    """A picture as PNG bytes."""
+    """Encodes a picture, uint8 [height, width, 3], as a PNG file's bytes."""
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, "PNG")
     return buffer.getvalue()

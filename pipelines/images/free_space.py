@@ -1,4 +1,4 @@
-"""Whether something large will fit on the disk or in memory, asked before any of it is written."""
+"""Checks whether something large will fit on the disk or in memory, before any of it is written."""
 
 import os
 import shutil
@@ -6,30 +6,32 @@ from pathlib import Path
 
 from resnet_tf.errors import UserError
 
-# What is left to everything else: checkpoints and the best model on the disk, the training itself in memory.
+# The space left for everything else: checkpoints and the best model on the disk, the training itself in memory.
 MARGIN_BYTES = 2 * 2**30
 _CGROUP = Path("/sys/fs/cgroup")
 
 
 def check_disk(needed: int, folder: Path, option: str) -> None:
-    """Args:
-        needed: Bytes that are to be written.
-        folder: Where; it exists.
-        option: What the user gave to want this.
+    """Checks that a disk has enough free space.
+
+    Args:
+        needed: Number of bytes to be written.
+        folder: Existing folder that they are written to.
+        option: Command-line option that asked for this, named in the error.
 
     Raises:
-        UserError: They would leave less than `MARGIN_BYTES` free.
+        UserError: Writing would leave less than `MARGIN_BYTES` free.
     """
     _check(needed, shutil.disk_usage(folder).free, f"on the disk of {str(folder)!r}", option)
 
 
 def check_memory(needed: int, option: str) -> None:
-    """Args and Raises as for `check_disk`."""
+    """Checks that there is enough free memory; Args and Raises are those of `check_disk`."""
     _check(needed, available_memory(), "in memory", option)
 
 
 def available_memory() -> int:
-    """Bytes that can be had without swapping, within the limit of a container where there is one (cgroup v2)."""
+    """Returns the bytes of memory available without swapping, within the limit of a container if any (cgroup v2)."""
     free = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     meminfo = Path("/proc/meminfo")
     if meminfo.exists():
@@ -43,7 +45,7 @@ def available_memory() -> int:
 
 
 def megabytes(count: int) -> str:
-    """A number of bytes as a person reads it; small ones are not 0 MB."""
+    """Formats a number of bytes for a person, with a decimal below 10 MB."""
     return f"{count / 1e6:,.0f} MB" if count >= 10e6 else f"{count / 1e6:.1f} MB"
 
 
@@ -56,5 +58,5 @@ def _check(needed: int, free: int, where: str, option: str) -> None:
 
 
 def _fields(file: Path) -> dict[str, int]:
-    """The numbers of a file of lines "name number …"."""
+    """Reads a file of lines "name number …" and returns the number of each name."""
     return {words[0]: int(words[1]) for line in file.read_text().splitlines() if len(words := line.split()) > 1}

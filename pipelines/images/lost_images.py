@@ -1,4 +1,4 @@
-"""Which image it was, where a stream broke off."""
+"""Finds the image that made a stream fail."""
 
 import re
 from collections.abc import Iterator
@@ -14,22 +14,23 @@ from resnet_tf.errors import UserError
 
 
 class LostImage(UserError):
-    """An image that was good when the run began is gone, or cannot be read any more.
+    """An image that was good when the run began is missing or can no longer be read.
 
-    To leave it out would change the order of all others, and with it the run; so the run waits for it.
+    Leaving it out would change the order of all other images and thereby the run, so the run stops until the image is
+    back.
     """
 
 
 @contextmanager
 def lost_images_named(rows: pd.DataFrame, root: Path) -> Iterator[None]:
-    """Says which file it was, where TensorFlow says only that something in a batch has failed.
+    """Names the file that made a stream fail; TensorFlow's error says only that something in a batch has failed.
 
     Args:
-        rows: Of a manifest, among which the file is.
-        root: Folder of their paths.
+        rows: Rows of a manifest that include the file.
+        root: Folder that their paths are relative to.
 
     Raises:
-        LostImage: Instead of TensorFlow's error, where one of the files is the cause.
+        LostImage: One of the files caused the error; this replaces TensorFlow's error.
     """
     try:
         yield
@@ -43,7 +44,7 @@ def lost_images_named(rows: pd.DataFrame, root: Path) -> Iterator[None]:
 
 
 def rows_of_step(rows: pd.DataFrame, view: View, *, batch_size: int, seed: int, epoch: int, step: int) -> pd.DataFrame:
-    """The images of one batch of `training_stream`, whose arguments these are."""
+    """Returns the manifest's rows of the images in one batch of `training_stream`, whose arguments these are."""
     index_at = image_order(rows, view, seed)
     positions = range(step * batch_size, (step + 1) * batch_size)
     return rows.iloc[[int(index_at(tf.constant(epoch, tf.int64), tf.constant(p, tf.int64))) for p in positions]]

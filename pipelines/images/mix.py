@@ -1,4 +1,4 @@
-"""Mixing the images of a batch, and their labels with them: a pure function of the batch and a key."""
+"""Mixes the images of a batch and their labels; each mix is a pure function of the batch and a key."""
 
 from typing import Any
 
@@ -12,16 +12,18 @@ _CUTMIX_ALPHA = 1.0
 
 
 def mixup(images: Any, targets: Any, key: Any) -> tuple[Any, Any]:
-    """Each image and its neighbour, blended (Zhang et al. 2017, "mixup: beyond empirical risk minimization", arXiv
-    1710.09412; alpha is the paper's for ImageNet). The stream is shuffled, so that a neighbour is any image.
+    """Blends each image with its neighbour in the batch, which is a random image because the stream is shuffled.
+
+    The method and the value of alpha for ImageNet are those of Zhang et al. 2017 ("mixup: beyond empirical risk
+    minimization", arXiv 1710.09412).
 
     Args:
         images: uint8 [batch, size, size, 3].
         targets: float32 [batch, classes].
-        key: What the randomness depends on.
+        key: int32 [2], the key that determines the randomness.
 
     Returns:
-        Images and targets of the same shapes; a batch of one stays as it is.
+        Images and targets of the same shapes; a batch of one image is unchanged.
     """
     share = _beta(key, _MIXUP_ALPHA)
     pixels = tf.cast(images, tf.float32)
@@ -29,8 +31,11 @@ def mixup(images: Any, targets: Any, key: Any) -> tuple[Any, Any]:
 
 
 def cutmix(images: Any, targets: Any, key: Any) -> tuple[Any, Any]:
-    """In each image a rectangle of its neighbour, the same place in all, and of the labels the share of the area (Yun
-    et al. 2019, "CutMix", arXiv 1905.04899, appendix A). Args and Returns are those of `mixup`."""
+    """Replaces a rectangle of each image by that of its neighbour, and mixes the labels by the rectangle's area.
+
+    The rectangle is the same in all images of the batch (Yun et al. 2019, "CutMix", arXiv 1905.04899, appendix A).
+    Args and Returns are those of `mixup`.
+    """
     keys = tf.random.experimental.stateless_split(key, 2)
     size = tf.shape(images)[1:3]
     sides = tf.cast(tf.cast(size, tf.float32) * tf.sqrt(1.0 - _beta(keys[0], _CUTMIX_ALPHA)), tf.int32)
@@ -51,6 +56,6 @@ def _blend(values: Any, share: Any) -> Any:
 
 
 def _beta(key: Any, alpha: float) -> Any:
-    """A number from the distribution Beta(alpha, alpha), as two gamma variates give it."""
+    """Draws a number from the distribution Beta(alpha, alpha) by means of two gamma variates."""
     first, second = tf.unstack(tf.random.stateless_gamma([2], key, alpha, dtype=tf.float64))
     return tf.cast(first / (first + second), tf.float32)

@@ -1,13 +1,13 @@
-"""EXIF orientation in a TensorFlow graph: reading it, undoing it, and where a part of the upright picture is stored."""
+"""Reads and undoes the EXIF orientation in a TensorFlow graph, and finds parts of an upright picture in the file."""
 
 from typing import Any
 
 import tensorflow as tf
 
-# An EXIF segment has at most 64 KiB, and stands among the first ones of a JPEG file.
+# An EXIF segment has at most 64 KiB and is among the first segments of a JPEG file.
 _EXIF_SEARCH_BYTES = 128 * 1024
-# By orientation, from 1 on: whether rows and columns of the upright picture are exchanged in the file, and whether the
-# upright picture's rows, and columns, run against those in the file.
+# The values are in the order of the orientations 1 … 8. `_TRANSPOSED` says whether the file exchanges the upright
+# picture's rows and columns; `_REVERSED` says whether it reverses the rows, and whether it reverses the columns.
 _TRANSPOSED = (False, False, False, False, True, True, True, True)
 _REVERSED = tuple((value in (3, 4, 7, 8), value in (2, 3, 6, 7)) for value in range(1, 9))
 
@@ -34,21 +34,21 @@ def upright(image: Any, orientation: Any) -> Any:
 
 
 def upright_shape(shape: Any, orientation: Any) -> Any:
-    """Height and width, int32 [2], of a picture that is stored with such a shape."""
+    """Returns height and width, int32 [2], of the upright picture whose stored shape is given."""
     return tf.where(_is_transposed(orientation), shape[::-1], shape)
 
 
 def stored_window(begin: Any, extent: Any, shape: Any, orientation: Any) -> tuple[Any, Any]:
-    """Where a window of the upright picture is in the picture as stored.
+    """Finds the place of a window of the upright picture in the stored picture.
 
     Args:
-        begin: int32 [2], top and left.
-        extent: int32 [2], height and width.
-        shape: int32 [2], of the upright picture.
+        begin: int32 [2], top and left of the window.
+        extent: int32 [2], height and width of the window.
+        shape: int32 [2], height and width of the upright picture.
         orientation: Scalar int32, 1 … 8.
 
     Returns:
-        begin and extent, as stored.
+        begin and extent of the window in the stored picture, int32 [2] each.
     """
     begin = tf.where(is_reversed(orientation), shape - begin - extent, begin)
     transposed = _is_transposed(orientation)
@@ -56,7 +56,7 @@ def stored_window(begin: Any, extent: Any, shape: Any, orientation: Any) -> tupl
 
 
 def is_reversed(orientation: Any) -> Any:
-    """Whether rows and whether columns of the upright picture run against those stored, bool [2]."""
+    """Returns bool [2]: whether the file reverses the upright picture's rows, and whether it reverses its columns."""
     return tf.gather(tf.constant(_REVERSED), orientation - 1)
 
 
@@ -65,14 +65,13 @@ def _is_transposed(orientation: Any) -> Any:
 
 
 def exif_orientation(content: Any) -> Any:
-    """The EXIF orientation that a JPEG file carries, read inside the graph, so that a served model turns phone
-    photos as Pillow does.
+    """Reads the EXIF orientation of a JPEG file inside the graph, so that a served model turns photos as Pillow does.
 
     Args:
         content: Scalar string tensor, the file's bytes.
 
     Returns:
-        Scalar int32, 1 … 8; 1 where there is none.
+        Scalar int32, 1 … 8; 1 where the file has none.
     """
     header = tf.strings.substr(content, 0, _EXIF_SEARCH_BYTES)
     data = tf.cast(tf.io.decode_raw(header, tf.uint8), tf.int32)
@@ -84,7 +83,7 @@ def exif_orientation(content: Any) -> Any:
 
 
 def _find(data: Any, pattern: bytes) -> Any:
-    """Index of the first occurrence of the bytes, -1 where there is none."""
+    """Returns the index of the first occurrence of the bytes, or -1 if there is none."""
     length = tf.maximum(tf.size(data) - len(pattern) + 1, 0)
     hits = tf.fill([length], True)
     for offset, byte in enumerate(pattern):
@@ -94,7 +93,7 @@ def _find(data: Any, pattern: bytes) -> Any:
 
 
 def _tiff_orientation(tiff: Any) -> Any:
-    """The value of tag 0x0112 in the first directory of a TIFF header (TIFF 6.0, section 2)."""
+    """Returns the value of tag 0x0112 in the first directory of a TIFF header (TIFF 6.0, section 2)."""
     weights = tf.where(tiff[0] == 0x49, [1, 256, 0, 0], [256, 1, 0, 0])  # "II" little, "MM" big endian
     long_weights = tf.where(tiff[0] == 0x49, [1, 256, 65536, 0], [0, 65536, 256, 1])
     directory = tf.tensordot(tiff[4:8], long_weights, 1)

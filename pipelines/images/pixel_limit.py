@@ -1,16 +1,16 @@
-"""Decompression bombs, refused by their headers in a TensorFlow graph, before memory is taken for their pixels.
+"""Refuses decompression bombs by their headers in a TensorFlow graph, before memory is allocated for their pixels.
 
-What Pillow decodes, Pillow refuses at the same limit when it opens a file.
+For the files that Pillow decodes, Pillow itself applies the same limit when it opens a file.
 """
 
 from typing import Any
 
 import tensorflow as tf
 
-# Pillow's limit: it warns at a quarter of a gigabyte of RGB, and refuses files of twice as many pixels.
+# Pillow's limit: it warns above a quarter of a gigabyte of RGB, and refuses files with more than twice as many pixels.
 MAX_PIXELS = 178_956_970
 
-# Of all kinds but JPEG, so many bytes say the size of the picture.
+# Number of bytes at the beginning that contain the size of the picture, for all formats except JPEG.
 _HEADER = 32
 _14_BITS = 2**14
 _SCREEN, _TABLE_FLAGS, _SCREEN_END = 6, 10, 13
@@ -18,26 +18,26 @@ _FRAME, _EXTENSION = 0x2C, 0x21
 
 
 def refuse_bomb(content: Any) -> Any:
-    """The content as it is; what TensorFlow makes of it depends on the check.
+    """Returns an encoded image unchanged, so that decoding the result depends on a check of its number of pixels.
 
     Args:
-        content: Scalar string tensor, an encoded image; what is no JPEG, PNG, GIF, BMP or WebP passes.
+        content: Scalar string tensor, an encoded image. Anything but JPEG, PNG, GIF, BMP and WebP passes unchecked.
 
     Raises:
-        tf.errors.InvalidArgumentError: In the graph: it would have more than `MAX_PIXELS` pixels.
+        tf.errors.InvalidArgumentError: When the graph runs and the image claims more than `MAX_PIXELS` pixels.
     """
     return within_limit(content, claimed_pixels(content))
 
 
 def within_limit(value: Any, pixels: Any) -> Any:
-    """A value as it is, where a picture has no more than `MAX_PIXELS` pixels.
+    """Returns a value unchanged if a picture has no more than `MAX_PIXELS` pixels.
 
     Args:
         value: Tensor that decoding depends on.
-        pixels: Scalar int64.
+        pixels: Scalar int64, the picture's number of pixels.
 
     Raises:
-        tf.errors.InvalidArgumentError: In the graph: there are more.
+        tf.errors.InvalidArgumentError: When the graph runs and there are more pixels.
     """
     text = f"more than {MAX_PIXELS} pixels in one image file are not decoded; it claims"
     check = tf.raw_ops.Assert(condition=pixels <= MAX_PIXELS, data=[text, pixels])
@@ -46,13 +46,15 @@ def within_limit(value: Any, pixels: Any) -> Any:
 
 
 def claimed_pixels(content: Any) -> Any:
-    """How many pixels an image file says that it has, of a GIF those of all frames, since TensorFlow decodes all.
+    """Returns the number of pixels that an image file claims to have.
+
+    For a GIF, this is the sum over all frames, because TensorFlow decodes all of them.
 
     Args:
-        content: Scalar string tensor.
+        content: Scalar string tensor, an encoded image.
 
     Returns:
-        Scalar int64; 0 where nothing is said, or the file is too short to say it.
+        Scalar int64; 0 where the file does not state it or is too short.
     """
     return tf.cond(
         tf.io.is_jpeg(content),
@@ -62,7 +64,7 @@ def claimed_pixels(content: Any) -> Any:
 
 
 def _other_pixels(content: Any) -> Any:
-    header = tf.strings.join([tf.strings.substr(content, 0, _HEADER), bytes(_HEADER)])  # zeros where it is cut off
+    header = tf.strings.join([tf.strings.substr(content, 0, _HEADER), bytes(_HEADER)])  # pads a short file with zeros
     starts = lambda at, letters: tf.strings.substr(header, at, len(letters)) == letters  # noqa: E731
     number = lambda at, count, big=False: _number(header, at, count, big)  # noqa: E731
 
@@ -87,24 +89,27 @@ def _other_pixels(content: Any) -> Any:
         return tf.case(kinds, default=nothing)
 
     nothing = lambda: tf.constant(0, tf.int64)  # noqa: E731
-    # One after the other, so that the stream's many JPEG and PNG files pay for few operations.
+    # The formats are tested one after the other, so that the many JPEG and PNG files of a stream need few operations.
     return tf.cond(starts(0, b"\x89PNG"), lambda: number(16, 4, True) * number(20, 4, True), not_png)
 
 
 def _number(content: Any, at: int, count: int, big: bool) -> Any:
-    """An unsigned integer of some bytes, int64."""
+    """Reads an unsigned integer of `count` bytes at an offset, as an int64."""
     data = tf.cast(tf.io.decode_raw(tf.strings.substr(content, at, count), tf.uint8), tf.int64)
     powers = [256**place for place in range(count)]
     return tf.reduce_sum(data * tf.constant(powers[::-1] if big else powers, tf.int64))
 
 
 def _signed(number: Any) -> Any:
-    """Of 32 bits; the height of a BMP is negative where its first row is at the top."""
+    """Reads a 32-bit number as signed: the height of a BMP is negative where its first row is at the top."""
     return tf.where(number >= 2**31, number - 2**32, number)
 
 
 def _gif_pixels(content: Any) -> Any:
-    """Walks over the blocks of a GIF (GIF89a, sections 18 to 23): each frame has a size of its own."""
+    """Adds up the pixels of all frames of a GIF, block by block (GIF89a, sections 18 to 23).
+
+    Each frame has a size of its own.
+    """
     data = tf.io.decode_raw(content, tf.uint8)
     size = tf.size(data)
     byte = lambda at: tf.cast(data[tf.minimum(at, size - 1)], tf.int32)  # noqa: E731

@@ -1,28 +1,28 @@
-"""Which part of a picture becomes an image of the network's size, and the resampling that makes it."""
+"""Regions: the part of a picture that becomes an image of the network's size, and the resampling that makes it."""
 
 from dataclasses import dataclass
 from typing import Any
 
 import tensorflow as tf
 
-# libjpeg decodes at 1/1, 1/2, 1/4 and 1/8 of the size, for less work than the whole.
+# libjpeg can decode at 1/1, 1/2, 1/4 and 1/8 of the size, and the smaller scales take less work.
 RATIOS = (1, 2, 4, 8)
-# Half the width of a resampling kernel, in pixels of the larger of both grids. TensorFlow's bicubic kernel with
-# antialiasing is Keys's with -0.5, as Pillow's.
+# TensorFlow's name of each resampling kernel, and half the kernel's width in pixels of the larger of the two grids.
+# With antialiasing, TensorFlow's bicubic kernel is Keys's with -0.5, like Pillow's.
 _KERNELS = {"bilinear": ("triangle", 1.0), "bicubic": ("keyscubic", 2.0)}
 
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of an upright picture, to become an image of size × size pixels.
+    """A rectangle of an upright picture that becomes an image of size × size pixels.
 
     Args:
-        begin: float64 [2], its top and left edge, in pixels of the whole picture.
-        extent: float64 [2], its height and width, likewise.
-        size: Of the image, in pixels.
+        begin: float64 [2], top and left edge of the rectangle, in pixels of the whole picture.
+        extent: float64 [2], height and width of the rectangle, in pixels of the whole picture.
+        size: Height and width of the image, in pixels.
         interpolation: "bilinear" or "bicubic".
-        bounded: Whether pixels beyond its edges count for nothing, as where a crop is resized; else it is a crop of
-            the resized picture.
+        bounded: Whether pixels beyond the rectangle's edges have no influence, as when a crop is resized. Otherwise
+            the image is a crop of the resized picture.
     """
 
     begin: Any
@@ -32,19 +32,23 @@ class Region:
     bounded: bool = True
 
     def ratio_index(self) -> Any:
-        """Place in `RATIOS` of the smallest scale that has a pixel for each one of the image; scalar int32."""
+        """Returns the index in `RATIOS` of the smallest scale that has a pixel for each pixel of the image.
+
+        Returns:
+            Scalar int32.
+        """
         fitting = tf.reduce_min(self.extent) / tf.constant(RATIOS, tf.float64) >= self.size
         return tf.maximum(tf.reduce_sum(tf.cast(fitting, tf.int32)) - 1, 0)
 
     def window(self, smaller: Any, ratio: Any) -> tuple[Any, Any]:
-        """The pixels that count.
+        """Returns the window of pixels that the image depends on.
 
         Args:
-            smaller: int32 [2], height and width of the whole picture as it is decoded.
-            ratio: Scalar int32, how many times smaller that is.
+            smaller: int32 [2], height and width of the whole picture at the scale of decoding.
+            ratio: Scalar int32, the factor by which it is smaller than the original.
 
         Returns:
-            begin and extent, int32 [2] each, in pixels of the smaller picture.
+            begin and extent of the window, int32 [2] each, in pixels of the smaller picture.
         """
         ratio = tf.cast(ratio, tf.float64)
         support = tf.constant(0.0, tf.float64)
@@ -57,12 +61,12 @@ class Region:
         return begin, end - begin
 
     def render(self, pixels: Any, begin: Any, ratio: Any) -> Any:
-        """Resamples, with antialiasing where it shrinks, as Pillow does.
+        """Resamples the window to the image, with antialiasing where it shrinks, as Pillow does.
 
         Args:
             pixels: uint8 [height, width, 3], the window.
-            begin: int32 [2], where that begins.
-            ratio: Scalar int32, how many times smaller than the whole picture it is.
+            begin: int32 [2], top and left of the window, in pixels of the smaller picture.
+            ratio: Scalar int32, the factor by which that picture is smaller than the original.
 
         Returns:
             uint8 [size, size, 3].
@@ -71,18 +75,18 @@ class Region:
         scale = self.size * ratio / self.extent
         translation = (tf.cast(begin, tf.float64) - self.begin / ratio) * scale
         height, width = tf.unstack(tf.shape(pixels)[:2])
-        # An axis at a time, the other one lying in the channels: TensorFlow's kernel does the same sums for both
-        # axes, but is four times slower at those along rows of three channels.
+        # Each axis is resampled by itself, with the other axis in the channels. TensorFlow's kernel computes the same
+        # sums when it does both axes, but is four times slower along rows of three channels.
         image = self._resample(tf.reshape(pixels, [height, width * 3]), scale[0], translation[0])
         image = self._resample(tf.reshape(tf.transpose(image), [width, 3 * self.size]), scale[1], translation[1])
         image = tf.reshape(image, [self.size * 3, self.size])
-        if self.interpolation == "bicubic":  # its kernel has negative parts
+        if self.interpolation == "bicubic":  # a kernel with negative parts can overshoot
             image = tf.clip_by_value(image, 0.0, 255.0)
         image = tf.transpose(tf.cast(tf.round(image), tf.uint8))
         return tf.reshape(image, [self.size, self.size, 3])
 
     def _resample(self, lines: Any, scale: Any, translation: Any) -> Any:
-        """[lines, any] to float32 [size, any]; `scale` and `translation` are scalars."""
+        """Resamples [lines, any] to float32 [size, any]; `scale` and `translation` are scalars."""
         return tf.raw_ops.ScaleAndTranslate(
             images=lines[tf.newaxis, :, tf.newaxis],
             size=[self.size, 1],
@@ -93,7 +97,7 @@ class Region:
         )[0, :, 0]
 
     def of(self, image: Any) -> Any:
-        """The region of a picture that is decoded already.
+        """Returns the region of a picture that is already decoded.
 
         Args:
             image: uint8 [height, width, 3].
@@ -106,24 +110,33 @@ class Region:
 
 
 def cut(image: Any, begin: Any, extent: Any) -> Any:
-    """A window of an image; begin and extent are int32 [2]."""
+    """Cuts a window out of an image; begin and extent are int32 [2]."""
     return tf.slice(image, tf.concat([begin, [0]], 0), tf.concat([extent, [3]], 0))
 
 
 def inside(size: Any, begin: Any, end: Any) -> Any:
-    """Which pixels of an image lie in a rectangle, bool [height, width, 1]; all arguments are int32 [2]."""
+    """Returns which pixels of an image lie in a rectangle.
+
+    Args:
+        size: int32 [2], height and width of the image.
+        begin: int32 [2], top and left of the rectangle.
+        end: int32 [2], bottom and right of the rectangle, exclusive.
+
+    Returns:
+        bool [height, width, 1].
+    """
     rows, columns = tf.range(size[0])[:, tf.newaxis], tf.range(size[1])[tf.newaxis]
     found = (rows >= begin[0]) & (rows < end[0]) & (columns >= begin[1]) & (columns < end[1])
     return found[..., tf.newaxis]
 
 
 def centre_region(shape: Any, size: int, crop_fraction: float, interpolation: str = "bilinear") -> Region:
-    """The evaluation's view: the shorter side resized to size / crop_fraction pixels, then the centre.
+    """Returns the evaluation's view: the central crop after the shorter side is resized to size / crop_fraction pixels.
 
     Args:
         shape: int32 [2], height and width of the picture.
         size: Height and width of the result, in pixels.
-        crop_fraction: 0.875 resizes to 256 before a crop of 224.
+        crop_fraction: Share of the resized shorter side that the crop keeps; 0.875 resizes to 256 for a crop of 224.
         interpolation: "bilinear" or "bicubic".
     """
     shorter = round(size / crop_fraction)
@@ -131,12 +144,13 @@ def centre_region(shape: Any, size: int, crop_fraction: float, interpolation: st
 
 
 def jittered_region(shape: Any, key: Any, size: int, interpolation: str = "bilinear") -> Region:
-    """He et al. 2015's scale jitter (section 3.4, after Simonyan and Zisserman 2014, section 3.1): the shorter side
-    resized to a random length, then a crop anywhere.
+    """Returns a random crop of the picture after its shorter side is resized to a random length.
+
+    This is the scale jitter of He et al. 2015 (section 3.4, after Simonyan and Zisserman 2014, section 3.1).
 
     Args:
         shape: int32 [2], height and width of the picture.
-        key: What the randomness depends on.
+        key: int32 [2], the key that determines the randomness.
         size: Height and width of the result, in pixels; the shorter side is 256/224 to 480/224 of it.
         interpolation: "bilinear" or "bicubic".
     """
@@ -149,7 +163,15 @@ def jittered_region(shape: Any, key: Any, size: int, interpolation: str = "bilin
 
 
 def _crop_of_resized(shape: Any, shorter: Any, size: int, place: Any, interpolation: str) -> Region:
-    """A crop of size × size where the shorter side has been resized, at `place` of the free pixels."""
+    """Returns a crop of size × size pixels after the shorter side is resized to `shorter` pixels.
+
+    Args:
+        shape: int32 [2], height and width of the picture.
+        shorter: Scalar int32, length of the resized shorter side.
+        size: Height and width of the crop, in pixels.
+        place: Function from the free pixels beside the crop, int32 [2], to the crop's top and left.
+        interpolation: "bilinear" or "bicubic".
+    """
     sides = tf.cast(shape, tf.float64)
     scale = tf.cast(shorter, tf.float64) / tf.reduce_min(sides)
     resized = tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), shorter)
@@ -159,14 +181,15 @@ def _crop_of_resized(shape: Any, shorter: Any, size: int, place: Any, interpolat
 
 
 def random_region(shape: Any, key: Any, size: int, min_area: float) -> Region:
-    """A part of the image of random area and aspect ratio (Szegedy et al. 2014, "Going deeper with
-    convolutions", section 6), resized.
+    """Returns a part of the picture of random area and aspect ratio, to be resized.
+
+    The method is that of Szegedy et al. 2014 ("Going deeper with convolutions", section 6).
 
     Args:
         shape: int32 [2], height and width of the picture.
-        key: What the randomness depends on.
+        key: int32 [2], the key that determines the randomness.
         size: Height and width of the result, in pixels.
-        min_area: Smallest share of the image's area; the largest is 1. The aspect ratio is within 3/4 … 4/3.
+        min_area: Smallest share of the picture's area; the largest is 1. The aspect ratio is within 3/4 … 4/3.
     """
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
         tf.concat([shape, [3]], 0),

@@ -1,5 +1,7 @@
-"""The stream: uint8 images [batch, height, width, 3] and labels [batch], or [batch, classes] where they are mixed; a
-pure function of (seed, epoch, position), whatever the parallelism."""
+"""The stream of batches: uint8 images [batch, height, width, 3] and labels [batch], or [batch, classes] when mixed.
+
+Each image is a pure function of (seed, epoch, position), whatever the parallelism.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,25 +18,26 @@ from pipelines.images.decode import ChooseRegion, decode_region
 from pipelines.images.mix import MIXES
 from pipelines.images.regions import Region, centre_region
 
-# From the number of an image, the wanted part of it, and how that is decoded from its file, to uint8 [size, size, 3].
+# A function from the number of an image, the choice of its region, and a function that decodes the region from the
+# file, to the pixels, uint8 [size, size, 3].
 Cached = Callable[[Any, ChooseRegion, Callable[[], Any]], Any]
 
-UNKNOWN_LABEL = -1  # as pandas has it
-# Where images have their position, so that no batch has the key of an image.
+UNKNOWN_LABEL = -1  # the index that pandas gives to a value it does not find
+# The key of a batch has this number in place of an image's position, so that no batch shares its key with an image.
 _MIX = -1
 
 
 @dataclass(frozen=True)
 class View:
-    """How images are brought to the network.
+    """How images are prepared for the network.
 
     Args:
-        size: Height and width, in pixels.
-        crop_fraction: Of the evaluation's view, see `centre_region`.
-        interpolation: Likewise.
-        min_area: Of the training's random crops, see `random_region`.
-        augment: What training does to each image, one of `pipelines.images.augment.AUGMENTATIONS`.
-        mix: What it does to each batch, "none" or one of `pipelines.images.mix.MIXES`.
+        size: Height and width of the images, in pixels.
+        crop_fraction: Share of the resized shorter side that the evaluation's view keeps, see `centre_region`.
+        interpolation: "bilinear" or "bicubic", for the evaluation's view, see `centre_region`.
+        min_area: Area of the smallest random crop in training, as a share of the image, see `random_region`.
+        augment: Changes that training makes to each image, one of `pipelines.images.augment.AUGMENTATIONS`.
+        mix: Mixing that training applies to each batch, "none" or one of `pipelines.images.mix.MIXES`.
         balanced: Whether training sees all classes equally often, see `balanced_order`.
     """
 
@@ -47,16 +50,24 @@ class View:
     balanced: bool = False
 
     def evaluation_region(self, shape: Any) -> Region:
-        """What evaluation and serving see of an upright picture of this height and width, int32 [2]."""
+        """Returns the region that evaluation and serving see of an upright picture.
+
+        Args:
+            shape: int32 [2], height and width of the picture.
+        """
         return centre_region(shape, self.size, self.crop_fraction, self.interpolation)
 
     def for_evaluation(self, image: Any) -> Any:
-        """An upright image [height, width, 3] as evaluation and serving see it, uint8 [size, size, 3]."""
+        """Returns an upright image, uint8 [height, width, 3], as evaluation and serving see it.
+
+        Returns:
+            uint8 [size, size, 3].
+        """
         return self.evaluation_region(tf.shape(image)[:2]).of(image)
 
 
 def steps_per_epoch(images: int, batch_size: int) -> int:
-    """Every image is seen; the last batch is filled up."""
+    """Returns the number of batches in an epoch that shows every image; the last batch is filled up."""
     return -(-images // batch_size)
 
 
@@ -76,28 +87,29 @@ def training_stream(
     parallel: int | None = None,
     cached: Cached | None = None,
 ) -> tf.data.Dataset:
-    """Shuffled, augmented batches for a number of epochs, all of them full.
+    """Returns full, shuffled, augmented batches for a number of epochs.
 
-    The order of an epoch is the permutation that `index_shuffle` makes of (seed, epoch), without a buffer. The
-    last batch of an epoch is completed from the start of the same permutation, with other crops.
+    The order of an epoch is the permutation that `index_shuffle` derives from (seed, epoch), without a buffer. The
+    last batch of an epoch is filled up from the start of the same permutation, with different crops.
 
     Args:
-        rows: Of a manifest.
-        root: Folder of its paths.
-        classes: Order of the labels.
-        view: Size and crops.
-        batch_size: Images per batch.
-        seed: Of order and augmentation.
+        rows: Rows of a manifest.
+        root: Folder that the manifest's paths are relative to.
+        classes: Names of the classes, in the order of the labels.
+        view: Size, crops and augmentation of the images.
+        batch_size: Number of images per batch.
+        seed: Seed of the order and of the augmentation.
         first_epoch: Epoch to begin with.
         first_step: Batch of that epoch to begin with.
-        epochs: How many.
-        part: Which part of each batch is wanted, from 0; only its images are read, and are what they are in the whole.
-        parts: How many there are; batch_size is a multiple.
-        parallel: Images decoded at a time; None lets TensorFlow choose. It changes no pixel.
-        cached: Where pictures are taken from before the files, see `pipelines.images.cache`. Nor does this.
+        epochs: Number of epochs.
+        part: Number of the wanted part of each batch, from 0. Only its images are read, and they are the same as in
+            the whole batch.
+        parts: Number of parts, a divisor of batch_size.
+        parallel: Number of images decoded at a time; None lets TensorFlow choose. It does not affect the pixels.
+        cached: Function that takes pictures from a cache, see `pipelines.images.cache`. It does not affect the pixels.
 
     Returns:
-        Dataset of (uint8 [batch_size / parts, size, size, 3], int32 [batch_size / parts]); where the view mixes,
+        Dataset of (uint8 [batch_size / parts, size, size, 3], int32 [batch_size / parts]). If the view mixes, the
         labels are float32 [batch_size / parts, classes].
     """
     files = _Files(rows, root, classes, cached)
@@ -115,7 +127,7 @@ def training_stream(
         return change(view.augment, image, key), label
 
     first, last = first_epoch * per_epoch + first_step * batch_size, (first_epoch + epochs) * per_epoch
-    # Mixing an image takes the one before it in the batch, which may be in another part.
+    # An image is mixed with the one before it in the batch, which may be in a different part.
     before = 1 if parts > 1 and view.mix != "none" else 0
     numbers = _numbers(first, last, batch_size, part, parts, before)
     batches = _batched(numbers, load, batch_size // parts + before, parallel)
@@ -132,10 +144,10 @@ def evaluation_stream(
     parallel: int | None = None,
     cached: Cached | None = None,
 ) -> tf.data.Dataset:
-    """Every image once, in the manifest's order, resized and cropped at its centre.
+    """Returns batches of every image once, in the manifest's order, resized and cropped at its centre.
 
-    Args and Returns are as for `training_stream`; the last batch may be smaller, and a label that is not
-    among the classes is `UNKNOWN_LABEL`.
+    Args and Returns are those of `training_stream`. The last batch may be smaller, and a label that is not one of the
+    classes becomes `UNKNOWN_LABEL`.
     """
     files = _Files(rows, root, classes, cached)
 
@@ -146,27 +158,27 @@ def evaluation_stream(
 
 
 def shuffled_index(position: Any, seed: int, epoch: Any, images: int) -> Any:
-    """The image at a place of an epoch's order. Without a buffer: one number in, one number out."""
+    """Returns the number of the image at a position of an epoch's random order, computed without a buffer."""
     key = tf.stack([tf.constant(seed, tf.int64), tf.cast(epoch, tf.int64)])
     return tf.random.experimental.index_shuffle(position, key, images - 1)
 
 
 def image_order(rows: pd.DataFrame, view: View, seed: int) -> Callable[[Any, Any], Any]:
-    """A function from (epoch, position) to the number of the image that training sees there."""
+    """Returns a function from (epoch, position) to the number of the image that training sees there."""
     if view.balanced:
         return balanced_order(rows["label"], seed)
     return lambda epoch, position: shuffled_index(position % len(rows), seed, epoch, len(rows))
 
 
 class _Files:
-    """A manifest's columns as tensors, and how a part of one image of it is loaded.
+    """A manifest's columns as tensors, with a method that loads a part of one image.
 
-    Whole columns become tensors at once: a path of a million rows takes microseconds then, not a Python object each.
+    Whole columns become tensors at once, because a Python object for each of a million rows would take long.
     """
 
     def __init__(self, rows: pd.DataFrame, root: Path, classes: list[str], cached: Cached | None) -> None:
-        numbers = pd.Index(classes).get_indexer(pd.Index(rows["label"]))  # UNKNOWN_LABEL for a label that is no class
-        self.folder = "" if root == Path() else f"{root}/"  # files may be anywhere where they are relative to nothing
+        numbers = pd.Index(classes).get_indexer(pd.Index(rows["label"]))  # UNKNOWN_LABEL if it is not a class
+        self.folder = "" if root == Path() else f"{root}/"  # without a root, paths may be absolute
         self.paths = tf.constant(rows["path"].to_numpy(object))
         self.with_pillow = tf.constant((rows["decoder"] == "pillow").to_numpy())
         self.orientations = tf.constant(rows["orientation"].to_numpy(np.int32))
@@ -182,7 +194,10 @@ class _Files:
 
 
 def _numbers(first: int, last: int, batch_size: int, part: int, parts: int, before: int) -> tf.data.Dataset:
-    """Of each batch the numbers of one part, and some before them, which for the first part are the last ones."""
+    """Returns the image numbers of one part of each batch, preceded by the last `before` numbers of the part before it.
+
+    The part before the first one is the last one of the same batch.
+    """
     if parts == 1:
         return tf.data.Dataset.range(first, last)
     begin, size = part * (batch_size // parts) - before, batch_size // parts + before
@@ -196,14 +211,17 @@ def _numbers(first: int, last: int, batch_size: int, part: int, parts: int, befo
 def _batched(numbers: tf.data.Dataset, load: Any, batch_size: int, parallel: int | None) -> tf.data.Dataset:
     options = tf.data.Options()
     options.deterministic = True
-    # One process reads for all of its devices; there are no files to divide among workers by name.
+    # Each process reads the images of its own devices, so TensorFlow must not divide files among the workers.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return mapped(numbers, load, parallel or tf.data.AUTOTUNE).batch(batch_size).with_options(options)
 
 
 def _mixed(batches: tf.data.Dataset, view: View, classes: int, seed: int, first: int, before: int) -> tf.data.Dataset:
-    """Batches are numbered through all epochs, from `first` on, and keyed by that. Images that only stand before the
-    wanted ones are left out behind it."""
+    """Mixes each batch as the view says.
+
+    A batch's key is its number, which counts through all epochs from `first` on. The `before` images at the beginning
+    of a batch serve only to be mixed into the image that follows, and are dropped afterwards.
+    """
     if view.mix == "none":
         return batches
 
@@ -216,13 +234,15 @@ def _mixed(batches: tf.data.Dataset, view: View, classes: int, seed: int, first:
 
 
 def mapped(elements: tf.data.Dataset, function: Callable[..., Any], parallel: int | None = None) -> tf.data.Dataset:
-    """`elements.map(function)` in order, without autograph: that takes seconds to look for Python's `if` and `for` over
-    tensors in all that a function calls, and in ours there are none.
+    """Returns `elements.map(function)` in order and without autograph.
+
+    Autograph takes seconds to search everything that a function calls for Python's `if` and `for` over tensors, and
+    these functions contain none.
 
     Args:
         elements: Any dataset.
-        function: Of the parts of an element.
-        parallel: Elements at a time, None for one after another.
+        function: Function of the components of an element.
+        parallel: Number of elements processed at a time; None processes one after another.
     """
     plain = tf.autograph.experimental.do_not_convert(function)
     return elements.map(plain, num_parallel_calls=parallel, deterministic=True if parallel else None)

@@ -1,7 +1,9 @@
-"""TrivialAugment (Müller and Hutter 2021, "TrivialAugment: tuning-free yet state-of-the-art data augmentation",
-arXiv 2103.10158): one operation out of fourteen, at a random strength, per image.
+"""TrivialAugment applies one of fourteen operations to each image, at a random strength.
 
-Operations and strengths are those of the paper's wide space (table 6); each is what Pillow does."""
+The method is that of Müller and Hutter 2021 ("TrivialAugment: tuning-free yet state-of-the-art data augmentation",
+arXiv 2103.10158). Operations and strengths are those of the paper's wide space (table 6); each operation matches
+Pillow's.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,11 +16,11 @@ _STRENGTHS = 31
 
 
 def trivial_augment(image: Any, key: Any) -> Any:
-    """One random operation at one of 31 strengths.
+    """Applies one random operation at one of 31 strengths.
 
     Args:
         image: uint8 [size, size, 3].
-        key: What the randomness depends on.
+        key: int32 [2], the key that determines the randomness.
 
     Returns:
         uint8 [size, size, 3].
@@ -62,13 +64,13 @@ def _rotate(image: Any, strength: Any, sign: Any) -> Any:
 
 
 def _posterize(image: Any, strength: Any, sign: Any) -> Any:
-    """Keeps 8 to 2 bits."""
+    """Keeps the 8 to 2 highest bits of each value."""
     dropped = tf.cast(tf.round(strength * 6.0), tf.uint8)
     return tf.bitwise.left_shift(tf.bitwise.right_shift(image, dropped), dropped)
 
 
 def _solarize(image: Any, strength: Any, sign: Any) -> Any:
-    """Inverts what is at or above a threshold of 255 to 0."""
+    """Inverts values at or above a threshold, which falls from 255 to 0 as the strength grows."""
     return tf.where(tf.cast(image, tf.float32) < 255.0 * (1.0 - strength), image, 255 - image)
 
 
@@ -81,7 +83,7 @@ def _autocontrast(image: Any, strength: Any, sign: Any) -> Any:
 
 
 def _equalize(image: Any, strength: Any, sign: Any) -> Any:
-    """Gives each channel a flat histogram, as Pillow's `ImageOps.equalize`."""
+    """Gives each channel a flat histogram, as Pillow's `ImageOps.equalize` does."""
     return tf.stack([_equalize_channel(image[..., channel]) for channel in range(3)], -1)
 
 
@@ -100,12 +102,15 @@ def _enhanced(enhance: Callable[[Any, Any], Any]) -> Callable[[Any, Any, Any], A
 
 
 def _shift(image: Any, strength: Any) -> Any:
-    """Up to 32 pixels of 224."""
+    """Returns the number of pixels to shift, up to 32 for an image of 224 pixels."""
     return tf.round(strength * 32.0 / 224.0 * tf.cast(tf.shape(image)[0], tf.float32))
 
 
 def _transformed(image: Any, matrix: list[Any]) -> Any:
-    """Output pixel (x, y) is input pixel (a·x + b·y + c, d·x + e·y + f), bilinear, black beyond the edges."""
+    """Transforms an image by the matrix (a, b, c, d, e, f), with bilinear interpolation and black beyond the edges.
+
+    Output pixel (x, y) is input pixel (a·x + b·y + c, d·x + e·y + f).
+    """
     row = tf.stack([*(tf.cast(value, tf.float32) for value in matrix), 0.0, 0.0])
     pixels = tf.raw_ops.ImageProjectiveTransformV3(
         images=tf.cast(image, tf.float32)[tf.newaxis],

@@ -1,1 +1,1 @@
-"""Figures and the HTML page of an evaluation."""
+"""Figures and HTML pages: of an evaluation, of an audit, and of a range test."""

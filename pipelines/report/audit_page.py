@@ -1,22 +1,22 @@
-"""The HTML page of an audit: what it complains about, to be looked at."""
+"""The HTML page of an audit, on which a person can look at the images and classes that it reports."""
 
 from pathlib import Path
 from typing import Any
 
 from pipelines.report.html import document, heading, photo, photos, table
 
-# So many are shown of each kind; the JSON and the CSV have all.
+# The largest numbers of items that the page shows of each kind; the JSON and the CSV contain all of them.
 _GROUPS, _PER_GROUP, _PER_PROBLEM, _ROWS = 40, 6, 12, 200
 _UNREADABLE = "unreadable"
 
 
 def render_audit(title: str, report: dict[str, Any], root: Path) -> str:
-    """The page as text, with small copies of the pictures inside.
+    """Returns the page as HTML, with small copies of the pictures inside.
 
     Args:
-        title: Its heading.
-        report: As from `pipelines.audit.audit_report`.
-        root: Folder that the paths are relative to.
+        title: Heading of the page.
+        report: Report from `pipelines.audit.audit_report`.
+        root: Folder that the report's paths are relative to.
     """
     summary = report["summary"]
     figures = [

@@ -1,4 +1,4 @@
-"""Figures, drawn with Matplotlib and no screen."""
+"""The figure of a confusion matrix, drawn with Matplotlib without a screen."""
 
 from pathlib import Path
 
@@ -15,15 +15,15 @@ _LABEL_LENGTH = 28
 
 
 def draw_confusion_matrix(matrix: pd.DataFrame, path: Path, title: str) -> None:
-    """A confusion matrix that is readable with 30 classes, as a PNG.
+    """Draws a confusion matrix that is readable with 30 classes, and writes it as a PNG.
 
-    Each cell has its count and, off the diagonal and on it, the colour of its share of the row: blue for right,
-    red for wrong. The worst confusions have a frame. A class without images has a gray row.
+    Each cell shows its count, and its colour shows the count's share of the row: blue on the diagonal for right
+    predictions, red off it for wrong ones. The worst confusions have a frame. A class without images has a gray row.
 
     Args:
-        matrix: Counts; rows are true, columns predicted.
-        path: The PNG.
-        title: Above the picture.
+        matrix: Counts of images; rows are the true classes, columns the predicted ones.
+        path: Path of the PNG.
+        title: Title above the figure.
     """
     counts = matrix.to_numpy()
     size = len(counts)
@@ -71,10 +71,13 @@ def _count_and_share(counts: np.ndarray, shares: np.ndarray, row: int, column: i
 
 
 def _colours(shares: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """RGB [n, n, 3]: white to blue on the diagonal, white to red off it, gray rows without images."""
+    """Returns the colour of each cell, RGB [classes, classes, 3].
+
+    Colours range from white to blue on the diagonal and from white to red off it; rows without images are gray.
+    """
     blue, red, white = np.array([0.03, 0.27, 0.58]), np.array([0.80, 0.09, 0.11]), np.ones(3)
     right = np.eye(len(shares), dtype=bool)[..., None]
-    strength = np.where(right[..., 0], shares, np.sqrt(shares))[..., None]  # a single error must be seen
+    strength = np.where(right[..., 0], shares, np.sqrt(shares))[..., None]  # a single error must be visible
     colours = white + strength * (np.where(right, blue, red) - white)
     colours[images == 0] = 0.93
     return colours

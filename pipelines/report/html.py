@@ -1,4 +1,4 @@
-"""What the HTML pages are made of: one file that opens anywhere, its pictures inside. Every name is escaped."""
+"""The building blocks of the HTML pages; a page is one file with its pictures inside, and every name is escaped."""
 
 import base64
 import html
@@ -21,11 +21,11 @@ figure { margin: 0; width: 9rem; font-size: 12px; overflow-wrap: anywhere } figu
 
 
 def document(title: str, body: Sequence[str]) -> str:
-    """A whole page.
+    """Returns a whole page.
 
     Args:
-        title: Also its heading.
-        body: HTML.
+        title: Title of the page, which is also its heading.
+        body: Parts of the page, in HTML.
     """
     return "\n".join(
         [
@@ -40,35 +40,35 @@ def document(title: str, body: Sequence[str]) -> str:
 
 
 def heading(text: str) -> str:
-    """A heading of the second level."""
+    """Returns a heading of the second level."""
     return f"<h2>{html.escape(text)}</h2>"
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
-    """A table of text."""
+    """Returns a table of text cells."""
     head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
     body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
 def photos(figures: Sequence[str]) -> str:
-    """Several of `photo` beside each other."""
+    """Returns several results of `photo` side by side."""
     return f'<div class="photos">{"".join(figures)}</div>'
 
 
 def photo(path: Path, caption: Sequence[str]) -> str:
-    """A small copy of a picture over its caption.
+    """Returns a small copy of a picture above its caption.
 
     Args:
-        path: The file; an unreadable one has a caption only.
-        caption: Lines.
+        path: Path of the picture; an unreadable file gets only the caption.
+        caption: Lines of the caption.
     """
     lines = "<br>".join(html.escape(line) for line in caption)
     return f"<figure>{_thumbnail(path)}<figcaption>{lines}</figcaption></figure>"
 
 
 def data_uri(content: bytes, media_type: str) -> str:
-    """A file's content as an address."""
+    """Returns a file's content as a data URI."""
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 

@@ -20,15 +20,15 @@ def render_page(
     root: Path,
     figure: Path,
 ) -> str:
-    """The page as text. Every name that comes from the user's folders is escaped.
+    """Returns the page as HTML. Every name that comes from the user's folders is escaped.
 
     Args:
-        title: Run and split.
-        metrics: As in metrics.json.
-        matrix: Confusion counts.
-        predictions: As in predictions.csv.
-        root: Folder of the images, for thumbnails of the surest mistakes.
-        figure: The confusion matrix as a PNG.
+        title: Title with the names of the run and the split.
+        metrics: Content of metrics.json.
+        matrix: Confusion matrix with counts of images.
+        predictions: Content of predictions.csv.
+        root: Folder of the images, for thumbnails of the most confident mistakes.
+        figure: Path of the confusion matrix as a PNG.
     """
     low, high = metrics["accuracy_ci95"]
     figures = [

@@ -15,15 +15,15 @@ from pipelines.training.range_curve import Reading
 def draw_range_test(
     rates: Sequence[float], losses: Sequence[float], reading: Reading, chosen: float, path: Path, title: str
 ) -> None:
-    """Each batch's loss as a dot, the smoothed loss as a line, and the rates to choose between, as a PNG.
+    """Draws each batch's loss as a dot, the smoothed loss as a line, and the candidate rates, and writes a PNG.
 
     Args:
-        rates: Of each step.
-        losses: Likewise.
-        reading: Of these.
-        chosen: The rate that a run would take without another word.
-        path: The PNG.
-        title: Above the picture.
+        rates: Learning rate of each step.
+        losses: Loss of each step.
+        reading: Smoothed losses and suggestion that were read from these rates and losses.
+        chosen: Learning rate that a run uses by default.
+        path: Path of the PNG.
+        title: Title above the figure.
     """
     figure = Figure(figsize=(7.0, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
@@ -48,7 +48,10 @@ def draw_range_test(
 
 
 def _limits(rates: np.ndarray, reading: Reading) -> tuple[float, float]:
-    """Of the losses up to where they rise, and a little further: where the network breaks they are of no interest."""
+    """Returns the limits of the loss axis, which cover the losses up to where they rise, and a little further.
+
+    The losses beyond that, where the network diverges, are of no interest.
+    """
     last = rates[-1] if reading.rises_from is None else 4.0 * reading.rises_from
     shown = reading.smoothed[rates <= last]
     margin = 0.3 * float(shown.max() - shown.min())

@@ -1,4 +1,4 @@
-"""The run directory: its file names, and writing them so that a reader never sees half a file."""
+"""The run directory: the names of its files, and checks of what is in it."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +11,11 @@ from resnet_tf.recursion import deep_recursion
 
 @dataclass(frozen=True)
 class Run:
-    """The names of all files of one run. Creates and reads nothing by itself.
+    """The names of all files of one run. The class itself creates and reads no file.
 
     Args:
-        path: The directory.
-        writable: Whether this process may write there; of several workers only the chief may.
+        path: Directory of the run.
+        writable: Whether this process may write there; among several workers only the chief may.
     """
 
     path: Path
@@ -67,7 +67,7 @@ class Run:
 
     @property
     def of_model(self) -> tuple[Path, ...]:
-        """What whoever uses the model needs of a finished run."""
+        """The files of a finished run that are needed to use its model."""
         return self.config, self.classes, self.manifest, self.model
 
     def evaluation(self, split: str) -> Path:
@@ -75,7 +75,7 @@ class Run:
 
 
 def check_writable(run: Run) -> None:
-    """Tries the place of a run before anything is computed; leaves nothing behind.
+    """Checks that a run's directory can be written, before anything is computed; it leaves no file behind.
 
     Raises:
         UserError: Nothing can be written there.
@@ -84,11 +84,11 @@ def check_writable(run: Run) -> None:
 
 
 def foreign_files(run: Run, *own: Path) -> list[str]:
-    """What stands in the directory of a run that has no config.json, and is not of it.
+    """Returns the names of the files that do not belong to a run, in the directory of a run without config.json.
 
     Args:
-        run: Need not exist.
-        own: What a process may have written before it was killed; its lock and half-written files are so anyway.
+        run: Run whose directory need not exist.
+        own: Files that a killed process may have written; the lock and half-written files always count as such.
     """
     names = [file.name for file in run.path.iterdir()] if run.path.exists() else []
     known = {file.name for file in (*own, run.lock)}
@@ -96,10 +96,10 @@ def foreign_files(run: Run, *own: Path) -> list[str]:
 
 
 def finished_run(path: str | Path) -> Run:
-    """A run that has a model.
+    """Returns a run that has a model.
 
     Raises:
-        UserError: There is no such directory, or no model in it yet.
+        UserError: There is no such directory, or there is no model in it yet.
     """
     run = Run(Path(path))
     if not run.path.is_dir():
@@ -111,15 +111,15 @@ def finished_run(path: str | Path) -> Run:
 
 
 def load_classes(run: Run) -> list[str]:
-    """The class names, in the order of every matrix and column."""
+    """Reads the class names of a run, in the order of every matrix and column."""
     return read_json(run.classes)
 
 
 def load_model(run: Run) -> Any:
-    """The best model of a run, a `keras.Model` from uint8 images to logits."""
+    """Loads the best model of a run, a `keras.Model` from uint8 images to logits."""
     import keras
 
-    import resnet_tf.layers  # noqa: F401  its layers are registered for loading
+    import resnet_tf.layers  # noqa: F401  the import registers its layers for loading
 
     with deep_recursion():
         return keras.models.load_model(run.model, compile=False, safe_mode=True)

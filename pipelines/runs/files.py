@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and reading them with clear errors."""
+"""Writes files so that a reader never sees half of one, and reads them with clear errors."""
 
 import hashlib
 import json
@@ -12,12 +12,12 @@ from typing import Any
 from resnet_tf.errors import UserError
 
 STANDARD_OUTPUT = Path("-")
-# How the names of files begin that are being written.
+# The prefix of the names of files that are being written.
 WRITING = ".writing-"
 
 
 def check_place(path: Path) -> None:
-    """Likewise for a file that is the only result of a command.
+    """Checks that a file can be written, before anything is computed for it.
 
     Raises:
         UserError: Nothing can be written there, or it is a folder.
@@ -40,10 +40,10 @@ def try_place(place: Path, name: str) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The content of a JSON file.
+    """Returns the content of a JSON file.
 
     Raises:
-        UserError: It is not there, or it is not JSON.
+        UserError: The file cannot be read, or it is not JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -54,18 +54,18 @@ def read_json(path: Path) -> Any:
 
 
 def write_json(path: Path, content: Any) -> None:
-    """Writes JSON, atomically."""
+    """Writes JSON atomically."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_text(path: Path, text: str) -> None:
-    """Writes text, atomically."""
+    """Writes text atomically."""
     write_atomically(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))
 
 
 def write_csv(path: Path, table: Any, *, index: bool = False) -> None:
-    """Writes a DataFrame, atomically."""
+    """Writes a DataFrame as CSV, atomically."""
     write_atomically(path, lambda temporary: table.to_csv(temporary, index=index))
 
 
@@ -76,7 +76,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     file goes to standard output when it is complete.
 
     Raises:
-        UserError: The disk is full, or nothing can be written there; what stood at `path` still stands.
+        UserError: The disk is full, or nothing can be written there. An existing file at `path` is unchanged.
     """
     if path == STANDARD_OUTPUT:
         _write_to_standard_output(write)
@@ -94,7 +94,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        _flush(path.parent)  # the new name, which a power cut would lose otherwise
+        _flush(path.parent)  # otherwise a power cut could lose the new name
     except OSError as error:
         raise UserError(
             f"cannot write {str(path)!r}: {error.strerror or error}; nothing written before is lost"
@@ -119,14 +119,17 @@ def _flush(path: Path) -> None:
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, in hexadecimal."""
+    """Returns the SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint_of(path: Path) -> str:
-    """SHA-256 of weights: of a file; of all files of a SavedModel's folder or a TensorFlow checkpoint, one after the
-    other, each behind its name."""
+    """Returns the SHA-256 of weights, in hexadecimal.
+
+    For a SavedModel's folder or a TensorFlow checkpoint, it is the hash of a list with the name and the SHA-256 of
+    each file.
+    """
     if path.is_file() and path.suffix != ".index":
         return sha256(path)
     beside = path.parent.glob(f"{path.name.removesuffix('.index')}.*")

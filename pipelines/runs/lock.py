@@ -1,4 +1,4 @@
-"""One process at a time on a run directory."""
+"""A lock that lets only one process at a time write a run directory."""
 
 import errno
 import fcntl
@@ -13,16 +13,17 @@ from resnet_tf.errors import UserError
 
 @contextmanager
 def locked(run: Run) -> Iterator[None]:
-    """Keeps other processes that would write the run away until the end of the `with`. The kernel lets the lock go
-    when the process dies, however it dies. A directory that has nothing else in it by then is removed again.
+    """Keeps other processes from writing a run until the end of the `with` block.
 
-    A POSIX lock, since children that a process forks do not hold it on after its death, as they do with flock.
+    The kernel releases the lock when the process dies, however it dies. The lock is a POSIX lock because forked
+    children do not keep it after the process's death, as they would with flock. At the end, a directory that contains
+    nothing but the lock is removed.
 
     Args:
-        run: Its directory is made where it is missing.
+        run: Run to lock; its directory is made if it is missing.
 
     Raises:
-        UserError: Another process has it.
+        UserError: Another process has locked the run.
     """
     run.path.mkdir(parents=True, exist_ok=True)
     with run.lock.open("a+", encoding="utf-8") as file:

@@ -1,7 +1,7 @@
-"""What tensorflow-addons 0.23 gave to image classification and Keras 3 does not have.
+"""The parts of tensorflow-addons 0.23 for image classification that Keras 3 does not have.
 
-Names, arguments and results are those of the package, which ended in May 2024; what differs is said where it
-differs, and docs/from-tensorflow-addons.md says where everything else went.
+Names, arguments and results are those of the package, which ended in May 2024. Differences are described where they
+occur, and docs/from-tensorflow-addons.md lists replacements for everything else.
 """
 
 from resnet_tf.addons.callbacks import TimeStopping

@@ -1,4 +1,4 @@
-"""Stopping after a given time."""
+"""A callback that stops training after a given time."""
 
 import datetime
 import time
@@ -8,11 +8,11 @@ import keras
 
 
 class TimeStopping(keras.callbacks.Callback):
-    """Ends training with the first epoch that is over after a given time, as `tfa.callbacks.TimeStopping`.
+    """Ends training after the first epoch that ends later than a given time, like `tfa.callbacks.TimeStopping`.
 
     Args:
-        seconds: The time, from the start of training.
-        verbose: 1 prints a line when it ends training, 0 nothing.
+        seconds: Time in seconds from the start of training.
+        verbose: 1 prints a line when training is ended, 0 prints nothing.
     """
 
     def __init__(self, seconds: int = 86400, verbose: int = 0) -> None:

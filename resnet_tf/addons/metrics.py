@@ -1,4 +1,4 @@
-"""Agreement beyond chance, accumulated over batches in a confusion matrix."""
+"""Metrics of agreement beyond chance, accumulated over batches in a confusion matrix."""
 
 from typing import Any
 
@@ -11,14 +11,14 @@ WEIGHTAGES = (None, "linear", "quadratic")
 
 
 class _ConfusionMatrixMetric(keras.metrics.Metric):
-    """Holds the confusion matrix: rows are true classes, columns predicted ones, entries sums of weights."""
+    """Holds the confusion matrix: rows are true classes, columns are predicted classes, entries are sums of weights."""
 
     def __init__(self, num_classes: int, name: str, dtype: Any) -> None:
         super().__init__(name=name, dtype=dtype)
         if num_classes < 2:
             raise UserError(f"{name} needs at least two classes, received num_classes={num_classes!r}")
         self.num_classes = num_classes
-        # float32 in any precision: bfloat16 cannot count beyond 256.
+        # The matrix is float32 in any precision, because bfloat16 cannot count beyond 256.
         self.conf_mtx = self.add_weight(
             shape=(num_classes, num_classes), initializer="zeros", dtype="float32", name="conf_mtx"
         )
@@ -26,7 +26,8 @@ class _ConfusionMatrixMetric(keras.metrics.Metric):
     def _count(self, true: Any, predicted: Any, sample_weight: Any) -> None:
         true, predicted = (ops.reshape(ops.cast(labels, "int32"), (-1,)) for labels in (true, predicted))
         known = (true >= 0) & (true < self.num_classes) & (predicted >= 0) & (predicted < self.num_classes)
-        # tfa stops at an unknown label. A graph cannot on every backend, so the result becomes NaN, not silently wrong.
+        # tfa raises at an unknown label. A graph cannot do that on every backend, so the result becomes NaN rather than
+        # silently wrong.
         weights = ops.where(known, 1.0, float("nan"))
         if sample_weight is not None:
             weights = weights * ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
@@ -40,23 +41,24 @@ class _ConfusionMatrixMetric(keras.metrics.Metric):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class CohenKappa(_ConfusionMatrixMetric):
-    """Cohen's kappa (Cohen 1960; weighted: Cohen 1968), as `tfa.metrics.CohenKappa`.
+    """Cohen's kappa (Cohen 1960; weighted: Cohen 1968), like `tfa.metrics.CohenKappa`.
 
-    1 is full agreement, 0 agreement by chance. With no samples it is 0; where chance alone agrees fully, since
-    labels and predictions are all of one class, it is NaN, as in tfa and scikit-learn. An unknown class number
-    makes it NaN; tfa raises.
+    A value of 1 is full agreement, 0 is agreement by chance. Without samples the value is 0. If labels and predictions
+    are all of one class, chance alone agrees fully and the value is NaN, as in tfa and scikit-learn. An unknown class
+    number makes the value NaN, whereas tfa raises an error.
 
-    With two classes the labels are 0 or 1 and the predictions are probabilities, divided at 0.5. With more, the
-    labels are one-hot, or class numbers with `sparse_labels`; predictions are scores [batch, classes], or class
-    numbers [batch].
+    With two classes, the labels are 0 or 1 and the predictions are probabilities with a threshold of 0.5. With more
+    classes, the labels are one-hot, or class numbers if `sparse_labels` is set; the predictions are scores
+    [batch, classes] or class numbers [batch].
 
     Args:
-        num_classes: Two or more.
-        name: Of the metric.
-        weightage: How a disagreement counts: None all the same, "linear" or "quadratic" in the distance of classes.
-        sparse_labels: Whether labels are class numbers. Only with more than two classes.
+        num_classes: Number of classes, two or more.
+        name: Name of the metric.
+        weightage: Weight of a disagreement: None for equal weights, "linear" or "quadratic" in the distance of the
+            classes.
+        sparse_labels: Whether labels are class numbers; only with more than two classes.
         regression: Whether predictions of shape [batch, 1] are class numbers to be rounded.
-        dtype: Of the result.
+        dtype: Data type of the result.
     """
 
     def __init__(
@@ -110,15 +112,16 @@ class CohenKappa(_ConfusionMatrixMetric):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class MatthewsCorrelationCoefficient(_ConfusionMatrixMetric):
-    """Matthews correlation coefficient of any number of classes, as `tfa.metrics.MatthewsCorrelationCoefficient`.
+    """Matthews correlation coefficient of any number of classes, like `tfa.metrics.MatthewsCorrelationCoefficient`.
 
-    R_K of Gorodkin 2004: the correlation of one-hot labels and one-hot predictions. Where it is not defined,
-    since labels or predictions are all of one class, it is 0.
+    This is R_K of Gorodkin 2004, the correlation of one-hot labels and one-hot predictions. It is undefined if labels
+    or predictions are all of one class; the value is then 0.
 
     Args:
-        num_classes: Two or more. Labels are one-hot and predictions are scores, [batch, num_classes] both.
-        name: Of the metric.
-        dtype: Of the result.
+        num_classes: Number of classes, two or more. Labels are one-hot and predictions are scores, both
+            [batch, num_classes].
+        name: Name of the metric.
+        dtype: Data type of the result.
     """
 
     def __init__(self, num_classes: int, name: str = "MatthewsCorrelationCoefficient", dtype: Any = None) -> None:

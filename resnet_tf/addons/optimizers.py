@@ -1,4 +1,4 @@
-"""Optimizers around another optimizer, which keep a second value of each weight: SWA and Lookahead."""
+"""SWA and Lookahead, which wrap another optimizer and keep a second value of each weight."""
 
 import warnings
 from collections.abc import Callable, Iterable
@@ -11,16 +11,16 @@ from resnet_tf.errors import UserError
 
 
 class _SecondWeights(keras.optimizers.Optimizer):
-    """Lets another optimizer make the steps and keeps a slot beside each weight.
+    """Lets an inner optimizer make the steps and keeps a slot beside each weight.
 
-    Clipping, weight decay, gradient accumulation and loss scaling are those of the inner optimizer.
+    The inner optimizer does the clipping, weight decay, gradient accumulation and loss scaling.
     """
 
     slot_name: str
 
     def __init__(self, optimizer: keras.optimizers.Optimizer | str | dict[str, Any], name: str) -> None:
         inner = keras.optimizers.get(optimizer)
-        super().__init__(learning_rate=0.0, name=name)  # never used: the rate is the inner optimizer's
+        super().__init__(learning_rate=0.0, name=name)  # never used, because the inner optimizer has the rate
         self.inner_optimizer = inner
 
     def build(self, variables: list[keras.Variable]) -> None:
@@ -33,22 +33,22 @@ class _SecondWeights(keras.optimizers.Optimizer):
     def apply(self, grads: list[Any], trainable_variables: list[keras.Variable] | None = None) -> None:
         if not self.built:
             self.build(list(trainable_variables or ()))
-        step = ops.add(self.iterations, 0)  # the number, where a conversion gives TensorFlow's variable itself
+        step = ops.add(self.iterations, 0)  # a copy of the number; a conversion would return TensorFlow's variable
         self._before_step(step)
         self.inner_optimizer.apply(grads, trainable_variables)
-        # With gradient accumulation most calls make no step.
+        # With gradient accumulation, most calls make no step.
         stepped = ops.not_equal(self.iterations, step)
         self._after_step(step, stepped)
 
     def _before_step(self, step: Any) -> None:
-        """What is done with weights and slots before step number `step`, counted from 0."""
+        """Updates weights and slots before step number `step`, counted from 0."""
 
     def _after_step(self, step: Any, stepped: Any) -> None:
-        """What is done with them after it; `stepped` is whether the weights were changed."""
+        """Updates weights and slots after that step; `stepped` is whether the step changed the weights."""
         raise NotImplementedError
 
     def _update_each(self, update: Callable[..., None], *arguments: Any) -> None:
-        """Calls update(weight, slot, *arguments) for every weight, in TensorFlow on every replica."""
+        """Calls update(weight, slot, *arguments) for every weight; with TensorFlow, on every replica."""
         pairs = list(zip(self._trainable_variables, self._slots, strict=True))
         if keras.backend.backend() != "tensorflow":
             for variable, slot in pairs:
@@ -60,11 +60,11 @@ class _SecondWeights(keras.optimizers.Optimizer):
             for variable, slot in pairs:
                 strategy.extended.update(variable.value, update, args=(slot.value, *arguments), group=False)
 
-        # As Keras's own optimizers do it: a replica must not assign to a mirrored variable by itself.
+        # Keras's own optimizers do the same: a replica must not assign to a mirrored variable by itself.
         tf.__internal__.distribute.interim.maybe_merge_call(update_replicas, tf.distribute.get_strategy(), *arguments)
 
     def _assign_where(self, condition: Any, variable: Any, value: Any) -> None:
-        # Not a branch: TensorFlow cannot go to the other replicas from inside of one.
+        # This is not a branch, because TensorFlow cannot reach the other replicas from inside one.
         tensors = (ops.convert_to_tensor(item) for item in (value, variable))
         self.assign(variable, ops.where(condition, *tensors))
 
@@ -99,7 +99,10 @@ class _SecondWeights(keras.optimizers.Optimizer):
         self.inner_optimizer.set_weights(weights[own:])
 
     def save_own_variables(self, store: Any) -> None:
-        """Without the inner optimizer's: Keras finds it as an attribute and saves it by itself."""
+        """Saves the slots, but not the inner optimizer's variables.
+
+        Keras finds the inner optimizer as an attribute and saves it separately.
+        """
         for index, variable in enumerate(self._variables):
             store[str(index)] = variable.numpy()
 
@@ -120,17 +123,17 @@ class _SecondWeights(keras.optimizers.Optimizer):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class SWA(_SecondWeights):
-    """Stochastic weight averaging (Izmailov et al. 2018, arXiv 1803.05407), as `tfa.optimizers.SWA`.
+    """Stochastic weight averaging (Izmailov et al. 2018, arXiv 1803.05407), like `tfa.optimizers.SWA`.
 
-    The average of the weights after step `start_averaging` and then after every `average_period`-th step.
-    Training goes on with the weights themselves; `assign_average_vars` puts the averages in their place. The
-    moving statistics of batch norms fit the averages only after a pass over the training data in training mode.
+    It averages the weights after step `start_averaging` and after every `average_period`-th step from then on.
+    Training continues with the weights themselves; `assign_average_vars` replaces them by the averages. The moving
+    statistics of batch norms fit the averages only after a pass over the training data in training mode.
 
     Args:
-        optimizer: What makes the steps: an optimizer, its name or its config.
-        start_averaging: The step of the first average, counted from 0.
-        average_period: Steps from one average to the next, 1 or more.
-        name: Of the optimizer.
+        optimizer: Inner optimizer that makes the steps, or its name or config.
+        start_averaging: Step of the first average, counted from 0.
+        average_period: Number of steps from one average to the next, 1 or more.
+        name: Name of the optimizer.
     """
 
     slot_name = "average"
@@ -161,13 +164,13 @@ class SWA(_SecondWeights):
         self._assign_where(due, average, (average * averaged + weight) / (averaged + 1.0))
 
     def assign_average_vars(self, var_list: Iterable[keras.Variable]) -> None:
-        """Puts the averages in the place of the weights.
+        """Replaces the weights by their averages.
 
         Args:
-            var_list: The model's variables. Those that are not trained have no average and stay as they are.
+            var_list: Variables of the model. Those that are not trained have no average and are unchanged.
 
         Raises:
-            UserError: There is no average yet. tfa sets all weights to zero then.
+            UserError: There is no average yet. In this case, tfa sets all weights to zero.
         """
         steps = int(self.iterations)
         if not self.built or steps <= self.start_averaging:
@@ -187,16 +190,16 @@ class SWA(_SecondWeights):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class Lookahead(_SecondWeights):
-    """k steps forward, 1 step back (Zhang et al. 2019, arXiv 1907.08610), as `tfa.optimizers.Lookahead`.
+    """Lookahead, "k steps forward, 1 step back" (Zhang et al. 2019, arXiv 1907.08610), like `tfa.optimizers.Lookahead`.
 
-    After every `sync_period`-th step the slow weights go a part of the way to the weights, and the weights go
-    back to the slow ones. Around `RectifiedAdam` it is known as Ranger.
+    After every `sync_period`-th step, the slow weights move a part of the way towards the weights, and the weights are
+    set to the slow ones. Around `RectifiedAdam`, it is known as Ranger.
 
     Args:
-        optimizer: What makes the steps: an optimizer, its name or its config.
-        sync_period: Steps from one synchronization to the next.
-        slow_step_size: The part of the way, in 0 … 1.
-        name: Of the optimizer.
+        optimizer: Inner optimizer that makes the steps, or its name or config.
+        sync_period: Number of steps from one synchronization to the next.
+        slow_step_size: Part of the way that the slow weights move, in 0 … 1.
+        name: Name of the optimizer.
     """
 
     slot_name = "slow"
@@ -215,7 +218,7 @@ class Lookahead(_SecondWeights):
         self.slow_step_size = slow_step_size
 
     def _before_step(self, step: Any) -> None:
-        # Not when the slots are created: weights may be loaded between that and the first step.
+        # The slots are not filled when they are created, because weights may be loaded before the first step.
         self._update_each(self._start, ops.equal(step, 0))
 
     def _after_step(self, step: Any, stepped: Any) -> None:

@@ -8,22 +8,22 @@ from keras import ops
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class RectifiedAdam(keras.optimizers.Optimizer):
-    """RAdam (Liu et al. 2019, arXiv 1908.03265, algorithm 2), as `tfa.optimizers.RectifiedAdam`.
+    """RAdam (Liu et al. 2019, arXiv 1908.03265, algorithm 2), like `tfa.optimizers.RectifiedAdam`.
 
     Args:
-        learning_rate: A number, or a schedule.
+        learning_rate: Learning rate, a number or a schedule.
         beta_1: Decay of the mean of gradients.
         beta_2: Decay of the mean of squared gradients.
-        epsilon: Added to the root of the latter.
-        weight_decay: Decoupled, and multiplied by the learning rate, as in tfa and in Keras.
+        epsilon: Number that is added to the root of the mean of squared gradients.
+        weight_decay: Decoupled weight decay, which is multiplied by the learning rate, as in tfa and in Keras.
         amsgrad: Whether to divide by the largest mean of squared gradients so far.
-        sma_threshold: Length of the simple moving average from which on the rate is adaptive.
-        total_steps: With more than 0, the rate rises from 0 for the first part of so many steps and then falls
-            to `min_lr`, both in a straight line.
-        warmup_proportion: That first part, in 0 … 1.
-        min_lr: The rate at the end of `total_steps`.
-        name: Of the optimizer.
-        **kwargs: What every Keras optimizer takes, such as `clipnorm`.
+        sma_threshold: Length of the simple moving average from which the rate is adaptive.
+        total_steps: Number of steps in which the rate first rises linearly from 0 and then falls linearly to `min_lr`;
+            0 for a rate without rise and fall.
+        warmup_proportion: Share of `total_steps` in which the rate rises, in 0 … 1.
+        min_lr: Learning rate at the end of `total_steps`.
+        name: Name of the optimizer.
+        **kwargs: Arguments of every Keras optimizer, such as `clipnorm`.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class RectifiedAdam(keras.optimizers.Optimizer):
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
 
     def _get_current_learning_rate(self) -> Any:
-        """With the rise and the fall of `total_steps`, so that weight decay follows them, too."""
+        """Returns the rate with the rise and fall of `total_steps`, so that weight decay follows them too."""
         rate = super()._get_current_learning_rate()
         if self.total_steps <= 0:
             return rate
@@ -92,7 +92,7 @@ class RectifiedAdam(keras.optimizers.Optimizer):
         rising = self.total_steps * self.warmup_proportion
         falling = max(self.total_steps - rising, 1.0)
         fallen = ops.minimum(step - rising, falling) / falling
-        # Without a rise the first branch is never taken; the maximum keeps it from dividing by zero.
+        # Without a rise, the first branch is never taken; the maximum avoids its division by zero.
         return ops.where(step <= rising, rate * step / max(rising, 1e-7), rate + (self.min_lr - rate) * fallen)
 
     def get_config(self) -> dict[str, Any]:

@@ -11,16 +11,16 @@ from resnet_tf.errors import UserError
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class CyclicalLearningRate(keras.optimizers.schedules.LearningRateSchedule):
-    """A rate that goes from low to high and back in each cycle, as `tfa.optimizers.CyclicalLearningRate`.
+    """A rate that rises from low to high and falls back in each cycle, like `tfa.optimizers.CyclicalLearningRate`.
 
     Args:
-        initial_learning_rate: The low rate.
-        maximal_learning_rate: The high rate.
-        step_size: Half a cycle, in training steps.
-        scale_fn: What the height of the peak is multiplied by: a function of the cycle, counted from 1, or of
-            the step, counted from 0. To be saved with a model it must be a registered Keras serializable.
-        scale_mode: "cycle" or "iterations": what `scale_fn` is a function of.
-        name: Of the schedule.
+        initial_learning_rate: Low learning rate.
+        maximal_learning_rate: High learning rate.
+        step_size: Length of half a cycle, in training steps.
+        scale_fn: Function that gives the factor of the peak's height. Its argument is the cycle, counted from 1, or the
+            step, counted from 0. To be saved with a model, it must be a registered Keras serializable.
+        scale_mode: Argument of `scale_fn`, "cycle" or "iterations".
+        name: Name of the schedule.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class CyclicalLearningRate(keras.optimizers.schedules.LearningRateSchedule):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class TriangularCyclicalLearningRate(CyclicalLearningRate):
-    """Every peak has the same height. Arguments as in `CyclicalLearningRate`."""
+    """A cyclical rate whose peaks all have the same height; arguments are those of `CyclicalLearningRate`."""
 
     def __init__(
         self,
@@ -89,7 +89,10 @@ class TriangularCyclicalLearningRate(CyclicalLearningRate):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class Triangular2CyclicalLearningRate(CyclicalLearningRate):
-    """Every peak has half the height of the one before. Arguments as in `CyclicalLearningRate`."""
+    """A cyclical rate whose peaks each have half the height of the one before.
+
+    The arguments are those of `CyclicalLearningRate`.
+    """
 
     def __init__(
         self,
@@ -109,10 +112,12 @@ class Triangular2CyclicalLearningRate(CyclicalLearningRate):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class ExponentialCyclicalLearningRate(CyclicalLearningRate):
-    """The height is multiplied by gamma at every step, or every cycle. Other arguments as in `CyclicalLearningRate`.
+    """A cyclical rate whose height is multiplied by gamma at every step or every cycle.
+
+    The other arguments are those of `CyclicalLearningRate`.
 
     Args:
-        gamma: The factor.
+        gamma: Factor of the height.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Where weights come from, how their names map, how they are checked."""
+"""Pretrained weights: where they come from, how their names are mapped, and how they are checked."""
 
 from resnet_tf.weights.loading import LoadReport, load_weights
 from resnet_tf.weights.preprocessing import CAFFE, CIFAR, TENSORFLOW, TORCH, Preprocessing

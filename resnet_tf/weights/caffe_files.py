@@ -1,4 +1,4 @@
-"""Caffe's binary models (.caffemodel): a NetParameter of Protocol Buffers, of which only the blobs matter here."""
+"""Reads Caffe's binary models (.caffemodel), each a NetParameter of Protocol Buffers; only its blobs matter here."""
 
 import functools
 import math
@@ -9,10 +9,10 @@ import numpy as np
 
 from resnet_tf.errors import UserError
 
-MAX_BYTES = 2**31 - 1  # Protocol Buffers has no longer messages
+MAX_BYTES = 2**31 - 1  # Protocol Buffers does not allow longer messages
 
-# Message to its fields: name, number, type, repeated. From src/caffe/proto/caffe.proto (BVLC/caffe); fields that
-# are not here are skipped.
+# The fields of each message: name, number, type, repeated. They are taken from src/caffe/proto/caffe.proto
+# (BVLC/caffe); fields that are not listed here are skipped.
 _SCHEMA: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
     "BlobShape": (("dim", 1, "INT64", True),),
     "BlobProto": (
@@ -34,7 +34,7 @@ _SCHEMA: dict[str, tuple[tuple[str, int, str, bool], ...]] = {
 }
 _LEGACY_SHAPE = ("num", "channels", "height", "width")  # before BlobShape, every blob had four axes
 
-# Fields of NetParameter with their wire type, 0 for numbers and 2 for what has a length.
+# Fields of NetParameter with their wire type: 0 for numbers, 2 for values with a length.
 _NAME, _LAYERS = (1, 2), ((2, 2), (100, 2))
 _NET_FIELDS = {_NAME, *_LAYERS, (3, 2), (4, 0), (5, 0), (6, 2), (7, 0), (8, 2)}
 _MOST_FIELDS_BEFORE_LAYERS = 64
@@ -42,18 +42,18 @@ _LONGEST_NAME = 1000
 
 
 def read_caffemodel(path: Path) -> dict[str, list[np.ndarray]]:
-    """Reads the blobs of a network, in the format of today (`layer`) or that of before 2015 (`layers`).
+    """Reads the blobs of a network, in today's format (`layer`) or in that used before 2015 (`layers`).
 
     Args:
-        path: A .caffemodel file.
+        path: Path of a .caffemodel file.
 
     Returns:
-        Layer name to its blobs, float32 or float64, in Caffe's axes. Layers without blobs are left out. Blobs in
-        the old format have four axes, a bias [1, 1, 1, outputs].
+        Dictionary from a layer's name to its blobs, float32 or float64, in Caffe's axes. Layers without blobs are left
+        out. Blobs in the old format have four axes, so a bias is [1, 1, 1, outputs].
 
     Raises:
         UserError: The file is too large or has no blobs.
-        google.protobuf.message.DecodeError, ValueError: It is damaged.
+        google.protobuf.message.DecodeError, ValueError: The file is damaged.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
@@ -71,13 +71,13 @@ def read_caffemodel(path: Path) -> dict[str, list[np.ndarray]]:
 
 
 def looks_like_caffe(path: Path) -> bool:
-    """Whether a file begins as a NetParameter does: a name and other known fields, then a layer inside of the file.
+    """Returns whether a file begins like a NetParameter: known fields such as a name, then a layer that fits the file.
 
     Args:
-        path: Any file. Only its name and the heads of its first few fields are read.
+        path: Path of any file. Only the network's name and the heads of the first few fields are read.
 
     Returns:
-        Whether it does. A file that ends before its first layer does not.
+        Whether the file begins like that; False for a file that ends before its first layer.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -98,7 +98,7 @@ def _has_layer(file: BinaryIO, size: int) -> bool:
             continue
         if value > size - file.tell():
             return False
-        if field in _LAYERS:  # which begins with its name or that of an input
+        if field in _LAYERS:  # a layer begins with its name or that of an input
             return _read_varint(file) & 7 == 2 and _read_varint(file) < value
         if field != _NAME:
             file.seek(value, 1)
@@ -130,7 +130,7 @@ def _to_array(blob: Any, layer: str) -> np.ndarray:
 
 @functools.cache
 def _net_parameter() -> Any:
-    """The message class, in a pool of its own: an installed Caffe registers the same names in the default one."""
+    """Returns the message class, in a pool of its own, since an installed Caffe uses these names in the default pool."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
 
     kinds = descriptor_pb2.FieldDescriptorProto

@@ -1,4 +1,4 @@
-"""The published ImageNet weights that `imagenet` stands for, as rows of data. Knows no Keras."""
+"""The table of the published ImageNet weights that `imagenet` stands for; this module imports no Keras."""
 
 from dataclasses import dataclass, replace
 
@@ -10,13 +10,13 @@ _HUB = "https://huggingface.co/"
 
 @dataclass(frozen=True)
 class RemoteFile:
-    """A file and what it must be.
+    """A file to download, with the hash that it must have.
 
     Args:
-        url: Where it is.
-        name: What it is called here, and on a mirror.
-        digest: Of its bytes, in hexadecimal.
-        algorithm: "sha256", or "md5" where the publisher gives no better.
+        url: Address of the file.
+        name: Name of the file in the local cache and on a mirror.
+        digest: Hash of the file's bytes, in hexadecimal.
+        algorithm: Kind of the hash, "sha256", or "md5" if the publisher gives nothing better.
     """
 
     url: str
@@ -30,13 +30,13 @@ class PublishedWeights:
     """One set of ImageNet weights.
 
     Args:
-        file: With the classifier.
-        file_without_top: Without it, where that is published, too.
-        preprocessing: What images must look like.
-        top1: Accuracy on ImageNet's validation images, as published; None where it is not.
-        evaluated: How, where it is not at 224 pixels with this preprocessing.
-        licence: Of the weights.
-        reference: Where licence and accuracy are stated.
+        file: File with the classifier.
+        file_without_top: File without the classifier, if that is published too.
+        preprocessing: Preprocessing that the images need.
+        top1: Published accuracy on ImageNet's validation images, a share; None if it is not published.
+        evaluated: How the accuracy was measured, if not at 224 pixels with this preprocessing.
+        licence: Licence of the weights.
+        reference: Source that states licence and accuracy.
     """
 
     file: RemoteFile
@@ -57,7 +57,7 @@ def _keras(
     preprocessing: Preprocessing = CAFFE,
     licence: str = "MIT (Kaiming He)",
 ) -> PublishedWeights:
-    """Files of keras.applications, with the MD5 that it checks."""
+    """Returns weights of keras.applications, with the MD5 hashes that it checks."""
 
     def file(ending: str, digest: str) -> RemoteFile:
         file_name = f"{name}_weights_tf_dim_ordering_tf_kernels{ending}.h5"

@@ -1,4 +1,4 @@
-"""Downloading one file whose hash is known: resumed where it broke off, and never half there."""
+"""Downloads a file whose hash is known; resumes an interrupted download, and never leaves half a file in place."""
 
 import contextlib
 import fcntl
@@ -26,21 +26,21 @@ _SCHEMES = ("http", "https")
 def download(url: str, target: Path, digest: str, algorithm: str = "sha256") -> Path:
     """Downloads a file, unless it is there already.
 
-    What has come so far is in `<target>.part`. It stays there when the connection breaks, and the next call
-    continues it where the server can. Only a file with the right hash gets the name `target`, so that nobody sees a
-    half one, and an older file of that name is replaced in one step.
+    The bytes received so far are in `<target>.part`. That file stays when the connection breaks, and the next call
+    continues it if the server supports that. Only a file with the right hash gets the name `target`. Therefore nobody
+    sees half a file, and an older file of that name is replaced in one step.
 
     Args:
-        url: An address of http or https; proxies are taken from the environment.
-        target: Where the file shall be; its folder is made where it is missing.
-        digest: The hash of the file, in hexadecimal digits.
-        algorithm: The kind of hash, as `hashlib` names it.
+        url: Address of the file, http or https; proxies are taken from the environment.
+        target: Path for the file; its folder is made if it is missing.
+        digest: Hash of the file, in hexadecimal digits.
+        algorithm: Kind of the hash, as `hashlib` names it.
 
     Returns:
         `target`.
 
     Raises:
-        UserError: It could not be downloaded or written, or has another hash.
+        UserError: The file could not be downloaded or written, or its hash differs.
     """
     try:
         if target.is_file() and _digest(target, algorithm) == digest.lower():
@@ -66,7 +66,7 @@ def download(url: str, target: Path, digest: str, algorithm: str = "sha256") -> 
 
 @contextlib.contextmanager
 def _part_of(target: Path) -> Iterator[BinaryIO]:
-    """`<target>.part`, locked; or where another process has it, a file of our own that is gone afterwards."""
+    """Opens and locks `<target>.part`; if another process has locked it, opens a temporary file of our own instead."""
     shared = target.with_name(f"{target.name}.part")
     with shared.open("a+b") as part:
         if _lock(part):
@@ -87,14 +87,14 @@ def _part_of(target: Path) -> Iterator[BinaryIO]:
 def _lock(part: BinaryIO) -> bool:
     try:
         fcntl.flock(part, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        # Whoever had it until now may have renamed it to the target, after we opened it.
+        # The process that had locked the file may have renamed it to the target after we opened it.
         return os.path.samestat(os.fstat(part.fileno()), os.stat(part.name))
     except OSError:
         return False
 
 
 def _fetch(url: str, part: BinaryIO, name: str) -> None:
-    """Completes the part, or begins it anew where the server does not continue it."""
+    """Completes the partial file, or begins it anew if the server does not continue it."""
     from tqdm import tqdm
 
     response, start, total = _connect(url, part.seek(0, os.SEEK_END))
@@ -116,7 +116,7 @@ def _fetch(url: str, part: BinaryIO, name: str) -> None:
 
 
 def _connect(url: str, have: int) -> tuple[HTTPResponse, int, int | None]:
-    """The response, at which byte of the file it begins, and how long the file is, where the server says so."""
+    """Returns the response, the byte of the file at which it begins, and the file's length if the server states it."""
     if have:
         response = _continue(url, have)
         if response is not None:
@@ -128,7 +128,7 @@ def _connect(url: str, have: int) -> tuple[HTTPResponse, int, int | None]:
 
 
 def _continue(url: str, have: int) -> HTTPResponse | None:
-    """The rest of the file; nothing where the server sends another part, all of it, or has no more."""
+    """Returns the response with the rest of the file; None if the server sends anything else or has no more bytes."""
     try:
         response = _open(url, {"Range": f"bytes={have}-"})
     except urllib.error.HTTPError as error:
@@ -143,7 +143,7 @@ def _continue(url: str, have: int) -> HTTPResponse | None:
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Within http and https, and never from https to http."""
+    """Follows redirects only within http and https, and never from https to http."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -155,7 +155,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
-    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - only http and https come here
+    request = urllib.request.Request(url, headers=headers)  # noqa: S310 - only http and https addresses get here
     return urllib.request.build_opener(_Redirects).open(request, timeout=STALLED_SECONDS)
 
 
@@ -165,7 +165,7 @@ def _digest(path: Path, algorithm: str) -> str:
 
 
 def _reason(error: BaseException) -> str:
-    """One line for any of the errors of network and disk."""
+    """Returns one line of text for any error of the network or the disk."""
     match error:
         case urllib.error.HTTPError():
             text = f"the server answers {error.code} {error.reason}"

@@ -1,4 +1,4 @@
-"""Keras's HDF5 files, in the old layout and in the new one."""
+"""Reads Keras's HDF5 files, in the old and in the new layout."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,20 +14,21 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 def read_hdf5(file: Any, check_size: Callable[[int], None]) -> tuple[dict[str, np.ndarray], str | None]:
-    """The variables of the layers; an optimizer's are left out.
+    """Reads the variables of the layers, without those of an optimizer.
 
-    Old layout: …/layer/kernel:0. New layout: layers/conv2d_3/vars/0, where `vars` has the layer's name since Keras
-    3.6; before, the tensors' names are positions (see `resnet_tf.weights.positions`).
+    In the old layout, a variable is at …/layer/kernel:0. In the new layout, it is at layers/conv2d_3/vars/0, and since
+    Keras 3.6 `vars` has an attribute with the layer's name. Files of earlier versions have only positions for names
+    (see `resnet_tf.weights.positions`).
 
     Args:
-        file: A path, or an open file.
-        check_size: Is told the number of bytes before they are read.
+        file: Path, or an open file.
+        check_size: Function that receives the number of bytes before they are read.
 
     Returns:
-        "layer/variable" to array, and the file's description where it has one.
+        Dictionary from "layer/variable" to an array, and the file's description if it has one.
 
     Raises:
-        UserError: A tensor is stored outside of the file.
+        UserError: A tensor is stored outside the file.
     """
     import h5py
 
@@ -52,7 +53,7 @@ def read_hdf5(file: Any, check_size: Callable[[int], None]) -> tuple[dict[str, n
 
 
 def _numbers(dataset: Any) -> np.ndarray:
-    """Keras writes bfloat16 as bytes, and says so beside them."""
+    """Reads an array; Keras writes bfloat16 as bytes, with an attribute that says so."""
     numbers = dataset[()]
     if dataset.attrs.get("dtype") == "bfloat16":
         import ml_dtypes

@@ -1,4 +1,4 @@
-"""Weights from the Hugging Face hub, by huggingface_hub, an optional extra (requirements-hub.txt)."""
+"""Downloads weights from the Hugging Face hub with huggingface_hub, an optional extra (requirements-hub.txt)."""
 
 import hashlib
 import json
@@ -16,7 +16,7 @@ _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # PIL.Image.Resampling
 
 
 def is_hub_source(source: str) -> bool:
-    """Whether this is "timm:NAME" or "hf:OWNER/NAME"."""
+    """Returns whether a source is "timm:NAME" or "hf:OWNER/NAME"."""
     return source.startswith(("timm:", "hf:"))
 
 
@@ -24,14 +24,14 @@ def from_hub(source: str, architecture: str) -> tuple[Path, Preprocessing | None
     """Downloads a repository's weights, in safetensors, and reads its preprocessing.
 
     Args:
-        source: "timm:NAME" or "hf:OWNER/NAME", with "@revision" where a certain one is wanted.
-        architecture: As in `resnet_tf.build`.
+        source: Repository, "timm:NAME" or "hf:OWNER/NAME", with "@revision" for a certain revision.
+        architecture: Name of the architecture, as in `resnet_tf.build`.
 
     Returns:
-        The file in huggingface_hub's cache, and the preprocessing, None where the repository says none.
+        The file in huggingface_hub's cache, and the preprocessing, or None if the repository states none.
 
     Raises:
-        UserError: huggingface_hub is not installed, the download failed, or the repository holds another
+        UserError: huggingface_hub is not installed, the download failed, or the repository holds a different
             architecture.
     """
     match = _SOURCE.fullmatch(source)
@@ -95,7 +95,7 @@ def _fetch(repository: str, name: str, revision: str | None, source: str) -> Pat
     endpoint = os.environ.get("HF_ENDPOINT")
     try:
         return Path(hf_hub_download(repository, name, revision=revision, endpoint=endpoint))
-    except Exception as error:  # huggingface_hub's own, its HTTP library's, and those of the file system
+    except Exception as error:  # errors of huggingface_hub, of its HTTP library, or of the file system
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(
             f"could not download {name} of {source!r} from {endpoint or 'https://huggingface.co'} ({reason}); "
@@ -104,7 +104,7 @@ def _fetch(repository: str, name: str, revision: str | None, source: str) -> Pat
 
 
 def _check_hash(path: Path, source: str) -> None:
-    """The hub's cache names a large file by its SHA-256, but does not compute it."""
+    """Checks a file's SHA-256, by which the hub's cache names a large file without computing it."""
     blob = path.resolve()
     if re.fullmatch(r"[0-9a-f]{64}", blob.name) is None:
         return

@@ -1,4 +1,4 @@
-"""What images must look like for a set of weights: this travels with the weights."""
+"""The preprocessing of images that a set of weights needs; it is stored with the weights."""
 
 import math
 from dataclasses import dataclass, replace
@@ -9,15 +9,15 @@ CHANNELS = ("rgb", "bgr")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Normalization of RGB images in 0 … 255, and the geometry that the weights were evaluated with.
+    """The normalization of RGB images in 0 … 255, and the resizing and cropping that the weights were evaluated with.
 
     Args:
-        mean: Per output channel, subtracted first.
-        deviation: Per output channel, divided by.
-        channels: "rgb" or "bgr", the order of the output channels.
-        crop_fraction: An image is resized until its shorter side is size / crop_fraction pixels, and its
-            centre of size × size pixels is taken.
-        interpolation: "bilinear" or "bicubic", for that resizing.
+        mean: Value per output channel that is subtracted first.
+        deviation: Value per output channel that is divided by.
+        channels: Order of the output channels, "rgb" or "bgr".
+        crop_fraction: Share of the shorter side that is kept: an image is resized until its shorter side is
+            size / crop_fraction pixels, and its centre of size × size pixels is taken.
+        interpolation: Kind of interpolation when resizing, "bilinear" or "bicubic".
     """
 
     mean: tuple[float, float, float]
@@ -27,10 +27,10 @@ class Preprocessing:
     interpolation: str = "bilinear"
 
     def __post_init__(self) -> None:
-        """These numbers come from files and from the network.
+        """Checks the numbers, because they come from files and from the internet.
 
         Raises:
-            ValueError: They are not a preprocessing.
+            ValueError: They are not a valid preprocessing.
         """
         numbers = (*self.mean, *self.deviation, self.crop_fraction)
         sound = (
@@ -43,7 +43,7 @@ class Preprocessing:
             raise ValueError(f"its preprocessing is not understood: {self}")
 
     def normalization(self) -> str:
-        """What is done to the numbers, in words."""
+        """Returns the description of the normalization in words."""
         mean, deviation = (" ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.deviation))
         return f"{self.channels} mean {mean} deviation {deviation}"
 
@@ -51,10 +51,10 @@ class Preprocessing:
 # keras.applications.imagenet_utils, mode "caffe": the ResNet v1 and VGG files were converted from Caffe.
 CAFFE = Preprocessing(mean=(103.939, 116.779, 123.68), deviation=(1.0, 1.0, 1.0), channels="bgr")
 
-# The same, mode "tf", for ResNet v2: -1 … 1.
+# keras.applications.imagenet_utils, mode "tf", for ResNet v2: the values are in -1 … 1.
 TENSORFLOW = Preprocessing(mean=(127.5, 127.5, 127.5), deviation=(127.5, 127.5, 127.5))
 
-# torchvision, timm and Hugging Face: the mean and deviation of ImageNet, resize 256, centre crop 224.
+# torchvision, timm and Hugging Face use the mean and deviation of ImageNet, resize to 256 and crop the centre of 224.
 TORCH = Preprocessing(mean=(0.485 * 255, 0.456 * 255, 0.406 * 255), deviation=(0.229 * 255, 0.224 * 255, 0.225 * 255))
 
 # CIFAR-10's images are used whole; akamaster/pytorch_resnet_cifar10 normalizes them as if they were ImageNet's.

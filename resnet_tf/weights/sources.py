@@ -1,4 +1,4 @@
-"""From what the user asked for to weights: `imagenet`, `timm:…`, `hf:…`, an address with its hash, or a file."""
+"""Finds the weights that a user asks for: `imagenet`, `timm:…`, `hf:…`, an address with its hash, or a file."""
 
 import os
 import re
@@ -18,21 +18,21 @@ ADDRESS_VARIABLE = "RESNET_TF_WEIGHTS_URL"
 
 
 def find_weights(source: str, architecture: str, *, include_top: bool = True) -> WeightFile:
-    """Downloads where it must, and reads.
+    """Reads weights, and downloads them first if necessary.
 
     Args:
-        source: "imagenet" for the published file of the architecture; "timm:resnet50.a1_in1k" or
-            "hf:microsoft/resnet-50" for the Hugging Face hub, with "@revision" where a certain one is wanted;
-            an address that ends in "#sha256=" and the file's hash; or a path.
-        architecture: As in `resnet_tf.build`.
+        source: Source of the weights: "imagenet" for the published file of the architecture; a name such as
+            "timm:resnet50.a1_in1k" or "hf:microsoft/resnet-50" for the Hugging Face hub, with "@revision" for a
+            certain revision; an address that ends in "#sha256=" and the file's hash; or a path.
+        architecture: Name of the architecture, as in `resnet_tf.build`.
         include_top: Whether the ImageNet classifier is wanted as well.
 
     Returns:
         The tensors, and the preprocessing that was published with them.
 
     Raises:
-        UserError: There is no such file, none is known for the architecture, the download failed, or the file
-            is damaged.
+        UserError: There is no such file, no file is known for the architecture, the download failed, or the file is
+            damaged.
     """
     if source == "imagenet":
         file = read_weights(_imagenet_file(architecture, include_top))
@@ -74,5 +74,5 @@ def _from_address(address: str) -> Path:
 
 
 def _cache() -> Path:
-    """Where keras.utils.get_file keeps weights, too, so that what it downloaded is not downloaded again."""
+    """Returns the folder for downloads; keras.utils.get_file uses it too, so its files are not downloaded again."""
     return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"

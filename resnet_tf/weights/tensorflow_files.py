@@ -1,6 +1,6 @@
-"""Weights out of SavedModel folders and TensorFlow checkpoints, by the names of their layers.
+"""Reads weights from SavedModel folders and TensorFlow checkpoints, by the names of their layers.
 
-Only numbers are read, through the checkpoint that both hold: no graph or function of the file is loaded or run.
+Only numbers are read, from the checkpoint that both contain. No graph or function of the file is loaded or run.
 """
 
 from collections import deque
@@ -13,7 +13,8 @@ from resnet_tf.errors import UserError
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "VARIABLE_VALUE"
-# What only an optimizer counts: in Keras 3 and in Keras 2 since 2.11, and in tf.keras.optimizers.legacy.
+# The step counters, which only an optimizer has: the first in Keras 3 and in Keras 2 since 2.11, the second in
+# tf.keras.optimizers.legacy.
 _STEP_COUNTERS = {"_iterations", "iter"}
 
 
@@ -21,22 +22,22 @@ def read_tensorflow(path: str | Path) -> dict[str, np.ndarray]:
     """Reads the weights of a Keras model, without those of its optimizer.
 
     Args:
-        path: A SavedModel folder, a prefix as given to `save_weights` or `tf.train.Checkpoint.write`, the
-            .index file of a checkpoint, or a folder with one checkpoint; from Keras 2 or Keras 3.
+        path: Path of a SavedModel folder, of a prefix that was given to `save_weights` or `tf.train.Checkpoint.write`,
+            of a checkpoint's .index file, or of a folder with one checkpoint; written by Keras 2 or Keras 3.
 
     Returns:
-        "layer/variable" to array.
+        Dictionary from "layer/variable" to an array.
 
     Raises:
-        UserError: There is no checkpoint, it is damaged, or it does not have the names of its variables, as
-            those of TensorFlow 1 do not.
+        UserError: There is no checkpoint, it is damaged, or it lacks the names of its variables' layers, like those of
+            TensorFlow 1.
     """
     prefix = _find_checkpoint(Path(path))
     try:
         tensors = _read_layers(prefix)
     except UserError:
         raise
-    except Exception as error:  # TensorFlow, protobuf and NumPy have their own errors for damaged bytes
+    except Exception as error:  # TensorFlow, protobuf and NumPy raise their own errors for damaged bytes
         raise UserError(
             f"the TensorFlow weights {str(path)!r} are damaged or incomplete: {type(error).__name__}"
         ) from error
@@ -46,7 +47,7 @@ def read_tensorflow(path: str | Path) -> dict[str, np.ndarray]:
 
 
 def _find_checkpoint(path: Path) -> Path:
-    """The prefix of the checkpoint that `path` stands for, as TensorFlow wants it."""
+    """Returns the prefix of the checkpoint that a path refers to, which is what TensorFlow expects."""
     for prefix in (path / "variables" / "variables", path):
         if Path(f"{prefix}.index").is_file():
             return prefix
@@ -86,7 +87,7 @@ def _read_layers(prefix: Path) -> dict[str, np.ndarray]:
 
 
 def _model_attributes(nodes: Any) -> Any:
-    """What the objects of the graph hold, in breadth-first order, without optimizers and all below them."""
+    """Yields the attributes of the graph's objects in breadth-first order, without optimizers and everything below."""
     waiting, seen = deque([0]), {0}
     while waiting:
         node = nodes[waiting.popleft()]

@@ -1,7 +1,8 @@
-"""PyTorch checkpoints (.pth, .pt, .th) without PyTorch, and without running their pickles.
+"""Reads PyTorch checkpoints (.pth, .pt, .th) without PyTorch, and without running their pickles.
 
-`torch.save` writes a pickle that says how tensors lie in storages, and the storages as raw bytes: since PyTorch 1.6
-as members of an uncompressed zip file, before that one after the other behind the pickle (torch/serialization.py).
+`torch.save` writes a pickle that says how tensors lie in storages, and the storages as raw bytes. Since PyTorch 1.6
+these are members of an uncompressed zip file; before that, they followed the pickle one after the other
+(torch/serialization.py).
 """
 
 import functools
@@ -22,14 +23,14 @@ from resnet_tf.weights.weight_file import MAX_BYTES
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
-# Where training scripts put the state dict. An average of the weights is taken only where there is nothing else.
+# The keys under which training scripts store the state dict. Averaged weights are used only if there are no others.
 _STATE_DICTS = ("state_dict", "model_state_dict", "model", "net", "model_ema", "state_dict_ema")
 _WRAPPERS = re.compile(r"^(module\.|_orig_mod\.)+")  # torch.nn.DataParallel and torch.compile
 
 
 @dataclass(frozen=True)
 class _Checkpoint:
-    """What was pickled, and how to get at the bytes of its storages."""
+    """The content of a pickle, with a function that returns the bytes of its storages."""
 
     content: Any
     bytes_of: Callable[[Storage], bytes]
@@ -37,20 +38,21 @@ class _Checkpoint:
 
 
 def read_torch(path: Path) -> dict[str, np.ndarray]:
-    """Reads a state dict, or the one inside of a checkpoint, from either layout of `torch.save`.
+    """Reads a state dict, or the one inside a checkpoint, from either layout of `torch.save`.
 
-    Tensors that were saved from a GPU are read like all others. What is no tensor is left out.
+    Tensors that were saved from a GPU are read like all others. Everything that is not a tensor is left out.
 
     Args:
-        path: A file of `torch.save`.
+        path: Path of a file that `torch.save` wrote.
 
     Returns:
-        Name to array, in PyTorch's axes, without the prefixes of DataParallel and torch.compile.
+        Dictionary from a name to an array, in PyTorch's axes, without the prefixes of DataParallel and torch.compile.
 
     Raises:
-        UserError: The file is of another kind or too large, holds no tensors by name, or its pickle asks for
+        UserError: The file is of a different kind or too large, holds no tensors by name, or its pickle asks for
             something that tensors do not need, as a whole pickled model does.
-        Exception: The file is damaged; of several kinds, such as ValueError and zipfile.BadZipFile.
+        Exception: The file is damaged. The exception can be of several kinds, such as ValueError and
+            zipfile.BadZipFile.
     """
     size = path.stat().st_size
     if size > MAX_BYTES:
@@ -59,7 +61,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         checkpoint = _open_zip(file, path, size) if file.read(2) == b"PK" else _open_legacy(file, path)
         tensors = _find_state_dict(checkpoint.content, path)
         unpacked = sum(math.prod(tensor.size) * _raw_type(tensor.storage).itemsize for tensor in tensors.values())
-        if unpacked > MAX_BYTES:  # many tensors may share one storage
+        if unpacked > MAX_BYTES:  # possible in a small file, because many tensors may share one storage
             raise UserError(f"the weights {str(path)!r} unpack to {unpacked:,} bytes, more than {MAX_BYTES:,}")
         return {
             _WRAPPERS.sub("", name): _to_array(tensor, checkpoint.bytes_of(tensor.storage), checkpoint.byte_order)
@@ -68,7 +70,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
 
 
 def _open_zip(file: BinaryIO, path: Path, size: int) -> _Checkpoint:
-    """The layout since 1.6: PREFIX/data.pkl, PREFIX/data/KEY and, since 2.1, PREFIX/byteorder."""
+    """Opens the layout since 1.6, which has PREFIX/data.pkl, PREFIX/data/KEY and, since 2.1, PREFIX/byteorder."""
     archive = zipfile.ZipFile(file)
     members = archive.infolist()
     compressed = any(member.compress_type != zipfile.ZIP_STORED for member in members)
@@ -84,7 +86,7 @@ def _open_zip(file: BinaryIO, path: Path, size: int) -> _Checkpoint:
     prefix = pickles[0].removesuffix("data.pkl")
     big = f"{prefix}byteorder" in names and archive.read(f"{prefix}byteorder").strip() == b"big"
 
-    @functools.cache  # tensors may share a storage, whatever they say of it
+    @functools.cache  # tensors may share a storage, even if they describe it differently
     def bytes_of(key: str) -> bytes:
         return archive.read(f"{prefix}data/{key}")
 
@@ -93,16 +95,16 @@ def _open_zip(file: BinaryIO, path: Path, size: int) -> _Checkpoint:
 
 
 def _open_legacy(file: BinaryIO, path: Path) -> _Checkpoint:
-    """The layout before 1.6: five pickles, then of each storage the number of elements and the bytes.
+    """Opens the layout before 1.6, which has five pickles, then the number of elements and the bytes of each storage.
 
-    Both are little-endian, wherever they were written (torch/csrc/serialization.cpp).
+    Numbers and bytes are little-endian, whatever machine wrote them (torch/csrc/serialization.cpp).
     """
     file.seek(0)
     stream = io.BytesIO(file.read())
     start = (unpickle(stream, path, {}), unpickle(stream, path, {}))
     if start != (_MAGIC_NUMBER, _PROTOCOL_VERSION):
         raise UserError(f"{str(path)!r} is a pickle, but no PyTorch checkpoint")
-    unpickle(stream, path, {})  # how wide C's types were on that machine
+    unpickle(stream, path, {})  # the sizes of C's types on the machine that wrote the file
     storages: dict[str, Storage] = {}
     content = unpickle(stream, path, storages)
     contents: dict[str, bytes] = {}
@@ -110,7 +112,7 @@ def _open_legacy(file: BinaryIO, path: Path) -> _Checkpoint:
         if not isinstance(key, str) or key not in storages:
             raise ValueError("it has a storage that no tensor uses")
         count = int.from_bytes(stream.read(8), "little")
-        contents[key] = stream.read(count * _raw_type(storages[key]).itemsize)  # no more than the file has
+        contents[key] = stream.read(count * _raw_type(storages[key]).itemsize)  # reads no more than the file has
     return _Checkpoint(content, lambda storage: contents[storage.key], "<")
 
 
@@ -132,10 +134,10 @@ def _to_array(tensor: Tensor, content: bytes, byte_order: Literal["<", ">"]) -> 
     raw_type = _raw_type(storage).newbyteorder(byte_order)
     if storage.count * raw_type.itemsize > len(content):
         raise ValueError(f"storage {storage.key} has {len(content):,} bytes, too few for {storage.count:,} elements")
-    if math.prod(tensor.size) > storage.count:  # a stride of 0 makes much of little
+    if math.prod(tensor.size) > storage.count:  # with a stride of 0, a large tensor fits a small storage
         raise ValueError(f"a tensor of size {tensor.size} has more elements than its storage, {storage.count:,}")
     strides = [stride * raw_type.itemsize for stride in tensor.strides]
-    # NumPy checks that offset and strides stay inside of the storage.
+    # NumPy checks that offset and strides stay inside the storage.
     view = np.ndarray(tensor.size, raw_type, content, tensor.offset * raw_type.itemsize, strides)
     array = view.astype(raw_type.newbyteorder("="), order="C")
     if storage.kind == BFLOAT16:

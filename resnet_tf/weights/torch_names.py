@@ -1,5 +1,8 @@
-"""PyTorch's names and axes to ours, and back: torchvision and timm, Hugging Face transformers, and the CIFAR nets of
-akamaster/pytorch_resnet_cifar10."""
+"""Converts PyTorch's names and axes to ours, and back.
+
+It knows the names of torchvision and timm, of Hugging Face transformers, and of the CIFAR nets of
+akamaster/pytorch_resnet_cifar10.
+"""
 
 import re
 from collections.abc import Mapping
@@ -19,8 +22,8 @@ _BATCH_NORM_VARIABLES = {
     "running_var": "moving_variance",
 }
 
-# Module, and the layer that it is. In a layer's name, "{2}" stands for the second group of the module's name, and
-# "{2+1}" for that number plus one.
+# The tables map a module's name to a layer's name. In a layer's name, "{2}" stands for the second group of the module's
+# name, and "{2+1}" for that number plus one.
 _FIELD = re.compile(r"\{(\d)([+-]\d)?\}")
 _TORCHVISION = (
     (r"conv1", "conv1_conv"),
@@ -62,24 +65,24 @@ _TO_TORCHVISION = (
 
 
 def is_torch(names: Tensors) -> bool:
-    """Whether these are the tensors of a network in one of PyTorch's names."""
+    """Returns whether the names are those of a network from PyTorch."""
     pattern = r"layer\d+\.\d+\.conv\d\.weight|(resnet\.)?encoder\.stages\..*convolution\.weight|features\.0\.weight"
     return any(re.fullmatch(pattern, name) for name in names)
 
 
 def is_cifar(names: Tensors) -> bool:
-    """Whether these are in the names of akamaster/pytorch_resnet_cifar10: three stages, and a `linear` classifier."""
+    """Returns whether the names are those of akamaster/pytorch_resnet_cifar10: three stages, a `linear` classifier."""
     return "linear.weight" in names and not any(name.startswith("layer4.") for name in names)
 
 
 def from_torch(tensors: Tensors) -> dict[str, np.ndarray]:
-    """PyTorch's names and axes to Keras's. A name outside the tables is kept as it is.
+    """Converts PyTorch's names and axes to Keras's. A name outside the tables is unchanged.
 
     Args:
-        tensors: Kernels are [filters, channels, height, width] and [outputs, inputs].
+        tensors: PyTorch's tensors by name; kernels are [filters, channels, height, width] and [outputs, inputs].
 
     Returns:
-        Kernels are [height, width, channels, filters] and [inputs, outputs].
+        Keras's tensors by name; kernels are [height, width, channels, filters] and [inputs, outputs].
     """
     tensors = {name: tensor for name, tensor in tensors.items() if not name.endswith("num_batches_tracked")}
     if "features.0.weight" in tensors:
@@ -89,10 +92,10 @@ def from_torch(tensors: Tensors) -> dict[str, np.ndarray]:
 
 
 def to_torchvision(tensors: Tensors) -> dict[str, np.ndarray]:
-    """Our names and axes to torchvision's, for a ResNet. The inverse of `from_torch`.
+    """Converts our names and axes to torchvision's, for a ResNet. This is the inverse of `from_torch`.
 
     Raises:
-        KeyError: A tensor has no place there, such as a convolution's bias.
+        KeyError: A tensor has no counterpart in torchvision, such as a convolution's bias.
     """
     converted = {}
     for name, tensor in tensors.items():
@@ -107,7 +110,10 @@ def to_torchvision(tensors: Tensors) -> dict[str, np.ndarray]:
 
 
 def _from_vgg(tensors: Tensors) -> dict[str, np.ndarray]:
-    """`features` is one list of convolutions, batch norms and poolings; a gap is a pooling, which ends a block."""
+    """Converts a VGG, whose `features` are one list of convolutions, batch norms and poolings.
+
+    A gap in the numbers is a pooling, which ends a block.
+    """
     convolutions = sorted(int(name.split(".")[1]) for name in tensors if _is_vgg_convolution(name, tensors))
     distance = 3 if "features.1.running_mean" in tensors else 2
     names, block, number, before = {}, 1, 0, convolutions[0] - distance
@@ -133,8 +139,10 @@ def _is_vgg_convolution(name: str, tensors: Tensors) -> bool:
 
 
 def _dense(key: str, tensor: np.ndarray, channels: int) -> np.ndarray:
-    """Hidden layers as [outputs, inputs] with Keras's order of inputs: height, width, channels. torchvision flattens
-    channels first, timm has them as convolutions."""
+    """Converts kernels of dense layers to [outputs, inputs] with Keras's order of inputs: height, width, channels.
+
+    torchvision flattens with the channels first, and timm stores these layers as convolutions.
+    """
     if key == "fc1/kernel":
         size = round((tensor.size / tensor.shape[0] / channels) ** 0.5)
         tensor = tensor.reshape(tensor.shape[0], channels, size, size).transpose(0, 2, 3, 1)
@@ -157,7 +165,7 @@ def _translated(name: str, table: tuple[tuple[str, str], ...]) -> str | None:
 
 
 def _field(groups: re.Match[str], field: re.Match[str]) -> str:
-    """What a template's "{2+1}" stands for."""
+    """Returns the text that a field such as "{2+1}" in a template stands for."""
     group, shift = groups[int(field[1])], field[2]
     return str(int(group) + int(shift)) if shift else group
 

@@ -1,6 +1,7 @@
-"""The pickles of PyTorch's checkpoints, read by a small machine that can only describe tensors.
+"""Reads the pickles of PyTorch's checkpoints with a small machine that can only describe tensors.
 
-`pickle.Unpickler` is not used, even with a `find_class` of our own: a damaged index makes its memo fill the memory.
+`pickle.Unpickler` is not used, even with a `find_class` of our own, because a damaged index makes its memo fill the
+memory.
 """
 
 import pickletools
@@ -11,17 +12,17 @@ from typing import Any, BinaryIO
 
 from resnet_tf.errors import UserError
 
-# A checkpoint of ResNet-152 with its optimizer has fewer than 100,000; this many stay below a gigabyte.
+# A checkpoint of ResNet-152 with its optimizer has fewer than 100,000; this many need less than a gigabyte of memory.
 _MAX_OPCODES = 5_000_000
 _MAX_ARGUMENTS = 8  # _rebuild_tensor_v2 has seven
-_MAX_DIMENSIONS = 64  # as many as NumPy has
+_MAX_DIMENSIONS = 64  # NumPy's limit
 
 _LITERALS = {
     *("BININT", "BININT1", "BININT2", "LONG1", "LONG4", "BINFLOAT"),
     *("BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8", "BINSTRING", "SHORT_BINSTRING"),
     *("BINBYTES", "SHORT_BINBYTES", "BINBYTES8"),
 }
-BFLOAT16 = "torch.BFloat16Storage"  # NumPy has no such type: two bytes on the way, ml_dtypes' type in the end
+BFLOAT16 = "torch.BFloat16Storage"  # NumPy lacks this type: it is read as two bytes, then converted to ml_dtypes' type
 STORAGE_TYPES = {
     "torch.DoubleStorage": "f8",
     "torch.FloatStorage": "f4",
@@ -38,14 +39,14 @@ STORAGE_TYPES = {
 
 @dataclass(frozen=True)
 class Global:
-    """A name that the pickle asks for. It is never looked up in Python."""
+    """A name that the pickle asks for; it is never looked up in Python."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Storage:
-    """A run of numbers in the file; `kind` is a name of `STORAGE_TYPES`, `count` the number of elements."""
+    """A sequence of numbers in the file; `kind` is a name of `STORAGE_TYPES`, `count` the number of elements."""
 
     kind: str
     key: str
@@ -54,7 +55,7 @@ class Storage:
 
 @dataclass(frozen=True)
 class Tensor:
-    """A view of a storage; offset and strides in elements."""
+    """A view of a storage; offset and strides are in elements."""
 
     storage: Storage
     offset: int
@@ -63,19 +64,19 @@ class Tensor:
 
 
 def unpickle(stream: BinaryIO, path: Path, storages: dict[str, Storage]) -> Any:
-    """One pickle, from where the stream is.
+    """Reads one pickle from the current position of a stream.
 
     Args:
-        stream: An open file; it is left behind the pickle.
-        path: For errors.
-        storages: Those that the pickle mentions are added to it.
+        stream: Open file; its position is after the pickle when this returns.
+        path: Path that errors name.
+        storages: Dictionary to which the storages that the pickle mentions are added.
 
     Returns:
-        Numbers, text, tuples, lists and dictionaries, and `Tensor` where the pickle has one.
+        The content: numbers, text, tuples, lists and dictionaries, and a `Tensor` in place of each tensor.
 
     Raises:
-        UserError: It asks for something that tensors do not need.
-        ValueError: It makes no sense.
+        UserError: The pickle asks for something that tensors do not need.
+        ValueError: The pickle is malformed.
     """
     position = stream.tell()
     try:
@@ -85,7 +86,7 @@ def unpickle(stream: BinaryIO, path: Path, storages: dict[str, Storage]) -> Any:
 
 
 def _run(stream: BinaryIO, path: Path, storages: dict[str, Storage]) -> Any:
-    """The machine. It knows the operations that `torch.save` writes with pickle's protocols 2 to 5."""
+    """Runs the machine, which knows the operations that `torch.save` writes with pickle's protocols 2 to 5."""
     stack: list[Any] = []
     marks: list[int] = []
     memo: dict[int, Any] = {}
@@ -154,7 +155,7 @@ def _run(stream: BinaryIO, path: Path, storages: dict[str, Storage]) -> Any:
             case "REDUCE":
                 arguments, function = stack.pop(), stack.pop()
                 stack.append(_FUNCTIONS[function.name](*arguments[:_MAX_ARGUMENTS]))
-            case "BUILD":  # attributes, such as the versions that a state dict carries along
+            case "BUILD":  # sets attributes, such as the versions that come with a state dict
                 stack.pop()
             case _:
                 raise UserError(
@@ -176,13 +177,13 @@ def _known(name: str, path: Path) -> Global:
 
 def _set_items(target: dict[Any, Any], items: Iterable[Any]) -> None:
     for key, value in items:
-        if isinstance(key, str | int):  # nothing else names a tensor, and the hash of a nested tuple can take for ever
+        if isinstance(key, str | int):  # nothing else names a tensor, and hashing a nested tuple can take forever
             target[key] = value
 
 
 def _to_storage(identifier: Any) -> Storage:
     match identifier:
-        # The older layout has a sixth entry. It was used for views of storages before 0.4, and is None since.
+        # The older layout has a sixth entry, which was used for views of storages before 0.4 and has been None since.
         case ("storage", Global(kind), str(key), _, int(count)) | (
             "storage",
             Global(kind),
@@ -196,11 +197,11 @@ def _to_storage(identifier: Any) -> Storage:
 
 
 def _ordered_dict(*items: list[Any]) -> dict[Any, Any]:
-    """Pickles of Python 2 have a list of the items here, later ones nothing."""
+    """Makes a dictionary; pickles of Python 2 pass a list of the items, later ones pass nothing."""
     result: dict[Any, Any] = {}
     for pairs in items:
         _set_items(result, pairs)
-        pairs.clear()  # a short pickle could copy a long list often
+        pairs.clear()  # otherwise a short pickle could copy a long list many times
     return result
 
 
