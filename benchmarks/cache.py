@@ -25,7 +25,7 @@ from PIL import Image
 from benchmarks.input_stream import BATCH, SIZE, draw, images_per_second
 from pipelines.data.manifest import class_names, make_manifest
 from pipelines.images.cache import open_cache
-from pipelines.images.stream import Cached, View, training_stream
+from pipelines.images.stream import Cached, ImageSource, InputSpec, Order, training_stream
 
 SMALL = "500x375"
 COPIES = {"png": 64, "webp": 64}
@@ -58,14 +58,14 @@ def convert(folder: Path) -> None:
 
 def compare(folder: Path, name: str, rounds: int, seconds: float) -> str:
     """One row of the table."""
-    root, view = folder / name, View(SIZE, min_area=0.5)
+    root, input_spec = folder / name, InputSpec(SIZE, min_area=0.5)
     manifest = make_manifest(root, 0.1, 0.0, 0)
     rows = {split: manifest[manifest["split"] == split] for split in ("train", "val")}
-    streams, size = {"none": batches(rows, root, view)}, 0
+    streams, size = {"none": batches(rows, root, input_spec)}, 0
     for where in PLACES[1:]:
-        cache = open_cache(where, folder / f"cache_{name}", rows, root, view)
+        cache = open_cache(where, folder / f"cache_{name}", rows, root, input_spec)
         size = cache.pixels.size
-        streams[where] = batches(rows, root, view, cache.of("train"))
+        streams[where] = batches(rows, root, input_spec, cache.of("train"))
     rates: dict[str, list[float]] = {where: [] for where in PLACES}
     for _ in range(rounds):
         for where in PLACES:
@@ -76,10 +76,10 @@ def compare(folder: Path, name: str, rounds: int, seconds: float) -> str:
     return f"{name:14s} {'   '.join(columns)}   {size / len(manifest) / 1e6:.2f} MB an image"
 
 
-def batches(rows: dict[str, Any], root: Path, view: View, cached: Cached | None = None) -> Iterator[Any]:
+def batches(rows: dict[str, Any], root: Path, input_spec: InputSpec, cached: Cached | None = None) -> Iterator[Any]:
     train = rows["train"]
     order = {"batch_size": BATCH, "seed": 0, "epochs": 10**6}
-    return iter(training_stream(train, root, class_names(train), view, **order, cached=cached))
+    return iter(training_stream(ImageSource(train, root, class_names(train), cached), input_spec, Order(**order)))
 
 
 if __name__ == "__main__":

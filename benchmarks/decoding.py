@@ -22,9 +22,9 @@ import tensorflow as tf
 
 from pipelines.data.inspect import inspect_image
 from pipelines.images.decode import decode_file, decode_pillow, decode_region_of_bytes
-from pipelines.images.stream import View
+from pipelines.images.stream import InputSpec
 
-VIEW = View(224)
+VIEW = InputSpec(224)
 HEADER = f"""\
 `python benchmarks/decoding.py odd > docs/decoding.md`: mean absolute difference from Pillow's picture, upright and
 over white, in grey levels of 255. Training: the whole picture, as the stream decodes it. Serving: the view of
@@ -68,10 +68,10 @@ def trained(path: Path, facts: object) -> str:
 def served(path: Path) -> str:
     """The difference of the evaluation's view, or "refused"."""
     try:
-        view = decode_region_of_bytes(tf.constant(path.read_bytes()), VIEW.evaluation_region)
+        input_spec = decode_region_of_bytes(tf.constant(path.read_bytes()), VIEW.evaluation_region)
     except tf.errors.OpError:
         return "refused"
-    return difference(view.numpy(), VIEW.for_evaluation(tf.constant(decode_pillow(path))).numpy())
+    return difference(input_spec.numpy(), VIEW.for_evaluation(tf.constant(decode_pillow(path))).numpy())
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> str:

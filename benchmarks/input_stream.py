@@ -53,16 +53,18 @@ def draw(folder: Path) -> None:
 def ours(folder: Path, augmented: bool) -> Iterator[Any]:
     import pandas as pd
 
-    from pipelines.images.stream import View, evaluation_stream, training_stream
+    from pipelines.images.stream import ImageSource, InputSpec, Order, evaluation_stream, training_stream
 
     files = sorted(folder.glob("*/*.jpg"))
     rows = pd.DataFrame({"path": [str(file.relative_to(folder)) for file in files]})
     rows["label"] = [file.parent.name for file in files]
     rows["decoder"], rows["orientation"] = "tensorflow", 1
-    classes, view = sorted(set(rows["label"])), View(SIZE)
+    classes, input_spec = sorted(set(rows["label"])), InputSpec(SIZE)
     if augmented:
-        yield from training_stream(rows, folder, classes, view, batch_size=BATCH, seed=0, epochs=10**6)
-    yield from evaluation_stream(rows, folder, classes, view, batch_size=BATCH).repeat()
+        yield from training_stream(
+            ImageSource(rows, folder, classes), input_spec, Order(batch_size=BATCH, seed=0, epochs=10**6)
+        )
+    yield from evaluation_stream(ImageSource(rows, folder, classes), input_spec, BATCH).repeat()
 
 
 def keras_reader(folder: Path, augmented: bool) -> Iterator[Any]:
@@ -171,7 +173,7 @@ def measure_million(folder: Path) -> dict[str, float]:
     import pandas as pd
     import tensorflow as tf
 
-    from pipelines.images.stream import View, training_stream
+    from pipelines.images.stream import ImageSource, InputSpec, Order, training_stream
 
     files = [str(file.relative_to(folder)) for file in sorted(folder.glob("*/*.jpg"))]
     rows = pd.DataFrame({"path": np.resize(np.array(files, object), ROWS)})
@@ -181,7 +183,7 @@ def measure_million(folder: Path) -> dict[str, float]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     classes = sorted(set(rows["label"]))
-    next(iter(training_stream(rows, folder, classes, View(SIZE), batch_size=BATCH, seed=0)))
+    next(iter(training_stream(ImageSource(rows, folder, classes), InputSpec(SIZE), Order(batch_size=BATCH, seed=0))))
     return {
         "seconds": time.perf_counter() - started,
         "before_mib": before / 1024,

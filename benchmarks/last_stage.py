@@ -33,7 +33,7 @@ from pipelines.data.manifest import label_numbers, load_manifest
 from pipelines.evaluation.inference import Inference, softmax
 from pipelines.evaluation.metrics import summarize
 from pipelines.finetune import AVERAGED_SHARES
-from pipelines.images.stream import View, evaluation_stream, training_stream
+from pipelines.images.stream import ImageSource, InputSpec, Order, evaluation_stream, training_stream
 from pipelines.training.linear_probe import LinearProbe, fit_linear_probe
 from pipelines.training.network import build_trainer
 from pipelines.training.plan import plan_of
@@ -113,15 +113,15 @@ class LastStage:
         self.first = Inference(first)
         self.features = Inference(keras.Model(first.outputs, head(model).input))
         self.labels = {split: label_numbers(rows, self.plan.classes) for split, rows in self.plan.rows.items()}
-        self.fixed = {split: self.through(self.stream(split, self.plan.view))[0] for split in self.plan.rows}
-        self.training: dict[tuple[View, ...], list[tuple[list[np.ndarray], np.ndarray]]] = {}
+        self.fixed = {split: self.through(self.stream(split, self.plan.input_spec))[0] for split in self.plan.rows}
+        self.training: dict[tuple[InputSpec, ...], list[tuple[list[np.ndarray], np.ndarray]]] = {}
         self.head = self.fit_head()
         self.start = self.values()
 
-    def stream(self, split: str, view: View) -> tf.data.Dataset:
+    def stream(self, split: str, view: InputSpec) -> tf.data.Dataset:
         """The images of a split as evaluation sees them."""
         plan = self.plan
-        return evaluation_stream(plan.rows[split], plan.root, plan.classes, view, batch_size=32)
+        return evaluation_stream(ImageSource(plan.rows[split], plan.root, plan.classes), view, 32)
 
     def through(self, stream: tf.data.Dataset) -> tuple[list[np.ndarray], np.ndarray]:
         """What the frozen stages make of a stream's images, and the labels."""
@@ -140,15 +140,15 @@ class LastStage:
         head(self.second).set_weights([found.kernel, found.bias])
         return found
 
-    def training_images(self, views: tuple[View, ...]) -> list[tuple[list[np.ndarray], np.ndarray]]:
+    def training_images(self, views: tuple[InputSpec, ...]) -> list[tuple[list[np.ndarray], np.ndarray]]:
         """Those of each epoch; only the last views' are kept, for they are large."""
         if views not in self.training:
             plan = self.plan
-            rows, of_plan = plan.rows["train"], (plan.root, plan.classes)
+            source = ImageSource(plan.rows["train"], plan.root, plan.classes)
             order: dict[str, Any] = {"batch_size": plan.config.batch_size, "seed": plan.config.seed}
             self.training.clear()
             self.training[views] = [
-                self.through(training_stream(rows, *of_plan, view, first_epoch=epoch, **order))
+                self.through(training_stream(source, view, Order(first_epoch=epoch, **order)))
                 for epoch, view in enumerate(views)
             ]
         return self.training[views]
@@ -156,7 +156,7 @@ class LastStage:
     def train(self, row: Row) -> Iterator[None]:
         """Yields at each model that a run would judge: the head alone, each epoch's end, the averages."""
         recipe = dataclasses.replace(self.plan.recipe, **row.recipe)
-        view = dataclasses.replace(self.plan.view, **row.view)
+        view = dataclasses.replace(self.plan.input_spec, **row.view)
         sizes = np.linspace(view.size, row.first_size or view.size, recipe.epochs).round()[::-1]
         epochs = self.training_images(tuple(dataclasses.replace(view, size=int(size)) for size in sizes))
         self.assign(self.start)
@@ -304,7 +304,7 @@ def measure(arguments: argparse.Namespace, names: list[str], seed: int) -> None:
 
 def other_views(stage: LastStage) -> dict[str, dict[str, list[list[np.ndarray]]]]:
     """Of the images of validation and test."""
-    view = stage.plan.view
+    view = stage.plan.input_spec
     found: dict[str, dict[str, list[list[np.ndarray]]]] = {MIRRORED: {}, LARGER: {}}
     for split in ("val", "test"):
         mirrored = stage.stream(split, view).map(lambda images, labels: (images[:, :, ::-1], labels))

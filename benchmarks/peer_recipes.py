@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
-from pipelines.images.stream import View, evaluation_stream, steps_per_epoch, training_stream
+from pipelines.images.stream import ImageSource, InputSpec, Order, evaluation_stream, steps_per_epoch, training_stream
 from resnet_tf.classifier import build_classifier, head
 from resnet_tf.weights import find_weights, load_weights
 
@@ -45,7 +45,7 @@ class Task:
         self.classes = class_names(table)
         self.rows = {split: table[table["split"] == split] for split in ("train", "test")}
         self.labels = label_numbers(self.rows["test"], self.classes)
-        self.view = View(image_size)
+        self.input_spec = InputSpec(image_size)
         self._started, self._looking = time.perf_counter(), 0.0
         found = find_weights(str(weights), architecture, include_top=False)
         self.network = build_classifier(architecture, len(self.classes), preprocessing=found.preprocessing)
@@ -53,7 +53,7 @@ class Task:
 
     def images(self, split: str) -> tf.data.Dataset:
         """As evaluation sees them, in batches of 32."""
-        return evaluation_stream(self.rows[split], self.root, self.classes, self.view, batch_size=32)
+        return evaluation_stream(ImageSource(self.rows[split], self.root, self.classes), self.input_spec, 32)
 
     def look(self, inference: Inference, epoch: int) -> tuple[float, np.ndarray]:
         """Seconds since the start, without those of looking, and the probabilities of the test; prints seconds and
@@ -154,7 +154,7 @@ def _fit_one_cycle(
             optimizer.apply(gradients, group)
 
     order: dict[str, Any] = {"batch_size": FASTAI_BATCH_SIZE, "seed": task.seed + epochs, "epochs": epochs}
-    batches = training_stream(task.rows["train"], task.root, task.classes, task.view, **order)
+    batches = training_stream(ImageSource(task.rows["train"], task.root, task.classes), task.input_spec, Order(**order))
     shares = _one_cycle(epochs * steps_per_epoch(len(task.rows["train"]), FASTAI_BATCH_SIZE), warm, divisor)
     for (images, labels), share in zip(batches, shares, strict=True):
         for optimizer, rate in zip(optimizers, rates, strict=True):

@@ -16,9 +16,9 @@ from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root, load_manifest
 from pipelines.data.sample import CLASSES, draw_image
 from pipelines.evaluation.inference import logits_of
-from pipelines.evaluation.predictions import preprocessing_of, view_of
+from pipelines.evaluation.predictions import input_spec_of, preprocessing_of
 from pipelines.images.decode import decode_file, decode_region_of_bytes, encoded_png
-from pipelines.images.stream import View
+from pipelines.images.stream import InputSpec
 from pipelines.runs.directory import Run, load_classes, load_model
 from pipelines.runs.files import read_json, sha256, write_json
 from resnet_tf.errors import UserError
@@ -46,13 +46,13 @@ def export(run: Run, mirror: bool = False) -> Path:
     Raises:
         UserError: The served probabilities differ by more than `LARGEST_DIFFERENCE`; nothing is left then.
     """
-    classes, model, view = load_classes(run), load_model(run), view_of(run)
+    classes, model, input_spec = load_classes(run), load_model(run), input_spec_of(run)
     images = _held_out_images(run)
     run.saved_model.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=run.saved_model.parent, prefix=".writing-") as temporary:
         folder = Path(temporary) / "1"
-        save_serving_model(model, classes, view, folder, mirror)
-        expected = _expected(model, images, view, mirror)
+        save_serving_model(model, classes, input_spec, folder, mirror)
+        expected = _expected(model, images, input_spec, mirror)
         difference = _check_in_fresh_process(folder, images, expected, Path(temporary))
         if difference > LARGEST_DIFFERENCE:
             raise UserError(
@@ -77,20 +77,22 @@ def export(run: Run, mirror: bool = False) -> Path:
     return run.saved_model
 
 
-def save_serving_model(model: keras.Model, classes: list[str], view: View, folder: Path, mirror: bool = False) -> None:
+def save_serving_model(
+    model: keras.Model, classes: list[str], input_spec: InputSpec, folder: Path, mirror: bool = False
+) -> None:
     """A SavedModel with `serving_default` and `serve_bytes`; the class names are in it and in its assets.
 
     Args:
         model: From uint8 images of the view's size to logits.
         classes: Order of the logits.
-        view: How images are resized and cropped.
+        input_spec: How images are resized and cropped.
         folder: To be made.
         mirror: As for `export`.
     """
     with tempfile.TemporaryDirectory() as temporary:
         labels = Path(temporary) / "labels.txt"
         labels.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
-        module = _Serving(model, classes, view, labels, mirror)
+        module = _Serving(model, classes, input_spec, labels, mirror)
         signatures = {"serving_default": module.serve_images, "serve_bytes": module.serve_bytes}
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
@@ -103,24 +105,26 @@ def _describe(folder: Path, run: Run, model: keras.Model) -> None:
 
 
 class _Serving(tf.Module):
-    def __init__(self, model: keras.Model, classes: list[str], view: View, labels: Path, mirror: bool) -> None:
+    def __init__(
+        self, model: keras.Model, classes: list[str], input_spec: InputSpec, labels: Path, mirror: bool
+    ) -> None:
         super().__init__()
-        self._logits, self._view = logits_of(model, mirror), view
+        self._logits, self._input_spec = logits_of(model, mirror), input_spec
         self._model_variables = [variable.value for variable in model.variables]  # so that TensorFlow saves them
         self._names = tf.constant(classes)
         self._labels = tf.saved_model.Asset(str(labels))
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None, None, None, 3], tf.uint8, name="images")])
     def serve_images(self, images: Any) -> dict[str, Any]:
-        return self._answer(tf.map_fn(self._view.for_evaluation, images, fn_output_signature=self._spec()))
+        return self._answer(tf.map_fn(self._input_spec.for_evaluation, images, fn_output_signature=self._spec()))
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="encoded")])
     def serve_bytes(self, encoded: Any) -> dict[str, Any]:
-        prepare = lambda content: decode_region_of_bytes(content, self._view.evaluation_region)  # noqa: E731
+        prepare = lambda content: decode_region_of_bytes(content, self._input_spec.evaluation_region)  # noqa: E731
         return self._answer(tf.map_fn(prepare, encoded, fn_output_signature=self._spec()))
 
     def _spec(self) -> tf.TensorSpec:
-        return tf.TensorSpec([self._view.size, self._view.size, 3], tf.uint8)
+        return tf.TensorSpec([self._input_spec.size, self._input_spec.size, 3], tf.uint8)
 
     def _answer(self, images: Any) -> dict[str, Any]:
         probabilities = tf.nn.softmax(self._logits(images))
@@ -152,8 +156,8 @@ def _held_out_images(run: Run) -> list[np.ndarray]:
     ]
 
 
-def _expected(model: keras.Model, images: list[np.ndarray], view: View, mirror: bool) -> np.ndarray:
-    batch = tf.stack([view.for_evaluation(tf.constant(image)) for image in images])
+def _expected(model: keras.Model, images: list[np.ndarray], input_spec: InputSpec, mirror: bool) -> np.ndarray:
+    batch = tf.stack([input_spec.for_evaluation(tf.constant(image)) for image in images])
     return tf.nn.softmax(logits_of(model, mirror)(batch)).numpy()
 
 

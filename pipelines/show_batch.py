@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw
 from pipelines.config.verbs import ShowBatchConfig
 from pipelines.console.terminal import say
 from pipelines.data.manifest import class_names, data_root, look_at_images
-from pipelines.images.stream import View, training_stream
+from pipelines.images.stream import ImageSource, InputSpec, Order, training_stream
 from pipelines.runs.files import write_atomically
 from resnet_tf.errors import UserError
 
@@ -45,15 +45,13 @@ def show_batch(config: ShowBatchConfig) -> Path:
 
 
 def _batch(config: ShowBatchConfig, rows: pd.DataFrame, classes: list[str]) -> tuple[np.ndarray, list[str]]:
-    view = View(config.image_size, augment=config.augment, mix=config.mix, balanced=config.balance == "sampling")
+    input_spec = InputSpec(
+        config.image_size, augment=config.augment, mix=config.mix, balanced=config.balance == "sampling"
+    )
     stream = training_stream(
-        rows,
-        data_root(config.data),
-        classes,
-        view,
-        batch_size=config.images,
-        seed=config.seed,
-        first_epoch=config.epoch,
+        ImageSource(rows, data_root(config.data), classes),
+        input_spec,
+        Order(batch_size=config.images, seed=config.seed, first_epoch=config.epoch),
     )
     images, labels = next(iter(stream))
     return images.numpy(), [caption(label, classes) for label in labels.numpy()]

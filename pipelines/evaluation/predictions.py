@@ -12,7 +12,7 @@ import pandas as pd
 from pipelines.console.terminal import of_part
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.images.lost_images import lost_images_named
-from pipelines.images.stream import View, evaluation_stream
+from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
 from pipelines.runs.directory import Run, finished_run, load_classes, load_model
 from pipelines.runs.files import read_json
 from resnet_tf.distribution import choose_strategy, scope
@@ -22,11 +22,11 @@ from resnet_tf.workers import Workers
 BATCH_SIZE = 32
 
 
-def view_of(run: Run) -> View:
+def input_spec_of(run: Run) -> InputSpec:
     """Reads from a run's config.json how its model's images are sized and cropped."""
     preprocessing = preprocessing_of(run)
     size = read_json(run.config)["arguments"]["image_size"]
-    return View(size, preprocessing.crop_fraction, preprocessing.interpolation)
+    return InputSpec(size, preprocessing.crop_fraction, preprocessing.interpolation)
 
 
 def preprocessing_of(run: Run) -> Preprocessing:
@@ -61,7 +61,7 @@ def probabilities_of(
     devices = workers.strategy or choose_strategy(strategy)
     with scope(devices):
         inference = Inference(load_model(run), mirror, devices)
-    stream = evaluation_stream(part, root, load_classes(run), view_of(run), batch_size=BATCH_SIZE)
+    stream = evaluation_stream(ImageSource(part, root, load_classes(run)), input_spec_of(run), BATCH_SIZE)
     with lost_images_named(part, root):
         logits = outputs(inference, images_of(stream), len(part), BATCH_SIZE, of_part(label, workers.count))
     return softmax(workers.together(logits, len(rows), BATCH_SIZE))

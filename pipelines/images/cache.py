@@ -23,7 +23,7 @@ from pipelines.images.decode import ChooseRegion, at_scale, decode_scaled
 from pipelines.images.free_space import check_disk, check_memory, megabytes
 from pipelines.images.lost_images import LostImage, lost_images_named
 from pipelines.images.regions import RATIOS
-from pipelines.images.stream import Cached, View, evaluation_stream, mapped
+from pipelines.images.stream import Cached, ImageSource, InputSpec, evaluation_stream, mapped
 from pipelines.runs.files import WRITING, write_atomically
 from resnet_tf import __version__
 
@@ -131,7 +131,7 @@ class _Plan:
         return np.argwhere(self.starts >= 0).astype(np.int32)
 
 
-def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Path, view: View) -> Cache:
+def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Path, input_spec: InputSpec) -> Cache:
     """Decodes all pictures, or reuses the file that an interrupted run has left.
 
     Args:
@@ -139,7 +139,7 @@ def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Pa
         folder: Folder of the cache's file, in a run's directory. Files of other caches in it are removed.
         rows: The manifest's rows by split, "train" and "val".
         root: Folder that the manifest's paths are relative to.
-        view: Size and crops of the images.
+        input_spec: Size and crops of the images.
 
     Returns:
         The complete cache.
@@ -148,7 +148,7 @@ def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Pa
         UserError: There is not enough room for the cache, or the disk became full. No partial file is left behind.
         LostImage: An image is missing or has changed since the run began.
     """
-    plan = _plan(rows, root, view)
+    plan = _plan(rows, root, input_spec)
     pictures = len(plan.kept)
     what = f"{pictures} pictures of {len(rows['train'])} training images and {plan.views} validation images"
     place = folder / f"{plan.fingerprint}{_SUFFIX}"
@@ -157,7 +157,7 @@ def open_cache(where: str, folder: Path, rows: dict[str, pd.DataFrame], root: Pa
         return Cache(_mapped(place, plan), plan)
     remove_cache(folder)
     say(f"cache: {what}, {megabytes(plan.size)} {'in memory' if where == 'ram' else f'in {str(place)!r}'}")
-    decoded = progress(_decoded(plan, rows, root, view), pictures + plan.views, "cached", "picture")
+    decoded = progress(_decoded(plan, rows, root, input_spec), pictures + plan.views, "cached", "picture")
     if where == "ram":
         check_memory(plan.size, "--cache ram")
         return Cache(_filled(decoded, plan), plan)
@@ -193,7 +193,7 @@ def _write(decoded: Iterator[np.ndarray], temporary: Path) -> None:
             file.write(picture.data)
 
 
-def _decoded(plan: _Plan, rows: dict[str, pd.DataFrame], root: Path, view: View) -> Iterator[np.ndarray]:
+def _decoded(plan: _Plan, rows: dict[str, pd.DataFrame], root: Path, input_spec: InputSpec) -> Iterator[np.ndarray]:
     """Yields all pictures in the plan's order: first those of the training images, then the evaluation's views."""
     train, kept = rows["train"], plan.kept
     files = [str(root / path) for path in train["path"]]
@@ -210,11 +210,11 @@ def _decoded(plan: _Plan, rows: dict[str, pd.DataFrame], root: Path, view: View)
                 )
             yield picture
     with lost_images_named(rows["val"], root):
-        for images, _ in evaluation_stream(rows["val"], root, [], view, batch_size=_BATCH):
+        for images, _ in evaluation_stream(ImageSource(rows["val"], root, []), input_spec, _BATCH):
             yield from images.numpy()
 
 
-def _plan(rows: dict[str, pd.DataFrame], root: Path, view: View) -> _Plan:
+def _plan(rows: dict[str, pd.DataFrame], root: Path, input_spec: InputSpec) -> _Plan:
     train = rows["train"]
     orientations = train["orientation"].to_numpy(np.int32)
     shapes = train[["height", "width"]].to_numpy(np.int32)
@@ -223,7 +223,7 @@ def _plan(rows: dict[str, pd.DataFrame], root: Path, view: View) -> _Plan:
     with_pillow = (train["decoder"] == "pillow").to_numpy()
     is_jpeg = np.array([_begins_as_jpeg(root / path) for path in train["path"]], bool) & ~with_pillow
 
-    wanted = np.where(is_jpeg[:, None], _scales(view, shapes), np.arange(len(RATIOS)) == 0)
+    wanted = np.where(is_jpeg[:, None], _scales(input_spec, shapes), np.arange(len(RATIOS)) == 0)
     # For a transposed TIFF, Pillow reports sometimes the stored and sometimes the upright height and width.
     wanted &= ~(with_pillow & transposed)[:, None]
     smaller = -(-shapes[:, None].astype(np.int64) // np.array(RATIOS)[:, None])
@@ -236,33 +236,33 @@ def _plan(rows: dict[str, pd.DataFrame], root: Path, view: View) -> _Plan:
         starts=np.where(wanted, ends - sizes, -1),
         views_start=int(sizes.sum()),
         views=len(rows["val"]),
-        view_size=view.size,
-        fingerprint=_fingerprint(rows, root, view),
+        view_size=input_spec.size,
+        fingerprint=_fingerprint(rows, root, input_spec),
     )
 
 
-def _scales(view: View, shapes: np.ndarray) -> np.ndarray:
+def _scales(input_spec: InputSpec, shapes: np.ndarray) -> np.ndarray:
     """Returns which of the scales in `RATIOS` the random crops of each JPEG picture can ask for.
 
     Args:
-        view: Size and crops of the images.
+        input_spec: Size and crops of the images.
         shapes: int [images, 2], height and width of each picture.
 
     Returns:
         bool [images, ratios].
     """
     shorter = shapes.min(axis=1)
-    crop = AUGMENTATIONS[view.augment].crop
+    crop = AUGMENTATIONS[input_spec.augment].crop
     if crop == "whole":
         shortest = longest = shorter
     elif crop == "jittered":
         shortest, longest = shorter * (224 / 480), shorter * (224 / 256)
     else:  # the narrowest crop has the smallest area and an aspect ratio of 3/4; if no crop fits, the whole is taken
-        shortest = np.minimum(np.sqrt(view.min_area * 3 / 4 * shapes.prod(axis=1, dtype=np.float64)), shorter)
+        shortest = np.minimum(np.sqrt(input_spec.min_area * 3 / 4 * shapes.prod(axis=1, dtype=np.float64)), shorter)
         longest = shorter
     index = np.arange(len(RATIOS))
-    low = _ratio_indices((1 - _SLACK) * shortest - 1, view.size)
-    high = _ratio_indices((1 + _SLACK) * longest + 1, view.size)
+    low = _ratio_indices((1 - _SLACK) * shortest - 1, input_spec.size)
+    high = _ratio_indices((1 + _SLACK) * longest + 1, input_spec.size)
     return (low[:, None] <= index) & (index <= high[:, None])
 
 
@@ -287,9 +287,9 @@ def _begins_as_jpeg(path: Path) -> bool:
         return False
 
 
-def _fingerprint(rows: dict[str, pd.DataFrame], root: Path, view: View) -> str:
+def _fingerprint(rows: dict[str, pd.DataFrame], root: Path, input_spec: InputSpec) -> str:
     """Returns a hash of everything that the pixels depend on; a changed file shows in its size or modification time."""
-    digest = hashlib.sha256(repr((__version__, tf.__version__, PIL.__version__, view)).encode())
+    digest = hashlib.sha256(repr((__version__, tf.__version__, PIL.__version__, input_spec)).encode())
     columns = ["path", "decoder", "orientation", "width", "height", "sha256"]
     for split, table in rows.items():
         for row in table[columns].itertuples(index=False, name=None):

@@ -9,7 +9,7 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.images.decode import decode_file
-from pipelines.images.stream import View, image_order
+from pipelines.images.stream import InputSpec, image_order
 from resnet_tf.errors import UserError
 
 
@@ -43,9 +43,11 @@ def lost_images_named(rows: pd.DataFrame, root: Path) -> Iterator[None]:
         raise
 
 
-def rows_of_step(rows: pd.DataFrame, view: View, *, batch_size: int, seed: int, epoch: int, step: int) -> pd.DataFrame:
+def rows_of_step(
+    rows: pd.DataFrame, input_spec: InputSpec, *, batch_size: int, seed: int, epoch: int, step: int
+) -> pd.DataFrame:
     """Returns the manifest's rows of the images in one batch of `training_stream`, whose arguments these are."""
-    index_at = image_order(rows, view, seed)
+    index_at = image_order(rows, input_spec, seed)
     positions = range(step * batch_size, (step + 1) * batch_size)
     return rows.iloc[[int(index_at(tf.constant(epoch, tf.int64), tf.constant(p, tf.int64))) for p in positions]]
 

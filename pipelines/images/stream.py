@@ -28,7 +28,7 @@ _MIX = -1
 
 
 @dataclass(frozen=True)
-class View:
+class InputSpec:
     """How images are prepared for the network.
 
     Args:
@@ -71,32 +71,29 @@ def steps_per_epoch(images: int, batch_size: int) -> int:
     return -(-images // batch_size)
 
 
-def training_stream(
-    rows: pd.DataFrame,
-    root: Path,
-    classes: list[str],
-    view: View,
-    *,
-    batch_size: int,
-    seed: int,
-    first_epoch: int = 0,
-    first_step: int = 0,
-    epochs: int = 1,
-    part: int = 0,
-    parts: int = 1,
-    parallel: int | None = None,
-    cached: Cached | None = None,
-) -> tf.data.Dataset:
-    """Returns full, shuffled, augmented batches for a number of epochs.
-
-    The order of an epoch is the permutation that `index_shuffle` derives from (seed, epoch), without a buffer. The
-    last batch of an epoch is filled up from the start of the same permutation, with different crops.
+@dataclass(frozen=True)
+class ImageSource:
+    """The images of a stream, and where they are taken from.
 
     Args:
         rows: Rows of a manifest.
         root: Folder that the manifest's paths are relative to.
         classes: Names of the classes, in the order of the labels.
-        view: Size, crops and augmentation of the images.
+        cached: Function that takes pictures from a cache, see `pipelines.images.cache`; None reads the files. It does
+            not affect the pixels.
+    """
+
+    rows: pd.DataFrame
+    root: Path
+    classes: list[str]
+    cached: Cached | None = None
+
+
+@dataclass(frozen=True)
+class Order:
+    """Which batches a training sees, and which part of each this process reads.
+
+    Args:
         batch_size: Number of images per batch.
         seed: Seed of the order and of the augmentation.
         first_epoch: Epoch to begin with.
@@ -105,56 +102,80 @@ def training_stream(
         part: Number of the wanted part of each batch, from 0. Only its images are read, and they are the same as in
             the whole batch.
         parts: Number of parts, a divisor of batch_size.
+    """
+
+    batch_size: int
+    seed: int
+    first_epoch: int = 0
+    first_step: int = 0
+    epochs: int = 1
+    part: int = 0
+    parts: int = 1
+
+
+def training_stream(
+    source: ImageSource, input_spec: InputSpec, order: Order, *, parallel: int | None = None
+) -> tf.data.Dataset:
+    """Returns full, shuffled, augmented batches for a number of epochs.
+
+    The order of an epoch is the permutation that `index_shuffle` derives from (seed, epoch), without a buffer. The
+    last batch of an epoch is filled up from the start of the same permutation, with different crops.
+
+    Args:
+        source: The images.
+        input_spec: Size, crops and augmentation of the images.
+        order: The batches.
         parallel: Number of images decoded at a time; None lets TensorFlow choose. It does not affect the pixels.
-        cached: Function that takes pictures from a cache, see `pipelines.images.cache`. It does not affect the pixels.
 
     Returns:
-        Dataset of (uint8 [batch_size / parts, size, size, 3], int32 [batch_size / parts]). If the view mixes, the
-        labels are float32 [batch_size / parts, classes].
+        Dataset of (uint8 [batch_size / parts, size, size, 3], int32 [batch_size / parts]). If the input spec mixes
+        images, the labels are float32 [batch_size / parts, classes].
     """
-    files = _Files(rows, root, classes, cached)
-    index_at = image_order(rows, view, seed)
-    per_epoch = steps_per_epoch(len(rows), batch_size) * batch_size
+    files, batch_size = _Files(source), order.batch_size
+    index_at = image_order(source.rows, input_spec, order.seed)
+    per_epoch = steps_per_epoch(len(source.rows), batch_size) * batch_size
 
     def load(number: Any) -> tuple[Any, Any]:
         epoch, position = number // per_epoch, number % per_epoch
-        key = key_of(seed, epoch, position)
+        key = key_of(order.seed, epoch, position)
 
         def choose(shape: Any) -> Region:
-            return choose_region(view.augment, shape, key, view.size, view.min_area, view.interpolation)
+            return choose_region(
+                input_spec.augment, shape, key, input_spec.size, input_spec.min_area, input_spec.interpolation
+            )
 
         image, label = files.load(index_at(epoch, position), choose)
-        return change(view.augment, image, key), label
+        return change(input_spec.augment, image, key), label
 
-    first, last = first_epoch * per_epoch + first_step * batch_size, (first_epoch + epochs) * per_epoch
+    first = order.first_epoch * per_epoch + order.first_step * batch_size
+    last = (order.first_epoch + order.epochs) * per_epoch
     # An image is mixed with the one before it in the batch, which may be in a different part.
-    before = 1 if parts > 1 and view.mix != "none" else 0
-    numbers = _numbers(first, last, batch_size, part, parts, before)
-    batches = _batched(numbers, load, batch_size // parts + before, parallel)
-    return _mixed(batches, view, len(classes), seed, first // batch_size, before).prefetch(2)
+    before = 1 if order.parts > 1 and input_spec.mix != "none" else 0
+    numbers = _numbers(first, last, order, before)
+    batches = _batched(numbers, load, batch_size // order.parts + before, parallel)
+    return _mixed(batches, source, input_spec, order.seed, first // batch_size, before).prefetch(2)
 
 
 def evaluation_stream(
-    rows: pd.DataFrame,
-    root: Path,
-    classes: list[str],
-    view: View,
-    *,
-    batch_size: int,
-    parallel: int | None = None,
-    cached: Cached | None = None,
+    source: ImageSource, input_spec: InputSpec, batch_size: int, *, parallel: int | None = None
 ) -> tf.data.Dataset:
     """Returns batches of every image once, in the manifest's order, resized and cropped at its centre.
 
-    Args and Returns are those of `training_stream`. The last batch may be smaller, and a label that is not one of the
-    classes becomes `UNKNOWN_LABEL`.
+    Args:
+        source: The images. A label that is not one of its classes becomes `UNKNOWN_LABEL`.
+        input_spec: Size and crop of the images.
+        batch_size: Number of images per batch; the last one may have fewer.
+        parallel: Number of images decoded at a time; None lets TensorFlow choose. It does not affect the pixels.
+
+    Returns:
+        Dataset of (uint8 [batch, size, size, 3], int32 [batch]).
     """
-    files = _Files(rows, root, classes, cached)
+    files = _Files(source)
 
     def load(index: Any) -> tuple[Any, Any]:
-        return files.load(index, view.evaluation_region)
+        return files.load(index, input_spec.evaluation_region)
 
-    return _batched(tf.data.Dataset.range(len(rows)), load, batch_size, parallel).prefetch(2)
+    return _batched(tf.data.Dataset.range(len(source.rows)), load, batch_size, parallel).prefetch(2)
 
 
 def shuffled_index(position: Any, seed: int, epoch: Any, images: int) -> Any:
@@ -163,9 +184,9 @@ def shuffled_index(position: Any, seed: int, epoch: Any, images: int) -> Any:
     return tf.random.experimental.index_shuffle(position, key, images - 1)
 
 
-def image_order(rows: pd.DataFrame, view: View, seed: int) -> Callable[[Any, Any], Any]:
+def image_order(rows: pd.DataFrame, input_spec: InputSpec, seed: int) -> Callable[[Any, Any], Any]:
     """Returns a function from (epoch, position) to the number of the image that training sees there."""
-    if view.balanced:
+    if input_spec.balanced:
         return balanced_order(rows["label"], seed)
     return lambda epoch, position: shuffled_index(position % len(rows), seed, epoch, len(rows))
 
@@ -176,14 +197,15 @@ class _Files:
     Whole columns become tensors at once, because a Python object for each of a million rows would take long.
     """
 
-    def __init__(self, rows: pd.DataFrame, root: Path, classes: list[str], cached: Cached | None) -> None:
-        numbers = pd.Index(classes).get_indexer(pd.Index(rows["label"]))  # UNKNOWN_LABEL if it is not a class
+    def __init__(self, source: ImageSource) -> None:
+        rows, root = source.rows, source.root
+        numbers = pd.Index(source.classes).get_indexer(pd.Index(rows["label"]))  # UNKNOWN_LABEL if it is not a class
         self.folder = "" if root == Path() else f"{root}/"  # without a root, paths may be absolute
         self.paths = tf.constant(rows["path"].to_numpy(object))
         self.with_pillow = tf.constant((rows["decoder"] == "pillow").to_numpy())
         self.orientations = tf.constant(rows["orientation"].to_numpy(np.int32))
         self.labels = tf.constant(numbers.astype(np.int32))
-        self.cached = cached
+        self.cached = source.cached
 
     def load(self, index: Any, choose: Callable[[Any], Region]) -> tuple[Any, Any]:
         def decode() -> Any:
@@ -193,14 +215,15 @@ class _Files:
         return self.cached(index, choose, decode) if self.cached else decode(), self.labels[index]
 
 
-def _numbers(first: int, last: int, batch_size: int, part: int, parts: int, before: int) -> tf.data.Dataset:
+def _numbers(first: int, last: int, order: Order, before: int) -> tf.data.Dataset:
     """Returns the image numbers of one part of each batch, preceded by the last `before` numbers of the part before it.
 
     The part before the first one is the last one of the same batch.
     """
-    if parts == 1:
+    if order.parts == 1:
         return tf.data.Dataset.range(first, last)
-    begin, size = part * (batch_size // parts) - before, batch_size // parts + before
+    batch_size, share = order.batch_size, order.batch_size // order.parts
+    begin, size = order.part * share - before, share + before
 
     def number(index: Any) -> Any:
         return first + index // size * batch_size + (begin + index % size) % batch_size
@@ -216,18 +239,21 @@ def _batched(numbers: tf.data.Dataset, load: Any, batch_size: int, parallel: int
     return mapped(numbers, load, parallel or tf.data.AUTOTUNE).batch(batch_size).with_options(options)
 
 
-def _mixed(batches: tf.data.Dataset, view: View, classes: int, seed: int, first: int, before: int) -> tf.data.Dataset:
-    """Mixes each batch as the view says.
+def _mixed(
+    batches: tf.data.Dataset, source: ImageSource, input_spec: InputSpec, seed: int, first: int, before: int
+) -> tf.data.Dataset:
+    """Mixes each batch as the input spec says.
 
     A batch's key is its number, which counts through all epochs from `first` on. The `before` images at the beginning
     of a batch serve only to be mixed into the image that follows, and are dropped afterwards.
     """
-    if view.mix == "none":
+    if input_spec.mix == "none":
         return batches
+    classes = len(source.classes)
 
     def mix(number: Any, batch: tuple[Any, Any]) -> tuple[Any, Any]:
         images, labels = batch
-        images, targets = MIXES[view.mix](images, tf.one_hot(labels, classes), key_of(seed, number, _MIX))
+        images, targets = MIXES[input_spec.mix](images, tf.one_hot(labels, classes), key_of(seed, number, _MIX))
         return images[before:], targets[before:]
 
     return mapped(batches.enumerate(first), mix, 2)

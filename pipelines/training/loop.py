@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from pipelines.console.terminal import progress_bar
 from pipelines.images.lost_images import lost_images_named, rows_of_step
-from pipelines.images.stream import training_stream
+from pipelines.images.stream import ImageSource, Order, training_stream
 from pipelines.training.callback import TrainingCallback
 from pipelines.training.trainer import Trainer
 from pipelines.training.training_run import TrainingRun
@@ -83,26 +83,15 @@ def train(
     Raises:
         LostImage: An image is gone, or cannot be read any more.
     """
-    plan = trainer.plan
-    config, rows, workers = plan.config, plan.rows["train"], plan.devices.workers
-    order = {"batch_size": config.batch_size, "seed": config.seed}
-    stream = training_stream(
-        rows,
-        plan.root,
-        plan.classes,
-        plan.view,
-        first_epoch=first_epoch,
-        first_step=first_step,
-        epochs=epochs,
-        part=workers.index,
-        parts=workers.count,
-        cached=trainer.cached("train"),
-        **order,
-    )
+    plan, workers = trainer.plan, trainer.plan.devices.workers
+    rows, batch_size, seed = plan.rows["train"], plan.config.batch_size, plan.config.seed
+    source = ImageSource(rows, plan.root, plan.classes, trainer.cached("train"))
+    order = Order(batch_size, seed, first_epoch, first_step, epochs, part=workers.index, parts=workers.count)
+    stream = training_stream(source, plan.input_spec, order)
     try:
         with nullcontext() if workers.alone else mended_keras():
             trainer.model.fit(
-                workers.distributed(stream, config.batch_size),
+                workers.distributed(stream, batch_size),
                 initial_epoch=first_epoch,
                 epochs=first_epoch + epochs,
                 steps_per_epoch=trainer.steps - first_step,
@@ -112,5 +101,6 @@ def train(
             )
     except tf.errors.OpError:
         epoch, step = position()
-        with lost_images_named(rows_of_step(rows, plan.view, epoch=epoch, step=step, **order), plan.root):
+        lost = rows_of_step(rows, plan.input_spec, batch_size=batch_size, seed=seed, epoch=epoch, step=step)
+        with lost_images_named(lost, plan.root):
             raise

@@ -17,7 +17,7 @@ import tensorflow as tf
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.data.manifest import class_names, data_root, describe_data
-from pipelines.images.stream import View
+from pipelines.images.stream import InputSpec
 from pipelines.recipe.decide import decide
 from pipelines.recipe.decision import Decision, Recipe, recipe_of
 from pipelines.recipe.earlier import Earlier, differences, repeated_precision, repeated_recipe
@@ -103,9 +103,9 @@ class Plan:
         return self.weights.preprocessing if self.weights else TORCH
 
     @cached_property
-    def view(self) -> View:
+    def input_spec(self) -> InputSpec:
         """How images are brought to the network."""
-        return View(
+        return InputSpec(
             self.config.image_size,
             self.preprocessing.crop_fraction,
             self.preprocessing.interpolation,

@@ -15,7 +15,7 @@ from pipelines.console.terminal import of_part
 from pipelines.evaluation.inference import Inference, images_of, outputs
 from pipelines.images.cache import Cache, open_cache
 from pipelines.images.lost_images import lost_images_named
-from pipelines.images.stream import Cached, evaluation_stream, steps_per_epoch
+from pipelines.images.stream import Cached, ImageSource, evaluation_stream, steps_per_epoch
 from pipelines.recipe.schedule import PlateauSchedule
 from pipelines.training.open_end import OpenEnd
 from pipelines.training.plan import Plan
@@ -65,7 +65,7 @@ class Trainer:
         if not plan.devices.workers.alone:
             raise UserError(f"--cache {where} is for one process; leave it out where several workers train together")
         rows = {split: plan.rows[split] for split in ("train", "val")}
-        return replace(self, cache=open_cache(where, folder, rows, plan.root, plan.view))
+        return replace(self, cache=open_cache(where, folder, rows, plan.root, plan.input_spec))
 
     def cached(self, split: str) -> Cached | None:
         """How a stream of "train" or "val" takes its images from the cache."""
@@ -75,12 +75,9 @@ class Trainer:
         """The images of a split as evaluation sees them, those that this worker computes."""
         if split not in self._streams:  # its graph takes a second to build, its next pass none
             self._streams[split] = evaluation_stream(
-                self._part(split),
-                self.plan.root,
-                self.plan.classes,
-                self.plan.view,
-                batch_size=self._batch_size,
-                cached=self.cached(split),
+                ImageSource(self._part(split), self.plan.root, self.plan.classes, self.cached(split)),
+                self.plan.input_spec,
+                self._batch_size,
             )
         return self._streams[split]
 

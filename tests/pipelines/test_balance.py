@@ -11,7 +11,7 @@ from pipelines.config.verbs import ShowBatchConfig
 from pipelines.data.manifest import class_names, make_manifest
 from pipelines.finetune import finetune
 from pipelines.images.balance import balanced_order, class_weights
-from pipelines.images.stream import View, training_stream
+from pipelines.images.stream import ImageSource, InputSpec, Order, training_stream
 from pipelines.show_batch import caption, show_batch
 from resnet_tf.losses import SmoothedCrossentropy
 from tests.conftest import small_config
@@ -88,10 +88,14 @@ def test_a_run_with_mixing_and_weights_learns(images, tiny, tmp_path, settings):
 
 def test_a_mixed_stream_can_be_continued_and_has_shares_for_labels(images):
     rows = make_manifest(images, 0.2, 0.0, 0)
-    view = View(32, augment="trivial", mix="mixup", balanced=True)
+    input_spec = InputSpec(32, augment="trivial", mix="mixup", balanced=True)
     arguments = {"batch_size": 8, "seed": 1}
-    both = list(training_stream(rows, images, class_names(rows), view, epochs=2, **arguments))
-    later = list(training_stream(rows, images, class_names(rows), view, first_epoch=1, parallel=1, **arguments))
+    both = list(training_stream(ImageSource(rows, images, class_names(rows)), input_spec, Order(**arguments, epochs=2)))
+    later = list(
+        training_stream(
+            ImageSource(rows, images, class_names(rows)), input_spec, Order(**arguments, first_epoch=1), parallel=1
+        )
+    )
     assert both[0][1].shape == (8, 3)
     for (found, labels), (expected, expected_labels) in zip(both[len(later) :], later, strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -105,8 +109,10 @@ def test_show_batch_draws_what_the_network_sees(images, tmp_path, mix):
     out = show_batch(ShowBatchConfig(str(images), str(tmp_path / "batch.png"), image_size=32, images=10, mix=mix))
     grid = np.asarray(Image.open(out))
     rows = make_manifest(images, 0.2, 0.0, 0)
-    view = View(32, mix=mix)
-    seen, _ = next(iter(training_stream(rows, images, class_names(rows), view, batch_size=10, seed=0)))
+    input_spec = InputSpec(32, mix=mix)
+    seen, _ = next(
+        iter(training_stream(ImageSource(rows, images, class_names(rows)), input_spec, Order(batch_size=10, seed=0)))
+    )
     np.testing.assert_array_equal(grid[4:36, 4:36], seen[0])
     np.testing.assert_array_equal(grid[4 + 50 : 36 + 50, 4:36], seen[8])
 

@@ -17,12 +17,12 @@ from pipelines.images import free_space as room
 from pipelines.images.augment import choose_region, key_of
 from pipelines.images.cache import open_cache
 from pipelines.images.lost_images import LostImage
-from pipelines.images.stream import View, evaluation_stream, training_stream
+from pipelines.images.stream import ImageSource, InputSpec, Order, evaluation_stream, training_stream
 from resnet_tf.errors import UserError
 from tests.pipelines.test_decode import photo, with_orientation
 
 SIZE = 32
-VIEW = View(SIZE)
+VIEW = InputSpec(SIZE)
 
 
 @pytest.fixture(scope="module")
@@ -55,21 +55,27 @@ def collect(stream):
     return np.concatenate(pixels), np.concatenate(labels)
 
 
-def training(rows, root, view, cached=None):
+def training(rows, root, input_spec, cached=None):
     classes = class_names(pd.concat(rows.values()))
-    return collect(training_stream(rows["train"], root, classes, view, batch_size=8, seed=3, epochs=3, cached=cached))
+    return collect(
+        training_stream(
+            ImageSource(rows["train"], root, classes, cached), input_spec, Order(batch_size=8, seed=3, epochs=3)
+        )
+    )
 
 
 @pytest.mark.parametrize(("where", "augment"), [("ram", "light"), ("disk", "paper")])
 def test_the_network_sees_the_same_bits_with_the_cache(rows, photos, where, augment, tmp_path):
-    view = View(SIZE, augment=augment, interpolation="bicubic" if augment == "paper" else "bilinear")
-    cache = open_cache(where, tmp_path / "cache", rows, photos, view)
+    input_spec = InputSpec(SIZE, augment=augment, interpolation="bicubic" if augment == "paper" else "bilinear")
+    cache = open_cache(where, tmp_path / "cache", rows, photos, input_spec)
     assert (cache.plan.starts >= 0).sum(axis=0).min() > 0  # all scales are there
-    for a, b in zip(training(rows, photos, view), training(rows, photos, view, cache.of("train")), strict=True):
+    for a, b in zip(
+        training(rows, photos, input_spec), training(rows, photos, input_spec, cache.of("train")), strict=True
+    ):
         np.testing.assert_array_equal(a, b)
     for split in ("train", "val"):
         streams = [
-            evaluation_stream(rows[split], photos, class_names(rows["train"]), view, batch_size=5, cached=cached)
+            evaluation_stream(ImageSource(rows[split], photos, class_names(rows["train"]), cached), input_spec, 5)
             for cached in (None, cache.of(split))
         ]
         for a, b in zip(*map(collect, streams), strict=True):
@@ -90,15 +96,15 @@ def test_later_epochs_need_no_file(rows, photos, tmp_path):
 @pytest.mark.parametrize("augment", ["light", "paper", "cifar"])
 def test_crops_ask_for_no_other_scale_than_those_that_are_kept(augment):
     random = np.random.default_rng(0)
-    view = View(SIZE, augment=augment)
+    input_spec = InputSpec(SIZE, augment=augment)
 
     @tf.function
     def asked(shape, number):
-        region = choose_region(augment, shape, key_of(0, 0, number), SIZE, view.min_area, "bilinear")
+        region = choose_region(augment, shape, key_of(0, 0, number), SIZE, input_spec.min_area, "bilinear")
         return region.ratio_index()
 
     shapes = np.exp(random.uniform(np.log(8), np.log(900), (300, 2))).astype(np.int32)
-    kept = module._scales(view, shapes)
+    kept = module._scales(input_spec, shapes)
     seen = np.zeros_like(kept)
     for number, shape in enumerate(np.repeat(shapes, 3, axis=0)):
         seen[number // 3, int(asked(tf.constant(shape), tf.constant(number, tf.int64)))] = True
@@ -109,9 +115,9 @@ def test_crops_ask_for_no_other_scale_than_those_that_are_kept(augment):
 def test_a_whole_file_is_used_again_and_any_other_is_made_anew(rows, photos, tmp_path, capsys):
     folder = tmp_path / "cache"
 
-    def opened(root=photos, view=VIEW):
+    def opened(root=photos, input_spec=VIEW):
         capsys.readouterr()
-        open_cache("disk", folder, rows, root, view)
+        open_cache("disk", folder, rows, root, input_spec)
         assert len(list(folder.iterdir())) == 1
         return "already" in capsys.readouterr().out
 
@@ -123,7 +129,7 @@ def test_a_whole_file_is_used_again_and_any_other_is_made_anew(rows, photos, tmp
     (folder / ".writing-x.pixels").write_bytes(content)
     assert not opened()
     assert place.read_bytes() == content
-    assert not opened(view=View(SIZE, min_area=0.9))
+    assert not opened(input_spec=InputSpec(SIZE, min_area=0.9))
     root = shutil.copytree(photos, tmp_path / "photos")  # with the times of the files
     assert not opened()
     assert opened(root)

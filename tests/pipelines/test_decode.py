@@ -11,7 +11,7 @@ from pipelines.data.inspect import inspect_image
 from pipelines.images.decode import decode_file, decode_pillow, decode_region, decode_region_of_bytes
 from pipelines.images.orientation import exif_orientation, upright
 from pipelines.images.regions import Region
-from pipelines.images.stream import View
+from pipelines.images.stream import InputSpec
 
 
 def picture(height=24, width=36):
@@ -196,14 +196,14 @@ def test_the_shared_odd_files_decode_as_pillow_does(shared):
 
 @pytest.mark.parametrize(("height", "width"), [(100, 100), (64, 300), (301, 77), (20, 30), (1, 1)])
 def test_the_centre_crop_has_the_asked_size(height, width):
-    assert View(56).for_evaluation(tf.zeros((height, width, 3), tf.uint8)).shape == (56, 56, 3)
+    assert InputSpec(56).for_evaluation(tf.zeros((height, width, 3), tf.uint8)).shape == (56, 56, 3)
 
 
 def test_the_evaluation_view_is_that_of_pillow():
     """Resize the shorter side to 64, crop 56, as torchvision does with Pillow; bilinear, antialiased."""
     image = Image.fromarray(picture(200, 300))
     expected = image.resize((96, 64), Image.Resampling.BILINEAR).crop((20, 4, 76, 60))
-    found = View(56).for_evaluation(tf.constant(np.asarray(image))).numpy().astype(int)
+    found = InputSpec(56).for_evaluation(tf.constant(np.asarray(image))).numpy().astype(int)
     assert np.abs(found - np.asarray(expected)).max() <= 1  # the two round differently
 
 
@@ -266,8 +266,8 @@ def test_a_region_is_never_decoded_smaller_than_the_image(extent, ratio):
 def test_stream_and_serving_see_large_photos_alike(tmp_path):
     path = tmp_path / "photo.jpg"
     photo(900, 1300).save(path, exif=with_orientation(6))
-    facts, view = inspect_image(path, tmp_path), View(64)
+    facts, input_spec = inspect_image(path, tmp_path), InputSpec(64)
     np.testing.assert_array_equal(
-        of_file(path, facts, view.evaluation_region),
-        decode_region_of_bytes(tf.constant(path.read_bytes()), view.evaluation_region),
+        of_file(path, facts, input_spec.evaluation_region),
+        decode_region_of_bytes(tf.constant(path.read_bytes()), input_spec.evaluation_region),
     )

@@ -21,7 +21,7 @@ from pipelines.evaluation.metrics import (
     summarize,
     top_k_accuracy,
 )
-from pipelines.evaluation.predictions import view_of
+from pipelines.evaluation.predictions import input_spec_of
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.images.pixel_limit import MAX_PIXELS
@@ -156,10 +156,12 @@ def test_mirror_averages_the_probabilities_of_image_and_mirror_image_everywhere(
     classes, file = read_json(run.classes), tmp_path / "noise.png"
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype("uint8")
     Image.fromarray(picture).save(file)
-    seen = view_of(run).for_evaluation(tf.constant(picture))
+    seen = input_spec_of(run).for_evaluation(tf.constant(picture))
     model = load_model(run)
     # One at a time, as `predict` computes them: two together are rounded otherwise.
-    each = softmax(np.concatenate([model.predict(view[np.newaxis], verbose=0) for view in (seen, seen[:, ::-1])]))
+    each = softmax(
+        np.concatenate([model.predict(input_spec[np.newaxis], verbose=0) for input_spec in (seen, seen[:, ::-1])])
+    )
     assert np.abs(each[0] - each[1]).max() > 1e-4
     predict(PredictConfig(str(run.path), (str(file),), out=str(tmp_path / "p.csv"), mirror=True))
     np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[classes], each.mean(axis=0, keepdims=True), atol=1e-6)

@@ -13,7 +13,7 @@ from pipelines.cli import main
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.verbs import RangeTestConfig
 from pipelines.find_learning_rate import RangeTest, Sweep, find_learning_rate
-from pipelines.images.stream import training_stream
+from pipelines.images.stream import ImageSource, Order, training_stream
 from pipelines.training.head import fit_head
 from pipelines.training.network import build_trainer
 from pipelines.training.range_curve import has_diverged, read_curve
@@ -118,7 +118,9 @@ def test_each_loss_is_that_of_its_batch_on_replicas_too_behind_a_fitted_head(
     plan = make_plan(config)
     trainer = build_trainer(plan)
     fit_head(trainer)
-    stream = training_stream(plan.rows["train"], plan.root, plan.classes, plan.view, batch_size=8, seed=0, epochs=2)
+    stream = training_stream(
+        ImageSource(plan.rows["train"], plan.root, plan.classes), plan.input_spec, Order(batch_size=8, seed=0, epochs=2)
+    )
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
     expected = [float(loss(labels, trainer.model(pictures))) for pictures, labels in stream]
     capsys.readouterr()

@@ -11,9 +11,9 @@ from sklearn import metrics as sk
 
 from pipelines.data.manifest import load_manifest
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
-from pipelines.evaluation.predictions import view_of
+from pipelines.evaluation.predictions import input_spec_of
 from pipelines.finetune import Collapsed, finetune
-from pipelines.images.stream import evaluation_stream
+from pipelines.images.stream import ImageSource, evaluation_stream
 from pipelines.recipe.decide import decide
 from pipelines.recipe.decision import recipe_of
 from pipelines.recipe.explain import explain
@@ -57,7 +57,7 @@ def head_scores(run, images):
     inference = Inference(feature_extractor(model))
     features = {}
     for split, part in rows.items():
-        stream = evaluation_stream(part, images, classes, view_of(run), batch_size=4)
+        stream = evaluation_stream(ImageSource(part, images, classes), input_spec_of(run), 4)
         labels = part["label"].map(classes.index).to_numpy()
         features[split] = outputs(inference, images_of(stream), len(part), 4, split), labels
     fitted, (values, labels) = fit_linear_probe(features["train"], features["val"], len(classes), 896), features["val"]

@@ -18,7 +18,7 @@ from pipelines.data.manifest import load_manifest
 from pipelines.images.decode import decode_file, decode_region, decode_region_of_bytes
 from pipelines.images.lost_images import LostImage, lost_images_named
 from pipelines.images.pixel_limit import MAX_PIXELS, claimed_pixels
-from pipelines.images.stream import View, evaluation_stream
+from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
 
 # None of the files has more than some hundred bytes; the smallest of the pictures would take half a gigabyte.
 SPARED_KIB = 256 * 1024
@@ -93,7 +93,7 @@ def peak():
 @pytest.fixture(scope="module")
 def serve():
     """As serve_bytes does it, in a graph."""
-    prepare = lambda content: decode_region_of_bytes(content, View(32).evaluation_region)  # noqa: E731
+    prepare = lambda content: decode_region_of_bytes(content, InputSpec(32).evaluation_region)  # noqa: E731
     one = tf.function(prepare, input_signature=[tf.TensorSpec([], tf.string)])
     one(tf.constant(encoded("PNG")))
     return one
@@ -117,7 +117,7 @@ def test_the_stream_and_the_audit_refuse_a_bomb(name, tmp_path):
     for with_pillow in (False, True):
         words = f"limit of {MAX_PIXELS} pixels" if with_pillow else f"more than {MAX_PIXELS} pixels in one"
         with pytest.raises((tf.errors.OpError, Image.DecompressionBombError), match=words):
-            decode_region(str(path), tf.constant(with_pillow), tf.constant(1), View(32).evaluation_region)
+            decode_region(str(path), tf.constant(with_pillow), tf.constant(1), InputSpec(32).evaluation_region)
         with pytest.raises((tf.errors.OpError, Image.DecompressionBombError), match=words):
             decode_file(str(path), tf.constant("pillow" if with_pillow else "tensorflow"), tf.constant(1))
     assert peak() - before < SPARED_KIB
@@ -181,4 +181,4 @@ def test_a_stream_that_meets_a_bomb_names_the_file(decoder, tmp_path):
     rows = pd.DataFrame({"path": ["good.png", "bad.png"], "label": "a", "decoder": decoder, "orientation": 1})
     message = f"bad.png' cannot be read any more .* {MAX_PIXELS} "
     with pytest.raises(LostImage, match=message), lost_images_named(rows, tmp_path):
-        list(evaluation_stream(rows, tmp_path, ["a"], View(32), batch_size=2))
+        list(evaluation_stream(ImageSource(rows, tmp_path, ["a"]), InputSpec(32), 2))

@@ -17,7 +17,7 @@ from pipelines.data.manifest import class_names, make_manifest
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import Inference
 from pipelines.finetune import finetune
-from pipelines.images.stream import View, training_stream
+from pipelines.images.stream import ImageSource, InputSpec, Order, training_stream
 from pipelines.runs.directory import Run
 from pipelines.training.callback import TrainingCallback
 from pipelines.training.checkpoint import Progress
@@ -82,7 +82,9 @@ class Place(keras.layers.Layer):
 def labels_of_replicas(manifest, images, batch_size):
     """The labels of the first batch, as two replicas share it."""
     rows = manifest[manifest["split"] == "train"]
-    stream = training_stream(rows, images, class_names(manifest), View(32), batch_size=batch_size, seed=0)
+    stream = training_stream(
+        ImageSource(rows, images, class_names(manifest)), InputSpec(32), Order(batch_size=batch_size, seed=0)
+    )
     return [set(labels) for labels in np.split(next(iter(stream))[1].numpy(), 2)]
 
 

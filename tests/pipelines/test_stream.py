@@ -10,9 +10,17 @@ import tensorflow as tf
 from pipelines.data.manifest import class_names, make_manifest
 from pipelines.images.augment import change, choose_region, key_of
 from pipelines.images.lost_images import rows_of_step
-from pipelines.images.stream import UNKNOWN_LABEL, View, evaluation_stream, steps_per_epoch, training_stream
+from pipelines.images.stream import (
+    UNKNOWN_LABEL,
+    ImageSource,
+    InputSpec,
+    Order,
+    evaluation_stream,
+    steps_per_epoch,
+    training_stream,
+)
 
-VIEW = View(32)
+VIEW = InputSpec(32)
 
 
 @pytest.fixture(scope="module")
@@ -25,9 +33,9 @@ def collect(stream):
     return np.concatenate(pixels), np.concatenate(labels)
 
 
-def train(rows, root, **changes):
-    arguments = {"batch_size": 8, "seed": 1, **changes}
-    return collect(training_stream(rows, root, class_names(rows), VIEW, **arguments))
+def train(rows, root, parallel=None, **changes):
+    source, order = ImageSource(rows, root, class_names(rows)), Order(**{"batch_size": 8, "seed": 1, **changes})
+    return collect(training_stream(source, VIEW, order, parallel=parallel))
 
 
 def test_one_seed_gives_identical_bytes_whatever_the_parallelism(rows, images):
@@ -54,7 +62,7 @@ def test_a_later_epoch_can_be_had_without_those_before(rows, images):
 
 
 def test_each_epoch_has_every_image_and_full_batches(rows, images):
-    stream = training_stream(rows, images, class_names(rows), VIEW, batch_size=8, seed=0)
+    stream = training_stream(ImageSource(rows, images, class_names(rows)), VIEW, Order(batch_size=8, seed=0))
     shapes = [x.shape[0] for x, _ in stream]
     assert shapes == [8] * steps_per_epoch(len(rows), 8)
     _, labels = train(rows, images, batch_size=10)  # 30 images: no filling
@@ -63,19 +71,19 @@ def test_each_epoch_has_every_image_and_full_batches(rows, images):
 
 def test_batches_are_uint8_images_and_labels_in_class_order(rows, images):
     names = list(reversed(class_names(rows)))
-    x, y = next(iter(training_stream(rows, images, names, VIEW, batch_size=4, seed=0)))
+    x, y = next(iter(training_stream(ImageSource(rows, images, names), VIEW, Order(batch_size=4, seed=0))))
     assert (x.dtype, x.shape, y.dtype) == (tf.uint8, (4, 32, 32, 3), tf.int32)
-    _, labels = collect(evaluation_stream(rows, images, names, VIEW, batch_size=7))
+    _, labels = collect(evaluation_stream(ImageSource(rows, images, names), VIEW, 7))
     assert [names[label] for label in labels] == rows["label"].tolist()
 
 
 def test_evaluation_sees_each_image_once_in_order_with_an_uneven_last_batch(rows, images):
-    batches = [len(y) for _, y in evaluation_stream(rows, images, class_names(rows), VIEW, batch_size=7)]
+    batches = [len(y) for _, y in evaluation_stream(ImageSource(rows, images, class_names(rows)), VIEW, 7)]
     assert batches == [7, 7, 7, 7, 2]
 
 
 def test_a_label_that_is_no_class_is_marked(rows, images):
-    _, labels = collect(evaluation_stream(rows, images, class_names(rows)[:1], VIEW, batch_size=30))
+    _, labels = collect(evaluation_stream(ImageSource(rows, images, class_names(rows)[:1]), VIEW, 30))
     assert set(labels[rows["label"] != class_names(rows)[0]]) == {UNKNOWN_LABEL}
 
 
@@ -104,10 +112,13 @@ def test_crops_have_the_asked_area_and_flips_are_even():
 
 @pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])
 def test_the_parts_of_several_workers_are_the_batches_of_one(mix, rows, images):
-    classes, view = class_names(rows), View(32, mix=mix)
+    classes, input_spec = class_names(rows), InputSpec(32, mix=mix)
     settings = {"batch_size": 8, "seed": 3, "first_epoch": 1, "first_step": 1, "epochs": 2}
-    whole = list(training_stream(rows, images, classes, view, **settings))
-    parts = [training_stream(rows, images, classes, view, part=part, parts=4, **settings) for part in range(4)]
+    whole = list(training_stream(ImageSource(rows, images, classes), input_spec, Order(**settings)))
+    parts = [
+        training_stream(ImageSource(rows, images, classes), input_spec, Order(**settings, part=part, parts=4))
+        for part in range(4)
+    ]
     batches = list(zip(*parts, strict=True))
     assert len(batches) == len(whole)
     for batch, (pixels, labels) in zip(batches, whole, strict=True):
@@ -121,7 +132,7 @@ def test_a_worker_reads_no_image_of_another(rows, images, tmp_path):
     for path in mine["path"]:
         (tmp_path / path).parent.mkdir(exist_ok=True)
         shutil.copy(images / path, tmp_path / path)
-    pixels, _ = next(iter(training_stream(rows, tmp_path, classes, VIEW, part=0, parts=2, **order)))
+    pixels, _ = next(iter(training_stream(ImageSource(rows, tmp_path, classes), VIEW, Order(**order, part=0, parts=2))))
     assert len(pixels) == 4
     with pytest.raises(tf.errors.OpError):
-        next(iter(training_stream(rows, tmp_path, classes, VIEW, part=1, parts=2, **order)))
+        next(iter(training_stream(ImageSource(rows, tmp_path, classes), VIEW, Order(**order, part=1, parts=2))))

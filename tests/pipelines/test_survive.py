@@ -16,7 +16,7 @@ from pipelines.console.signals import Interrupts, Terminated
 from pipelines.data.manifest import load_manifest
 from pipelines.finetune import finetune
 from pipelines.images.lost_images import LostImage, rows_of_step
-from pipelines.images.stream import View
+from pipelines.images.stream import InputSpec
 from pipelines.runs.directory import Run
 from pipelines.training import checkpoint as module
 from pipelines.training.callback import TrainingCallback
@@ -133,7 +133,7 @@ def test_a_disk_that_takes_no_more_ends_it_with_what_was_written_before(run, pho
 def test_an_image_that_vanishes_is_named_and_waited_for(run, photos):
     manifest = load_manifest(run.manifest)
     train = manifest[manifest["split"] == "train"]
-    lost = photos / rows_of_step(train, View(32), batch_size=8, seed=0, epoch=0, step=STEPS - 1)["path"].iloc[3]
+    lost = photos / rows_of_step(train, InputSpec(32), batch_size=8, seed=0, epoch=0, step=STEPS - 1)["path"].iloc[3]
     moved = lost.rename(lost.with_suffix(".elsewhere"))
     try:
         with pytest.raises(LostImage, match=f"{lost.name}' is gone; put it back, and the same command continues"):

@@ -7,7 +7,7 @@ from sklearn.metrics import accuracy_score, log_loss
 from pipelines.data.manifest import label_numbers, make_manifest
 from pipelines.evaluation.inference import softmax
 from pipelines.images.lost_images import LostImage
-from pipelines.images.stream import evaluation_stream
+from pipelines.images.stream import ImageSource, evaluation_stream
 from pipelines.training import validation as module
 from pipelines.training.network import build_trainer
 from pipelines.training.plan import plan_of
@@ -31,7 +31,7 @@ def figures_of(trainer):
     """By Keras's own predict on all images at once."""
     plan, rows = trainer.plan, trainer.plan.rows["val"]
     labels = label_numbers(rows, plan.classes)
-    stream = evaluation_stream(rows, plan.root, plan.classes, plan.view, batch_size=len(rows))
+    stream = evaluation_stream(ImageSource(rows, plan.root, plan.classes), plan.input_spec, len(rows))
     probabilities = softmax(trainer.model.predict(next(iter(stream))[0], verbose=0))
     return accuracy_score(labels, probabilities.argmax(axis=1)), log_loss(labels, probabilities, labels=[0, 1, 2])
 
