@@ -1,4 +1,4 @@
-"""The validator: accuracy and log loss of the present model, whatever of it is computed once and kept."""
+"""The validator returns accuracy and log loss of the current model, whichever part it computes once and keeps."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from tests.conftest import small_config
 
 @pytest.fixture(params=[2, 4])
 def session(images, small, small_weights, request, monkeypatch):
-    """One tensor, or several, cross from the frozen stages to the others."""
+    """Returns a session in which one or several tensors pass from the frozen stages to the others."""
     monkeypatch.setattr(recipe, "frozen_stages", lambda parts: parts[: request.param])
     config = small_config(images, "run", arch=small, weights=str(small_weights), precision="float32")
     manifest = make_manifest(images, 0.2, 0.0, 0)
@@ -28,7 +28,7 @@ def session(images, small, small_weights, request, monkeypatch):
 
 
 def figures_of(session):
-    """By Keras's own predict on all images at once."""
+    """Returns accuracy and log loss, computed by Keras's own predict on all images at once."""
     rows, labels = session.rows["val"], label_numbers(session.rows["val"], session.classes)
     stream = evaluation_stream(rows, session.root, session.classes, session.view, batch_size=len(rows))
     probabilities = softmax(session.model.predict(next(iter(stream))[0], verbose=0))
@@ -36,7 +36,7 @@ def figures_of(session):
 
 
 def learn(session):
-    """Changes what learns, and nothing else."""
+    """Changes the trainable variables, and no others."""
     for variable in session.model.trainable_variables:
         variable.assign(variable + 0.01 * np.random.default_rng(0).normal(size=variable.shape))
 
