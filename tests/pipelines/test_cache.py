@@ -27,7 +27,7 @@ VIEW = View(SIZE)
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """Returns a folder of two classes: JPEG of many sizes in every orientation, and files with other decoders."""
+    """Returns two classes: JPEG of many sizes in every orientation, and files that are read in other ways."""
     root = tmp_path_factory.mktemp("photos")
     for name in ("a", "b"):
         (root / name).mkdir()
