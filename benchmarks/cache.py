@@ -1,10 +1,11 @@
-"""What `finetune --cache` spares: images per second of an epoch of training without it, and of later ones with it.
+"""Measures what `finetune --cache` saves: images per second of an epoch without it, and of a later epoch with it.
 
     python benchmarks/cache.py [--rounds 3 --seconds 3]
 
-The pictures of benchmarks/input_stream.py, JPEG files of 500 × 375 and of 4000 × 3000 pixels, and the smaller ones as
-PNG, which TensorFlow decodes, and as WebP, which needs Pillow. Random crops to 224 pixels and flips, without a network.
-Rounds alternate, and the median counts. Filling the cache is not timed; it decodes every picture once, whole.
+The pictures are those of benchmarks/input_stream.py, JPEG files of 500 × 375 and of 4000 × 3000 pixels, and the smaller
+ones as PNG, which TensorFlow decodes, and as WebP, which needs Pillow. They are cropped randomly to 224 pixels and
+flipped, without a network. Rounds alternate, and medians are compared. Filling the cache is not timed; it decodes every
+whole picture once.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def convert(folder: Path) -> None:
 
 
 def compare(folder: Path, name: str, rounds: int, seconds: float) -> str:
-    """One row of the table."""
+    """Returns one row of the table."""
     root, input_spec = folder / name, InputSpec(SIZE, min_area=0.5)
     manifest = make_manifest(root, 0.1, 0.0, 0)
     rows = {split: manifest[manifest["split"] == split] for split in ("train", "val")}

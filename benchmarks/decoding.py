@@ -1,4 +1,4 @@
-"""How odd files are decoded, against Pillow: the table in docs/decoding.md.
+"""Compares the decoding of odd files with Pillow's, and prints the table in docs/decoding.md.
 
     python benchmarks/decoding.py FOLDER > docs/decoding.md
 
@@ -36,7 +36,7 @@ def main() -> None:
     """Prints the table."""
     if len(sys.argv) != 2:
         raise SystemExit(__doc__)
-    warnings.simplefilter("ignore")  # Pillow's, of what is odd
+    warnings.simplefilter("ignore")  # Pillow warns about odd files
     root = Path(sys.argv[1])
     odd = pd.read_csv(root / "manifest.csv").set_index("file")["what_is_odd"]
     read, refused = [], []
@@ -60,13 +60,13 @@ def main() -> None:
 
 
 def trained(path: Path, facts: object) -> str:
-    """The difference of the whole picture."""
+    """Returns the difference of the whole picture in training."""
     picture = decode_file(tf.constant(str(path)), tf.constant(facts.decoder), tf.constant(facts.orientation))
     return difference(picture.numpy(), decode_pillow(path))
 
 
 def served(path: Path) -> str:
-    """The difference of the evaluation's view, or "refused"."""
+    """Returns the difference of the evaluation's view in a served model, or "refused"."""
     try:
         input_spec = decode_region_of_bytes(tf.constant(path.read_bytes()), VIEW.evaluation_region)
     except tf.errors.OpError:
@@ -75,7 +75,7 @@ def served(path: Path) -> str:
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> str:
-    """In words for a person."""
+    """Returns the difference of two pictures in words."""
     if found.shape != expected.shape:
         return f"{found.shape} for {expected.shape}"
     mean = np.abs(found.astype(int) - expected).mean()

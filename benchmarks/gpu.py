@@ -1,12 +1,13 @@
-"""Images per second of ResNet-50 on a GPU: our builder on Keras's JAX backend, and PyTorch's, both in bfloat16.
+"""Measures images per second of ResNet-50 on a GPU: ours on Keras's JAX backend, and PyTorch's, both in bfloat16.
 
     python benchmarks/gpu.py [--image-size 224 --batch-size 256 --steps 30 --rounds 3]
 
-Needs JAX and PyTorch for the GPU beside what requirements.txt has (`pip install "jax[cuda12]"`). PyTorch: channels
-last, autocast, TF32 for what stays in float32, with and without torch.compile. Images lie on the device, so that input
-counts for neither: uint8 in ours, whose normalization is in the network, normalized float32 in PyTorch's. Each
-measurement is a process of its own, the variants take turns, and medians are compared. After warm-up, the time is that
-of all steps, from an idle device to an idle device; peak memory is the device's, as each framework counts its own.
+This needs JAX and PyTorch for the GPU in addition to requirements.txt (`pip install "jax[cuda12]"`). PyTorch runs with
+channels last, autocast, TF32 for what stays in float32, with and without torch.compile. The images are on the device,
+so neither side spends time on input. Ours are uint8, because the network normalizes them; PyTorch's are normalized
+float32. Each measurement is a process of its own, the variants take turns, and medians are compared. After warm-up, the
+time of all steps is measured from an idle device to an idle device. Peak memory is that of the device, as each
+framework counts it.
 """
 
 import argparse
@@ -51,7 +52,7 @@ def main() -> None:
 
 
 def measure_jax(training: bool, _: bool, size: int, batch_size: int, steps: int) -> tuple[float, float]:
-    """Seconds of a step, and MiB."""
+    """Returns the seconds of a step and the peak memory in MiB of our network."""
     import jax
     import keras
 
@@ -64,12 +65,12 @@ def measure_jax(training: bool, _: bool, size: int, batch_size: int, steps: int)
         apply = jax.jit(lambda state, images: model.stateless_call(*state, images, training=False)[0])
         step = lambda: apply(state, images)  # noqa: E731
     seconds = _seconds(step, steps, lambda result: jax.block_until_ready(result))
-    memory = jax.devices()[0].memory_stats() or {}  # a CPU has none
+    memory = jax.devices()[0].memory_stats() or {}  # a CPU has no statistics
     return seconds, memory.get("peak_bytes_in_use", 0) / 2**20
 
 
 def _jax_training_step(keras: Any, jax: Any, model: Any, images: Any, labels: Any) -> Callable[[], Any]:
-    """The step that `fit` would make, without `fit`'s reading of data and metrics: PyTorch's has none of these."""
+    """Returns the step that `fit` would make, but without data and metrics, which PyTorch's step lacks too."""
     optimizer = keras.optimizers.SGD(RATE, momentum=MOMENTUM)
     optimizer.build(model.trainable_variables)
     loss_of = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -97,7 +98,7 @@ def _jax_training_step(keras: Any, jax: Any, model: Any, images: Any, labels: An
 
 
 def measure_torch(training: bool, compiled: bool, size: int, batch_size: int, steps: int) -> tuple[float, float]:
-    """Seconds of a step, and MiB."""
+    """Returns the seconds of a step and the peak memory in MiB of PyTorch's network."""
     import torch
 
     torch.set_float32_matmul_precision("high")
@@ -120,7 +121,7 @@ def measure_torch(training: bool, compiled: bool, size: int, batch_size: int, st
 
 
 def _seconds(step: Callable[[], Any], steps: int, wait: Callable[[Any], Any]) -> float:
-    """Of one step, when many are in flight."""
+    """Returns the seconds of one step when many are in flight."""
     for _ in range(WARM_UP):
         result = step()
     wait(result)

@@ -1,9 +1,10 @@
-"""How the time and the memory of our networks grow with batch, image size and depth, on this machine's processor.
+"""Measures how time and memory of our networks grow with batch, image size and depth, on this machine's processor.
 
     python benchmarks/growth.py [--steps 3 --rounds 1]
 
-float32; each row is a process of its own, inference first, so that the peak after it is that of inference. Of each the
-median step counts, of a row the median process. Multiply-adds are those of one image in convolutions and dense layers.
+The networks compute in float32. Each row is a process of its own, which runs inference first, so that the peak memory
+after it is that of inference. The table shows the median step of each process and the median process of each row.
+Multiply-adds are those of one image in convolutions and dense layers.
 """
 
 import argparse
@@ -15,7 +16,7 @@ from peers import CLASSES, inference_seconds, peak_mib, training_seconds
 from turns import Variant, measure_in_turn
 
 ARCH, SIZE, BATCH = "resnet50", 224, 8
-# What grows, and the rows: architecture, image size, batch.
+# The growing quantity, with the rows of its table: architecture, image size, batch size.
 TABLES = {
     "batch": [(ARCH, SIZE, batch) for batch in (1, 4, BATCH, 16, 32)],
     "image size": [(ARCH, size, BATCH) for size in (96, 160, SIZE, 320)],
@@ -45,7 +46,7 @@ def main() -> None:
 
 
 def measure(arch: str, size: int, batch_size: int, steps: int) -> dict[str, float]:
-    """Inference, then training, in this process."""
+    """Measures inference, then training, in this process."""
     sizes = arch, size, batch_size, steps
     inference = statistics.median(inference_seconds("ours", "float32", *sizes))
     inference_mib = peak_mib()
@@ -59,7 +60,7 @@ def measure(arch: str, size: int, batch_size: int, steps: int) -> dict[str, floa
 
 
 def print_growth(name: str, found: dict[tuple[str, int, int], list[dict[str, float]]]) -> None:
-    """A table in Markdown."""
+    """Prints a table in Markdown."""
     print(f"\nWith {name}:\n")
     print("| | multiply-adds | inference, ms an image | peak MiB | training, ms an image | peak MiB |")
     print("|---|---|---|---|---|---|")

@@ -1,9 +1,9 @@
-"""Images per second in inference with ResNet-50: keras.applications' `predict`, ours as `resnet-tf evaluate` runs it,
-and PyTorch's, on this machine's processor.
+"""Measures images per second in inference with ResNet-50, on this machine's processor.
 
     python benchmarks/inference.py [--image-size 224 --batch-sizes 1 32 --steps 6 --rounds 3] [--emulate]
 
-Rows, processes and medians are those of `benchmarks/train_step.py`. Results are copied to NumPy within the time.
+It compares keras.applications' `predict`, ours as `resnet-tf evaluate` runs it, and PyTorch's. Rows, processes and
+medians are those of `benchmarks/train_step.py`. The time includes copying the results to NumPy.
 """
 
 import argparse

@@ -1,13 +1,16 @@
-"""Images per second of the input alone: our stream, Keras's folder reader, and a PyTorch-style Pillow loader.
+"""Measures images per second of the input alone: our stream, Keras's folder reader, and a PyTorch-style Pillow loader.
 
     python benchmarks/input_stream.py [--rounds 5 --seconds 4]
 
 JPEG files of 500 × 375 and of 4000 × 3000 pixels are drawn into a temporary folder. The loaders take turns in
-processes of their own; medians are compared. Plain: what each does for evaluation (ours and Pillow's resize the shorter
-side to 256 and cut 224 out of the middle, antialiased; Keras's reader resizes to 224 × 224 without antialiasing;
-keras_antialiased does so with it).
-Augmented: a random resized crop and a flip (ours, and Pillow as in torchvision; Keras's layers on the batch, zoom and
-flip). Last, the time to the first batch of a manifest with a million rows, and the peak memory.
+processes of their own, and medians are compared.
+
+Plain images are those of evaluation. Ours and Pillow's resize the shorter side to 256 and cut 224 out of the middle,
+antialiased; Keras's reader resizes to 224 × 224 without antialiasing, and keras_antialiased does so with it. Augmented
+images have a random resized crop and a flip in ours, and in Pillow's as in torchvision; Keras's layers zoom and flip
+the batch.
+
+At the end, it measures the time to the first batch of a manifest with a million rows, and the peak memory.
 """
 
 import argparse
@@ -38,7 +41,7 @@ ROWS = 1_000_000
 
 
 def draw(folder: Path) -> None:
-    """Blurred noise at several scales over ImageNet-like file sizes, in two classes."""
+    """Draws blurred noise at several scales, which gives file sizes like ImageNet's, in two classes."""
     generator = np.random.default_rng(0)
     for name, (width, height, count) in PICTURES.items():
         for number in range(count):
@@ -90,7 +93,7 @@ def keras_reader(folder: Path, augmented: bool) -> Iterator[Any]:
 
 
 def keras_antialiased(folder: Path, augmented: bool) -> Iterator[Any]:
-    """As `keras_reader` does for evaluation, but with the resizing that Pillow, torchvision and we have."""
+    """Reads like `keras_reader` in evaluation, but resizes like Pillow, torchvision and ours."""
     import keras
     import tensorflow as tf
 
@@ -105,7 +108,7 @@ def keras_antialiased(folder: Path, augmented: bool) -> Iterator[Any]:
 
 
 def pillow_loader(folder: Path, augmented: bool) -> Iterator[Any]:
-    """Worker processes that each make a whole batch, as torch.utils.data.DataLoader's do."""
+    """Reads in worker processes that each make a whole batch, like those of torch.utils.data.DataLoader."""
     files = [str(file) for file in sorted(folder.glob("*/*.jpg"))]
 
     def numbers() -> Iterator[list[str]]:
@@ -147,7 +150,7 @@ def _pillow_crop(name: str) -> np.ndarray:
 
 
 def measure(loader: str, folder: Path, augmented: bool, seconds: float) -> float:
-    """Images per second of one loader."""
+    """Returns the images per second of one loader."""
     loaders = {
         "resnet_tf": ours,
         "keras": keras_reader,
@@ -158,7 +161,10 @@ def measure(loader: str, folder: Path, augmented: bool, seconds: float) -> float
 
 
 def images_per_second(batches: Iterator[Any], seconds: float) -> float:
-    """Four batches first, which build the graph or were made ahead. A batch is an array, or images and labels."""
+    """Returns images per second after four batches, in which the graph is built or which were prepared ahead.
+
+    A batch is an array, or images and labels.
+    """
     for _ in range(4):
         next(batches)
     images, started = 0, time.perf_counter()
@@ -169,7 +175,7 @@ def images_per_second(batches: Iterator[Any], seconds: float) -> float:
 
 
 def measure_million(folder: Path) -> dict[str, float]:
-    """From a table in memory to the first batch of training."""
+    """Measures the way from a table in memory to the first batch of training."""
     import pandas as pd
     import tensorflow as tf
 

@@ -1,11 +1,11 @@
-"""What the settings of the recipe's second part are worth, where the last stage alone learns.
+"""Measures the effect of the settings of the recipe's second part, in which only the last stage learns.
 
     python benchmarks/last_stage.py DATA WEIGHTS --out FOLDER [--arch resnet18] [--seeds 3] [--only NAME …]
 
-What the frozen stages make of the images of each seed is computed once, and each row trains the last stage on it: the
-same images in the same order as a whole run, `benchmarks/recipe.py … --only "the last stage"`, to within rounding. Rows
-that are in FOLDER already are not trained again. Prints a table as `benchmarks/recipe.py` does, and beside it the log
-loss on validation, by which a row should be judged.
+The outputs of the frozen stages for the images of each seed are computed once, and each row trains the last stage on
+them. Images and order are those of a whole run, `benchmarks/recipe.py … --only "the last stage"`, to within rounding.
+Rows that are in FOLDER already are not trained again. It prints a table like that of `benchmarks/recipe.py`, with the
+log loss on validation, by which a row should be judged.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as resnet-tf does
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # resnet-tf does the same
 
 import keras
 import numpy as np
@@ -54,13 +54,13 @@ class Row:
         view: Changes of the training's view of the images: augment, mix.
         adapt: Whether the batch norms of the last stage use and learn the statistics of the batches.
         averaged: Momentum of an exponential average of the weights in training, or None.
-        head_rate: Factor of the rate of the last layer.
-        decay_all: Whether batch norms and biases decay as well.
-        anew: Whether the statistics are computed anew, from the training's images, before a trained model is judged.
+        head_rate: Factor of the last layer's learning rate.
+        decay_all: Whether weight decay applies to batch norms and biases too.
+        anew: Whether the statistics are recomputed from the training images before a trained model is judged.
         first_size: Height and width of the first epoch's images, in pixels, from which they grow evenly to the
-            recipe's in the last one; None is the recipe's in all.
-        swa: Stochastic weight averaging (Izmailov et al. 2018, arXiv 1803.05407): whether the rate stays at its peak
-            and the end is the mean of what the last two epochs end with.
+            recipe's size in the last epoch; None for the recipe's size in all epochs.
+        swa: Whether to average weights stochastically (Izmailov et al. 2018, arXiv 1803.05407): the rate stays at its
+            peak, and the result is the mean of the weights at the ends of the last two epochs.
     """
 
     recipe: dict[str, Any] = field(default_factory=dict)
@@ -92,17 +92,17 @@ ROWS = {
     "MixUp": Row(view={"mix": "mixup"}),
     "CutMix": Row(view={"mix": "cutmix"}),
 }
-# Other views of the images of validation and test; what was trained is the recipe's.
+# Rows in which the recipe's model is judged on different views of the images of validation and test.
 MIRRORED = "the recipe's, mirror images beside the images at the test"
 LARGER = "the recipe's, 256 pixels at the test"
 
 
 class LastStage:
-    """The network in two parts, and what the first one makes of the images.
+    """The network in two parts, and the outputs of the first one for the images.
 
     Args:
-        arguments: Of the command.
-        seed: Of order and crops.
+        arguments: Arguments of the command.
+        seed: Seed of order and crops.
     """
 
     def __init__(self, arguments: argparse.Namespace, seed: int) -> None:
@@ -119,18 +119,18 @@ class LastStage:
         self.start = self.values()
 
     def stream(self, split: str, view: InputSpec) -> tf.data.Dataset:
-        """The images of a split as evaluation sees them."""
+        """Returns the images of a split as evaluation sees them."""
         plan = self.plan
         return evaluation_stream(ImageSource(plan.rows[split], plan.root, plan.classes), view, 32)
 
     def through(self, stream: tf.data.Dataset) -> tuple[list[np.ndarray], np.ndarray]:
-        """What the frozen stages make of a stream's images, and the labels."""
+        """Returns the outputs of the frozen stages for a stream's images, and the labels."""
         found = [([part.numpy() for part in self.first(images)], labels.numpy()) for images, labels in stream]
         activations = [np.concatenate(parts) for parts in zip(*(parts for parts, _ in found), strict=True)]
         return activations, np.concatenate([labels for _, labels in found])
 
     def fit_head(self) -> LinearProbe:
-        """As a run does."""
+        """Fits the head as a run does."""
         features = {
             split: np.concatenate([self.features(batch).numpy() for batch in batches(self.fixed[split])])
             for split in ("train", "val")
@@ -141,7 +141,10 @@ class LastStage:
         return found
 
     def training_images(self, views: tuple[InputSpec, ...]) -> list[tuple[list[np.ndarray], np.ndarray]]:
-        """Those of each epoch; only the last views' are kept, for they are large."""
+        """Returns the outputs for the training images of each epoch.
+
+        They are large, so only those of the last views are kept.
+        """
         if views not in self.training:
             plan = self.plan
             source = ImageSource(plan.rows["train"], plan.root, plan.classes)
@@ -183,8 +186,10 @@ class LastStage:
             yield
 
     def compute_statistics(self, row: Row, images: list[np.ndarray]) -> None:
-        """Where a row wants it, makes the batch norms' statistics the means over an epoch's batches (Wu and Johnson
-        2021, arXiv 2105.07576, section 3: "precise" batch norm)."""
+        """Sets the batch norms' statistics to the means over an epoch's batches, if a row asks for it.
+
+        This is the "precise" batch norm of Wu and Johnson 2021, arXiv 2105.07576, section 3.
+        """
         if not row.anew:
             return
         norms = [layer for layer in self.second.layers if isinstance(layer, keras.layers.BatchNormalization)]
@@ -197,7 +202,7 @@ class LastStage:
             layer.momentum = momentum
 
     def values(self) -> dict[str, np.ndarray]:
-        """Those of the second part's variables."""
+        """Returns the values of the second part's variables."""
         return {variable.path: variable.numpy() for variable in self.second.variables}
 
     def assign(self, values: dict[str, np.ndarray]) -> None:
@@ -206,11 +211,11 @@ class LastStage:
             variable.assign(values[variable.path])
 
     def probabilities(self, activations: list[list[np.ndarray]], whole: bool) -> np.ndarray:
-        """Means over several views of the same images.
+        """Returns mean probabilities over several views of the same images.
 
         Args:
-            activations: Of each view.
-            whole: Whether the head is the one that is fitted to validation as well.
+            activations: Outputs of the frozen stages for each view.
+            whole: Whether to use the head that is fitted to validation as well.
         """
         kernel, bias = head(self.second).get_weights()
         if whole:
@@ -225,7 +230,7 @@ class LastStage:
         return np.mean(found, axis=0)
 
     def figures(self, row: Row, views: dict[str, dict[str, list[list[np.ndarray]]]]) -> dict[str, dict[str, Any]]:
-        """By the name of the views: the test's figures of the model that validation chooses."""
+        """Returns, by the name of the views, the test figures of the model that validation chooses."""
         best: dict[str, dict[str, Any]] = {}
         for _ in self.train(row):
             for name, activations in views.items():
@@ -242,14 +247,14 @@ class LastStage:
 
 
 def optimizer_of(recipe: Any, row: Row, model: keras.Model) -> keras.optimizers.Optimizer:
-    """The recipe's, with the row's changes."""
+    """Returns the recipe's optimizer with the row's changes."""
     average: dict[str, Any] = {"use_ema": True, "ema_momentum": row.averaged} if row.averaged else {}
 
     def make(rate: float) -> keras.optimizers.Optimizer:
         schedule = keras.optimizers.schedules.CosineDecay(
             0.0,
             recipe.total_steps - recipe.warmup_steps,
-            alpha=float(row.swa),  # the share of the peak that it falls to
+            alpha=float(row.swa),  # the share of the peak to which the rate falls
             warmup_target=rate,
             warmup_steps=recipe.warmup_steps,
         )
@@ -270,13 +275,13 @@ def optimizer_of(recipe: Any, row: Row, model: keras.Model) -> keras.optimizers.
 
 
 def batches(arrays: list[np.ndarray]) -> Iterator[list[np.ndarray]]:
-    """Of 32 each, in order."""
+    """Yields batches of 32, in order."""
     for begin in range(0, len(arrays[0]), 32):
         yield [array[begin : begin + 32] for array in arrays]
 
 
 def trainer_of(arguments: argparse.Namespace, seed: int) -> Trainer:
-    """What a run would train whose last stage alone learns."""
+    """Returns the session of a run in which only the last stage learns, with the rows of the test."""
     manifest, weights = load_manifest(arguments.out / "manifest.csv"), str(arguments.weights)
     config = FinetuneConfig(data=str(arguments.data), run="", arch=arguments.arch, weights=weights, seed=seed)
     found = find_weights(weights, arguments.arch, include_top=False)
@@ -284,7 +289,7 @@ def trainer_of(arguments: argparse.Namespace, seed: int) -> Trainer:
 
 
 def measure(arguments: argparse.Namespace, names: list[str], seed: int) -> None:
-    """Trains the rows that are not there yet."""
+    """Trains the rows whose results do not exist yet."""
     missing = [name for name in names if not file_of(arguments, name, seed).exists()]
     if not missing:
         return
@@ -303,7 +308,7 @@ def measure(arguments: argparse.Namespace, names: list[str], seed: int) -> None:
 
 
 def other_views(stage: LastStage) -> dict[str, dict[str, list[list[np.ndarray]]]]:
-    """Of the images of validation and test."""
+    """Returns the outputs for the mirrored and the larger views of the images of validation and test."""
     view = stage.plan.input_spec
     found: dict[str, dict[str, list[list[np.ndarray]]]] = {MIRRORED: {}, LARGER: {}}
     for split in ("val", "test"):

@@ -1,10 +1,10 @@
-"""Our networks against others' with the same random weights: the table in docs/parity.md.
+"""Compares our networks with others that have the same random weights, and prints the table in docs/parity.md.
 
     .venv/bin/python benchmarks/parity.py > docs/parity.md
 
-keras.applications in both directions, PyTorch (`make torch`), and Caffe's layers in NumPy. Random numbers are
-everywhere, in the batch norms' statistics, too. A relative error is the largest difference of a logit over the largest
-logit.
+The others are keras.applications in both directions, PyTorch (`make torch`), and Caffe's layers in NumPy. All variables
+are random numbers, also the batch norms' statistics. A relative error is the largest difference of a logit divided by
+the largest logit.
 """
 
 import platform
@@ -56,12 +56,12 @@ def main() -> None:
 
 
 def images() -> np.ndarray:
-    """Noise of the deviation of a normalized photo."""
+    """Returns noise with the standard deviation of a normalized photo."""
     return np.random.default_rng(7).normal(0, 1, (BATCH, 224, 224, 3)).astype("float32")
 
 
 def against_keras() -> Iterator[tuple[str, str, str, float]]:
-    """keras.applications to ours, and ours to keras.applications."""
+    """Compares keras.applications' weights in our networks, and ours in keras.applications."""
     for name in KERAS:
         keras.backend.clear_session()
         shape = (224, 224, 3)
@@ -84,7 +84,7 @@ def against_keras() -> Iterator[tuple[str, str, str, float]]:
 
 
 def against_torch() -> Iterator[tuple[str, str, str, float]]:
-    """torchvision's names, from files that PyTorch wrote."""
+    """Compares weights in torchvision's names, from files that PyTorch wrote."""
     import torch
 
     from tests.resnet_tf.torch_reference import VGG, ResNet, logits_of, randomize_torch
@@ -106,7 +106,7 @@ def against_torch() -> Iterator[tuple[str, str, str, float]]:
 
 
 def against_caffe() -> Iterator[tuple[str, str, str, float]]:
-    """Kaiming He's layout, at a sixteenth of the width, since NumPy evaluates it."""
+    """Compares weights in Kaiming He's layout, at a sixteenth of the width because NumPy evaluates them."""
     for name in ("resnet50", "resnet101"):
         net = CaffeNet(name, CLASSES)
         with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +118,7 @@ def against_caffe() -> Iterator[tuple[str, str, str, float]]:
 
 
 def error(found: object, expected: object) -> float:
-    """The relative error of logits.
+    """Returns the relative error of logits.
 
     Raises:
         AssertionError: The five best classes differ.

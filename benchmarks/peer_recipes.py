@@ -1,4 +1,4 @@
-"""Other people's recipes with our network, its weights and the images of `benchmarks/recipe.py`."""
+"""Other projects' recipes, with our network, its weights and the images of `benchmarks/recipe.py`."""
 
 import math
 import sys
@@ -17,24 +17,24 @@ from pipelines.images.stream import ImageSource, InputSpec, Order, evaluation_st
 from resnet_tf.classifier import build_classifier, head
 from resnet_tf.weights import find_weights, load_weights
 
-GUIDE_EPOCHS = (20, 10)  # of a new head alone, and of all layers
+GUIDE_EPOCHS = (20, 10)  # epochs of a new head alone, and of all layers
 GUIDE_RATES = (1e-3, 1e-5)
-FASTAI_EPOCHS = (1, 4)  # likewise
+FASTAI_EPOCHS = (1, 4)  # epochs of a new head alone, and of all layers
 FASTAI_RATE = 2e-3
 FASTAI_BATCH_SIZE = 64
 FASTAI_GROUPS = {"conv1": 0, "conv2": 0, "conv3": 0, "conv4": 1, "conv5": 1}  # the head is the third group
 
 
 class Task:
-    """The images, the network with its weights, and the clock, which starts here.
+    """The images, the network with its weights, and the clock, which starts when this is made.
 
     Args:
-        data: Folder or CSV.
-        manifest: Of the split.
-        weights: A file.
-        architecture: As in `resnet_tf.build`.
-        image_size: Height and width, in pixels.
-        seed: Of all that is random.
+        data: Folder or CSV of the images.
+        manifest: Path of the manifest with the split.
+        weights: Path of the weights.
+        architecture: Name of the architecture, as in `resnet_tf.build`.
+        image_size: Height and width of the images, in pixels.
+        seed: Seed of everything that is random.
     """
 
     def __init__(
@@ -52,12 +52,15 @@ class Task:
         load_weights(self.network, found)
 
     def images(self, split: str) -> tf.data.Dataset:
-        """As evaluation sees them, in batches of 32."""
+        """Returns the images of a split as evaluation sees them, in batches of 32."""
         return evaluation_stream(ImageSource(self.rows[split], self.root, self.classes), self.input_spec, 32)
 
     def look(self, inference: Inference, epoch: int) -> tuple[float, np.ndarray]:
-        """Seconds since the start, without those of looking, and the probabilities of the test; prints seconds and
-        accuracy."""
+        """Computes the probabilities of the test images; prints time and accuracy.
+
+        Returns:
+            Seconds since the start, without those spent here, and the probabilities.
+        """
         began = time.perf_counter()
         seconds = began - self._started - self._looking
         probabilities = softmax(outputs(inference, images_of(self.images("test")), len(self.labels), 32, "test"))
@@ -68,8 +71,10 @@ class Task:
 
 
 def train_with_guide(task: Task) -> tuple[float, np.ndarray]:
-    """keras.io/guides/transfer_learning: a new head with dropout on the frozen base, with flips and rotations, then
-    everything at a small rate; the last epoch counts.
+    """Trains as in keras.io/guides/transfer_learning.
+
+    First, a new head with dropout learns on the frozen base, with flips and rotations. Then, all layers learn at a
+    small rate. The result is that of the last epoch.
 
     Returns:
         Seconds, and the probabilities of the test's images.
@@ -95,16 +100,18 @@ def train_with_guide(task: Task) -> tuple[float, np.ndarray]:
     for layer in network.layers:
         layer.trainable = layer.name == "new_head"
     fit(0, GUIDE_EPOCHS[0], GUIDE_RATES[0])
-    for layer in network.layers:  # the guide's base runs in inference mode, so that batch norms stay frozen
+    for layer in network.layers:  # in the guide, the base runs in inference mode, so that batch norms stay frozen
         layer.trainable = not isinstance(layer, keras.layers.BatchNormalization)
     fit(GUIDE_EPOCHS[0], GUIDE_EPOCHS[1], GUIDE_RATES[1])
     return looks[-1]
 
 
 def train_with_fastai_schedule(task: Task) -> tuple[float, np.ndarray]:
-    """What fastai 2's `vision_learner(...).fine_tune(4)` does: its head, one epoch of it and of all batch norms, then
-    four of all layers, each a cycle of the rate, which is a tenth for each group of layers further from the head;
-    Adam with decoupled decay of all kernels. The images are those of our training; Adam's momentum has no cycle.
+    """Trains like fastai 2's `vision_learner(...).fine_tune(4)`.
+
+    fastai's head and all batch norms learn for one epoch, then all layers learn for four. Each part is a cycle of the
+    rate, which is a tenth for each group of layers further from the head. The optimizer is Adam with decoupled decay of
+    all kernels. Two things differ: the images are those of our training, and Adam's momentum has no cycle.
 
     Returns:
         Seconds, and the probabilities of the test's images.
@@ -163,7 +170,7 @@ def _fit_one_cycle(
 
 
 def _one_cycle(steps: int, warm: float, divisor: float) -> Iterator[float]:
-    """Up to 1 in a share of the steps, then down to almost 0, by cosines (Smith 2018)."""
+    """Yields factors that rise to 1 in a share of the steps, then fall to almost 0, by cosines (Smith 2018)."""
     for number in range(steps):
         done = number / steps
         if done < warm:

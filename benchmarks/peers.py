@@ -1,6 +1,7 @@
-"""The same network three times, keras.applications', ours and PyTorch's, and the seconds that its steps take.
+"""Times the steps of the same network in three implementations: keras.applications', ours and PyTorch's.
 
-All have their strides on the 1 × 1 convolutions, as keras.applications has. Images are noise: no time depends on them.
+All have their strides on the 1 × 1 convolutions, like keras.applications. The images are noise, because the time does
+not depend on them.
 """
 
 import resource
@@ -15,9 +16,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # PyTorch's networ
 import numpy as np
 
 CLASSES, RATE, MOMENTUM = 30, 0.01, 0.9
-WARM_UP = 2  # steps that build the graph, and choose kernels
+WARM_UP = 2  # steps in which the graph is built and kernels are chosen
 NETWORKS = ("keras", "ours", "torch")
-# Of PyTorch's class, which takes a table of blocks.
+# Arguments of PyTorch's class, which takes a table of blocks.
 TORCH_BLOCKS = {"resnet18": ((2, 2, 2, 2), False), "resnet50": ((3, 4, 6, 3), True)}
 
 
@@ -25,12 +26,12 @@ def training_seconds(network: str, precision: str, arch: str, size: int, batch_s
     """Trains with SGD and momentum on noise.
 
     Args:
-        network: One of `NETWORKS`.
-        precision: "float32", "bfloat16", or in ours "auto".
-        arch: "resnet50"; ours has others.
+        network: Name of the implementation, one of `NETWORKS`.
+        precision: "float32", "bfloat16", or for ours also "auto".
+        arch: Name of the architecture, "resnet50"; ours has others too.
         size: Height and width of the images, in pixels.
-        batch_size: Images per step.
-        steps: How many are timed, after `WARM_UP` others.
+        batch_size: Number of images per step.
+        steps: Number of timed steps, after `WARM_UP` untimed ones.
 
     Returns:
         Seconds of each step.
@@ -54,8 +55,10 @@ def training_seconds(network: str, precision: str, arch: str, size: int, batch_s
 
 
 def inference_seconds(network: str, precision: str, arch: str, size: int, batch_size: int, steps: int) -> list[float]:
-    """Seconds of each inference of a batch; arguments as for `training_seconds`. Keras's network is run by `predict`,
-    ours as `resnet-tf evaluate` runs it."""
+    """Returns the seconds of each inference of a batch; arguments are those of `training_seconds`.
+
+    Keras's network is run by `predict`, ours as `resnet-tf evaluate` runs it.
+    """
     if network == "torch":
         return _torch_inference(precision, arch, size, batch_size, steps)
     model = keras_model(network, precision, arch, size)
@@ -69,8 +72,10 @@ def inference_seconds(network: str, precision: str, arch: str, size: int, batch_
 
 
 def keras_model(network: str, precision: str, arch: str, size: int) -> Any:
-    """keras.applications' ResNet-50 for normalized images, or our classifier for uint8 images, as finetune builds it:
-    without the biases before batch norms."""
+    """Returns keras.applications' ResNet-50 for normalized images, or our classifier for uint8 images.
+
+    Our classifier has no biases before batch norms, because finetune builds it so.
+    """
     import keras
 
     if network == "keras":
@@ -85,7 +90,7 @@ def keras_model(network: str, precision: str, arch: str, size: int) -> Any:
 
 
 def noise(dtype: str, size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images [batch, size, size, 3], 0 … 255 or normalized, and labels [batch]."""
+    """Returns images [batch, size, size, 3], in 0 … 255 or normalized, and labels [batch]."""
     random = np.random.default_rng(0)
     labels = random.integers(0, CLASSES, batch_size)
     if dtype == "uint8":
@@ -94,7 +99,7 @@ def noise(dtype: str, size: int, batch_size: int) -> tuple[np.ndarray, np.ndarra
 
 
 def torch_network(arch: str) -> Any:
-    """PyTorch's, with its channels last in memory."""
+    """Returns PyTorch's network, with its channels last in memory."""
     import torch
 
     from tests.resnet_tf.torch_reference import ResNet
@@ -105,13 +110,13 @@ def torch_network(arch: str) -> Any:
 
 
 def torch_step(network: Any, precision: str, images: Any, labels: Any) -> Callable[[], Any]:
-    """One step of training, to be called as often as wanted.
+    """Returns a function that makes one step of training and can be called repeatedly.
 
     Args:
-        network: On its device.
+        network: PyTorch's network, on its device.
         precision: "float32", or "bfloat16" by autocast.
-        images: [batch, 3, height, width], there too.
-        labels: [batch], there too.
+        images: [batch, 3, height, width], on the same device.
+        labels: [batch], on the same device.
     """
     import torch
 
@@ -129,7 +134,7 @@ def torch_step(network: Any, precision: str, images: Any, labels: Any) -> Callab
 
 
 def torch_noise(size: int, batch_size: int) -> tuple[Any, Any]:
-    """As `noise`: images [batch, 3, size, size], their channels last in memory, and labels."""
+    """Returns noise like `noise`: images [batch, 3, size, size], with channels last in memory, and labels [batch]."""
     import torch
 
     images, labels = noise("float32", size, batch_size)
@@ -137,7 +142,7 @@ def torch_noise(size: int, batch_size: int) -> tuple[Any, Any]:
 
 
 def peak_mib() -> float:
-    """The most memory that this process has had."""
+    """Returns the peak memory of this process, in MiB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
@@ -164,8 +169,10 @@ def _timed(step: Callable[[], Any], steps: int) -> list[float]:
 
 
 def _step_clock() -> Any:
-    """A Keras callback with the seconds between the ends of the steps of the last `fit`; the first step's begin at its
-    own begin."""
+    """Returns a Keras callback that keeps the seconds of each step of the last `fit`.
+
+    A step's time is counted from the end of the step before it; that of the first step, from its own beginning.
+    """
     import keras
 
     class StepClock(keras.callbacks.Callback):

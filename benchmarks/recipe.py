@@ -1,14 +1,16 @@
-"""What each part of the recipe is worth: accuracy on the test part and minutes, over several seeds.
+"""Measures the effect of each part of the recipe: accuracy on the test part and minutes, over several seeds.
 
     python benchmarks/recipe.py DATA WEIGHTS --out FOLDER [--arch resnet18] [--image-size 224] [--seeds 3]
         [--only NAME …]
 
-Every row is a training of its own, by the same command and on the same split, that of seed 0; rows that are in FOLDER
-already are not trained again, so that the table can be made in several sittings, and what was cut off is continued (its
-minutes are not known then). Prints a table: accuracy with its spread over the seeds and its 95 % interval, log loss,
-minutes of training. The last column compares each row with the first one, image by image: how much larger the log loss
-is, the mean over the seeds, with its 95 % interval from 10,000 bootstrap samples of the test's images. Where 0 is
-outside, it is a difference for images such as these, which the intervals of two accuracies seldom tell.
+Every row is a training of its own, by the same command and on the same split, that of seed 0. Rows that are in FOLDER
+already are not trained again, so the table can be made in several sittings. An interrupted training is continued, but
+then its minutes are unknown.
+
+The table has the accuracy with its spread over the seeds and its 95 % interval, the log loss, and the minutes of
+training. The last column compares each row with the first one, image by image: how much larger the log loss is, as a
+mean over the seeds, with its 95 % interval from 10,000 bootstrap samples of the test images. If 0 is outside, the
+difference holds for images such as these, which the intervals of two accuracies seldom show.
 """
 
 import argparse
@@ -28,7 +30,7 @@ import pandas as pd
 from pipelines.recipe.scratch import ALL_AT_ONCE
 
 LAST_STAGE = {"frozen_stages": ("conv1", "conv2", "conv3", "conv4")}
-# name: (settings of `FinetuneConfig`, changes of the recipe that no setting makes); more are in last_stage.py
+# name: (settings of `FinetuneConfig`, changes of the recipe that no setting makes); last_stage.py has more
 VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "the recipe": ({}, {}),
     "the last stage": ({}, LAST_STAGE),
@@ -39,7 +41,7 @@ VARIANTS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
         {**ALL_AT_ONCE, "optimizer": "momentum", "weight_decay": 1e-4},
     ),
 }
-# name: (stages, whether there are maxima beside averages, whether it is fitted to validation as well)
+# name: (number of stages, whether features include maxima beside averages, whether validation is fitted as well)
 HEADS = {
     "head alone, as the recipe fits it": (3, True, True),
     "head of averages alone": (3, False, True),
@@ -53,7 +55,7 @@ FASTAI = "fastai's schedule"
 
 
 def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
-    """`resnet-tf finetune`, with the variant's options and its changes of the recipe, and its figures on the test."""
+    """Runs `resnet-tf finetune` with a variant's options and changes of the recipe; returns the figures on the test."""
     from pipelines.config.finetune import FinetuneConfig
     from pipelines.data.manifest import label_numbers
     from pipelines.evaluate import evaluate
@@ -74,7 +76,7 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
     continued = Path(config.run).exists()
     started = time.perf_counter()
     run = finetune(make_plan(config).changed(**changes))
-    seconds = math.nan if continued else time.perf_counter() - started  # the earlier sittings are not known
+    seconds = math.nan if continued else time.perf_counter() - started  # earlier sittings are unknown
     figures = evaluate(run)
     predictions = pd.read_csv(run.evaluation("test") / "predictions.csv", keep_default_na=False, dtype={"label": str})
     classes = list(figures["classes"])
@@ -83,7 +85,7 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
 
 
 def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
-    """All heads, from features that are computed once. No seed changes them."""
+    """Fits all heads, which do not depend on a seed, to features that are computed once."""
     from pipelines.config.finetune import FinetuneConfig
     from pipelines.data.manifest import label_numbers, load_manifest
     from pipelines.evaluation.inference import Inference, softmax
@@ -104,7 +106,7 @@ def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
     extract = Inference(feature_extractor(trainer.model))
     features = {split: trainer.outputs(extract, split, split) for split in plan.rows}
     labels = {split: label_numbers(rows, plan.classes) for split, rows in plan.rows.items()}
-    share = 1.0 - len(labels["test"]) / len(manifest)  # the recipe does not look at the test part
+    share = 1.0 - len(labels["test"]) / len(manifest)  # the recipe does not use the test part
     seconds = share * (time.perf_counter() - started)
     averaged = averaged_features(trainer.model)
     last = trainer.model.get_layer("avg_pool").output.shape[-1]
@@ -122,7 +124,7 @@ def fit_heads(arguments: argparse.Namespace) -> dict[str, dict[str, Any]]:
 
 
 def train_with_peer(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
-    """Somebody else's recipe, and its figures on the test."""
+    """Trains with another project's recipe, and returns the figures on the test."""
     from peer_recipes import Task, train_with_fastai_schedule, train_with_guide
 
     manifest = arguments.out / "manifest.csv"
@@ -132,25 +134,25 @@ def train_with_peer(arguments: argparse.Namespace, name: str, seed: int) -> dict
 
 
 def figures_of(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> dict[str, Any]:
-    """What `evaluate` finds, and the log loss of each image."""
+    """Returns the figures that `evaluate` computes, and the log loss of each image."""
     from pipelines.evaluation.metrics import summarize
 
     return {**summarize(labels, probabilities, classes), "losses": losses_of(labels, probabilities)}
 
 
 def losses_of(labels: np.ndarray, probabilities: np.ndarray) -> list[float]:
-    """Of each image, in the order of the manifest, so that rows can be compared image by image."""
+    """Returns the log loss of each image in the manifest's order, so that rows can be compared image by image."""
     right = probabilities[np.arange(len(labels)), labels]
     return list(-np.log(np.maximum(right, np.finfo(np.float64).eps)))
 
 
 def slug(name: str) -> str:
-    """A name for files."""
+    """Returns a name that is suitable for files."""
     return "-".join(name.replace(",", "").replace("'", "").split())
 
 
 def result(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any]:
-    """The figures of one training, in a process of its own, or from an earlier sitting."""
+    """Returns the figures of one training, which runs in a process of its own or ran in an earlier sitting."""
     file = file_of(arguments, name, seed)
     if not file.exists():
         command = [sys.executable, __file__, arguments.data, arguments.weights, "--out", arguments.out]
@@ -160,12 +162,12 @@ def result(arguments: argparse.Namespace, name: str, seed: int) -> dict[str, Any
 
 
 def file_of(arguments: argparse.Namespace, name: str, seed: int) -> Path:
-    """Where the figures of a training are kept."""
+    """Returns the path of the file that keeps the figures of a training."""
     return arguments.out / f"{slug(name)}-{seed}.json"
 
 
 def measure(arguments: argparse.Namespace, name: str, seed: int) -> None:
-    """One training, or all heads, in this process."""
+    """Measures one training, or all heads, in this process."""
     if name in HEADS:
         results = fit_heads(arguments)
     elif name in (GUIDE, FASTAI):
@@ -178,14 +180,14 @@ def measure(arguments: argparse.Namespace, name: str, seed: int) -> None:
 
 
 def table(arguments: argparse.Namespace) -> str:
-    """One row per variant."""
+    """Returns the table with one row per variant."""
     names = arguments.only or [*VARIANTS, *HEADS, GUIDE, FASTAI]
     seeds = {name: 1 if name in HEADS else arguments.seeds for name in names}
     return table_of({name: [result(arguments, name, seed) for seed in range(seeds[name])] for name in names})
 
 
 def table_of(rows: dict[str, list[dict[str, Any]]]) -> str:
-    """One row per name, with means over the seeds; a column that no row has is left out."""
+    """Returns a table with one row per name and means over the seeds, without columns that no row has."""
     columns = {
         "accuracy": ("accuracy", lambda value: f"{value:.3f}"),
         "validation_log_loss": ("validation log loss", lambda value: f"{value:.3f}"),
@@ -213,7 +215,7 @@ def table_of(rows: dict[str, list[dict[str, Any]]]) -> str:
 
 
 def compared(results: list[dict[str, Any]], others: list[dict[str, Any]]) -> str:
-    """How much larger the log loss is than the others', with the 95 % interval of the paired bootstrap."""
+    """Returns how much larger the log loss is than the others', with the 95 % interval of the paired bootstrap."""
     difference = mean_losses(results) - mean_losses(others)
     samples = np.random.default_rng(0).integers(0, len(difference), (10_000, len(difference)))
     low, high = np.quantile(difference[samples].mean(axis=1), [0.025, 0.975])
@@ -221,12 +223,12 @@ def compared(results: list[dict[str, Any]], others: list[dict[str, Any]]) -> str
 
 
 def mean_losses(results: list[dict[str, Any]]) -> np.ndarray:
-    """Of each image, over the seeds."""
+    """Returns the mean log loss of each image over the seeds."""
     return np.mean([each["losses"] for each in results], axis=0)
 
 
 def wilson(accuracy: float, images: int) -> tuple[float, float]:
-    """The 95 % interval of a share of `images` (Wilson 1927). Seeds share the images, and do not make it narrower."""
+    """Returns the 95 % interval of a share of `images` (Wilson 1927); seeds share the images and do not narrow it."""
     z = 1.96
     middle = (accuracy + z**2 / (2 * images)) / (1 + z**2 / images)
     half = z * ((accuracy * (1 - accuracy) + z**2 / (4 * images)) / images) ** 0.5 / (1 + z**2 / images)
@@ -234,7 +236,7 @@ def wilson(accuracy: float, images: int) -> tuple[float, float]:
 
 
 def add_arguments(parser: argparse.ArgumentParser, names: list[str]) -> None:
-    """What all tables of this kind ask for."""
+    """Adds the arguments that all tables of this kind have."""
     parser.add_argument("data", type=Path)
     parser.add_argument("weights", type=Path)
     parser.add_argument("--out", type=Path, required=True)
@@ -244,7 +246,7 @@ def add_arguments(parser: argparse.ArgumentParser, names: list[str]) -> None:
 
 
 def make_split(arguments: argparse.Namespace) -> None:
-    """manifest.csv in the folder, by seed 0."""
+    """Writes manifest.csv with the split of seed 0 to the folder."""
     from pipelines.data.manifest import make_manifest
     from pipelines.runs.files import write_csv
 
@@ -260,7 +262,7 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, metavar=("NAME", "SEED"), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as resnet-tf does
+    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # resnet-tf does the same
     if arguments.one:
         measure(arguments, arguments.one[0], int(arguments.one[1]))
         return

@@ -1,12 +1,12 @@
-"""Images per second in training ResNet-50: keras.applications' under `fit`, ours, and PyTorch's, on this machine's
-processor.
+"""Measures images per second in training ResNet-50, on this machine's processor.
 
     python benchmarks/train_step.py [--image-size 224 --batch-size 16 --steps 4 --rounds 3] [--emulate]
 
-Each measurement is a process of its own; the variants take turns. Of a process the median step counts, of a variant the
-median process; a ratio is the median of those to the first row's process of the same round. Rows in bfloat16 are left
-out on a processor without bfloat16 units, where they are emulated and very slow; --emulate measures them all the same.
-PyTorch's rows are left out where it is not installed (`make torch`).
+It compares keras.applications' under `fit`, ours, and PyTorch's. Each measurement is a process of its own, and the
+variants take turns. The figures are those of the median step of a process and of the median process of a variant. A
+ratio is the median of the ratios to the first row's process of the same round. Rows in bfloat16 are left out on a
+processor without bfloat16 units, where they are emulated and very slow; --emulate measures them nevertheless. PyTorch's
+rows are left out if it is not installed (`make torch`).
 """
 
 import argparse
@@ -18,8 +18,8 @@ import sys
 from peers import peak_mib, training_seconds
 from turns import Variant, add_sizes, measure_in_turn, print_table
 
-DEFAULTS: dict[str, str | None] = {"TF_ENABLE_ONEDNN_OPTS": None}  # TensorFlow chooses by the processor
-ONEDNN: dict[str, str | None] = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # what resnet-tf sets
+DEFAULTS: dict[str, str | None] = {"TF_ENABLE_ONEDNN_OPTS": None}  # TensorFlow chooses according to the processor
+ONEDNN: dict[str, str | None] = {"TF_ENABLE_ONEDNN_OPTS": "1"}  # the setting of resnet-tf
 VARIANTS = {
     "keras.applications under fit": Variant(("keras", "float32"), DEFAULTS),
     "the same, mixed bfloat16": Variant(("keras", "bfloat16"), DEFAULTS),
@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def rows(variants: dict[str, Variant], emulate: bool) -> dict[str, Variant]:
-    """Those that this machine can measure; says why others are left out."""
+    """Returns the variants that this machine can measure, and says why others are left out."""
     from resnet_tf.distribution import choose_precision
 
     names = set(variants)

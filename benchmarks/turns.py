@@ -1,4 +1,4 @@
-"""Measurements that take turns: each in a process of its own, since frameworks read their settings once; medians."""
+"""Runs measurements in turn, each in a process of its own because frameworks read settings once; takes medians."""
 
 import argparse
 import json
@@ -14,8 +14,8 @@ class Variant:
     """One row of a table.
 
     Args:
-        words: What the measuring process is told on its command line.
-        environment: What it finds there beyond ours; None takes a variable away.
+        words: Command-line arguments of the measuring process.
+        environment: Environment variables of the process in addition to ours; None removes a variable.
     """
 
     words: tuple[str, ...]
@@ -23,7 +23,7 @@ class Variant:
 
 
 def add_sizes(parser: argparse.ArgumentParser, batch_size: int, steps: int) -> None:
-    """What is measured and how often, with the defaults of a script."""
+    """Adds the arguments for sizes and numbers of measurements, with the defaults of a script."""
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--batch-size", type=int, default=batch_size)
     parser.add_argument("--steps", type=int, default=steps)
@@ -31,15 +31,15 @@ def add_sizes(parser: argparse.ArgumentParser, batch_size: int, steps: int) -> N
 
 
 def measure_in_turn(script: str, variants: dict[str, Variant], rounds: int) -> dict[str, list[dict[str, float]]]:
-    """Every variant once, then every one again, so that a machine that becomes slower does so for all of them.
+    """Measures every variant once per round, so that a machine that becomes slower does so for all of them.
 
     Args:
-        script: Prints one JSON object as its last line, with "images_per_second" and "peak_mib".
-        variants: By their names in the table.
-        rounds: How often.
+        script: Path of a script that prints one JSON object as its last line, with "images_per_second" and "peak_mib".
+        variants: Variants by their names in the table.
+        rounds: Number of rounds.
 
     Returns:
-        What each variant printed in each round.
+        The object that each variant printed in each round.
     """
     found: dict[str, list[dict[str, float]]] = {name: [] for name in variants}
     for number in range(rounds):
@@ -63,23 +63,23 @@ def _in_own_process(script: str, name: str, variant: Variant) -> dict[str, float
 
 
 def rate(runs: list[dict[str, float]]) -> float:
-    """Images per second, the median of all rounds."""
+    """Returns the images per second, the median of all rounds."""
     return statistics.median(run["images_per_second"] for run in runs)
 
 
 def ratio(runs: list[dict[str, float]], others: list[dict[str, float]]) -> float:
-    """How many times faster the runs are than the others of the same rounds, the median of all rounds."""
+    """Returns how many times faster the runs are than the others of the same rounds, the median of all rounds."""
     pairs = zip(runs, others, strict=True)
     return statistics.median(run["images_per_second"] / other["images_per_second"] for run, other in pairs)
 
 
 def peak(runs: list[dict[str, float]]) -> float:
-    """Peak memory of a process in MiB, the median of all rounds."""
+    """Returns the peak memory of a process in MiB, the median of all rounds."""
     return statistics.median(run["peak_mib"] for run in runs)
 
 
 def print_table(title: str, found: dict[str, list[dict[str, float]]]) -> None:
-    """One row per variant, in Markdown: images per second, the ratio to the first row, peak memory."""
+    """Prints one row per variant in Markdown: images per second, ratio to the first row, peak memory."""
     first = next(iter(found.values()))
     print(f"| {title} | images/s | × the first row | peak MiB |\n|---|---|---|---|")
     for name, runs in found.items():

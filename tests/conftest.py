@@ -1,4 +1,4 @@
-"""What the tests share: small real images, a small file of weights, one finished run."""
+"""Fixtures that the tests share: small real images, a small file of weights, one finished run."""
 
 import os
 
@@ -26,12 +26,12 @@ from pipelines.runs.directory import Run
 from resnet_tf.architectures import ARCHITECTURES
 from tests.networks import SMALL, TINY
 
-# Two logical devices, so that MirroredStrategy can be tested without a GPU; must come before any computation.
+# Two logical devices allow tests of MirroredStrategy without a GPU. They must be set before any computation.
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
 
-# A shell has it ignored in what it starts in the background, and so would all processes of the tests.
+# A shell makes its background jobs ignore SIGINT, and all processes of the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
@@ -39,7 +39,7 @@ SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """Real data beside the repository."""
+    """Returns the folder of real data beside the repository."""
     if not SHARED.is_dir():
         pytest.skip(f"the shared data are not at {SHARED}")
     return SHARED
@@ -47,14 +47,14 @@ def shared() -> Path:
 
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of three classes with ten drawn images each. Not to be changed."""
+    """Returns a folder of three classes with ten drawn images each, which tests must not change."""
     folder = tmp_path_factory.mktemp("data") / "images"
     return draw_sample(SampleConfig(str(folder), classes=3, per_class=10, size=48))
 
 
 @pytest.fixture(scope="session")
 def torch_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A whole ResNet-18 with random numbers, in torchvision's names."""
+    """Returns the weights of a whole ResNet-18, random numbers in torchvision's names."""
     path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
     keras.utils.set_random_seed(1)
     save_file(torch_tensors(resnet_tf.ResNet18(classes=10, input_shape=(64, 64, 3))), path)
@@ -63,21 +63,21 @@ def torch_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def finished(tmp_path_factory: pytest.TempPathFactory, images: Path, torch_weights: Path) -> Run:
-    """A run with head and one epoch of all layers. Not to be changed."""
+    """Returns a run that trained the head and one epoch of all layers, which tests must not change."""
     run = tmp_path_factory.mktemp("runs") / "finished"
     return finetune(small_config(images, run, weights=str(torch_weights)))
 
 
 @pytest.fixture
 def tiny(monkeypatch: pytest.MonkeyPatch) -> str:
-    """The name of a network of four layers."""
+    """Returns the name of a network of four layers."""
     monkeypatch.setitem(ARCHITECTURES, TINY.name, TINY)
     return TINY.name
 
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[str]:
-    """The name of a network with all stages, which processes of `tests.pipelines.processes` know as well."""
+    """Yields the name of a network with all stages, which processes of `tests.pipelines.processes` know as well."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(ARCHITECTURES, SMALL.name, SMALL)
         yield SMALL.name
@@ -85,7 +85,7 @@ def small() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def small_weights(tmp_path_factory: pytest.TempPathFactory, small: str) -> Path:
-    """A whole one with random numbers, in torchvision's names."""
+    """Returns the weights of the whole small network, random numbers in torchvision's names."""
     path = tmp_path_factory.mktemp("weights") / "small.safetensors"
     keras.utils.set_random_seed(0)
     save_file(torch_tensors(resnet_tf.build(small, classes=10, input_shape=(64, 64, 3))), path)
@@ -93,13 +93,13 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory, small: str) -> Path:
 
 
 def small_config(data: Path, run: Path, **settings: object) -> FinetuneConfig:
-    """The smallest training there is."""
+    """Returns the settings of the smallest possible training."""
     defaults: dict = {"arch": "resnet18", "image_size": 32, "epochs": 1, "batch_size": 8, "weights": "none"}
     return FinetuneConfig(data=str(data), run=str(run), **{**defaults, **settings})
 
 
 def torch_tensors(model: keras.Model) -> dict[str, np.ndarray]:
-    """The model's variables in torchvision's names and axes, written here a second time and by another way."""
+    """Returns the model's variables in torchvision's names and axes, by a different way than the package's code."""
     tensors = {}
     for layer in model.layers:
         for variable in layer.weights:
@@ -135,7 +135,7 @@ def _torch_module(layer: str) -> str:
 
 
 def randomize(model: keras.Model, seed: int = 0) -> None:
-    """Random values everywhere, moving statistics and biases too, that keep the signal in a healthy range."""
+    """Sets all variables, also moving statistics and biases, to random values that keep the signal in a sound range."""
     random = np.random.default_rng(seed)
     for layer in model.layers:
         for variable in layer.weights:
@@ -150,5 +150,5 @@ def randomize(model: keras.Model, seed: int = 0) -> None:
 
 
 def relative_error(found: np.ndarray, expected: np.ndarray) -> float:
-    """The largest difference over the largest value."""
+    """Returns the largest difference divided by the largest value."""
     return float(np.abs(found - expected).max() / np.abs(expected).max())

@@ -30,7 +30,7 @@ class Interrupts:
     def __enter__(self) -> "Interrupts":
         if threading.current_thread() is threading.main_thread():  # Python lets no other thread set handlers
             for number in SIGNALS:
-                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and `&` have them ignored on purpose
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup and `&` ignore signals on purpose
                     self._handlers[number] = signal.signal(number, self._handle)
         return self
 

@@ -68,12 +68,14 @@ def probabilities_of(
 
 
 def prediction_table(paths: list[str], labels: list[str] | None, probabilities: np.ndarray, classes: list[str]) -> Any:
-    """Returns the table of predictions: a row per image with path, label if known, predicted, confidence, and classes.
+    """Returns the table of predictions, with a row per image.
+
+    Its columns are path, label if known, predicted, confidence, and one column per class.
 
     Args:
         paths: Path of each image.
         labels: True class of each image, or None if unknown.
-        probabilities: float [images, classes], a column of the table for each class.
+        probabilities: float [images, classes].
         classes: Names of the classes, in the order of the probabilities.
     """
     winners = probabilities.argmax(axis=1)

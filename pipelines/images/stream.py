@@ -194,7 +194,8 @@ def image_order(rows: pd.DataFrame, input_spec: InputSpec, seed: int) -> Callabl
 class _Files:
     """A manifest's columns as tensors, with a method that loads a part of one image.
 
-    Whole columns become tensors at once, because a Python object for each of a million rows would take long.
+    Whole columns become tensors at once. The path of one of a million rows then takes microseconds, and there is no
+    Python object for each row.
     """
 
     def __init__(self, source: ImageSource) -> None:
@@ -266,7 +267,7 @@ def mapped(elements: tf.data.Dataset, function: Callable[..., Any], parallel: in
     these functions contain none.
 
     Args:
-        elements: Any dataset.
+        elements: Dataset of any elements.
         function: Function of the components of an element.
         parallel: Number of elements processed at a time; None processes one after another.
     """

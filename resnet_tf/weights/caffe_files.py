@@ -130,7 +130,7 @@ def _to_array(blob: Any, layer: str) -> np.ndarray:
 
 @functools.cache
 def _net_parameter() -> Any:
-    """Returns the message class, in its own pool, since an installed Caffe uses these names in the default pool."""
+    """Returns the message class, in a pool of its own because an installed Caffe puts the names in the default pool."""
     from google.protobuf import descriptor_pb2, descriptor_pool, message_factory  # type: ignore[import-untyped]
 
     kinds = descriptor_pb2.FieldDescriptorProto

@@ -1,6 +1,6 @@
-"""What both environments compute: names and arguments only, so that it can be imported in either."""
+"""The cases that both environments compute: only names and arguments, so that either can import this file."""
 
-# name of the case: (classes, arguments of CohenKappa, what the predictions are)
+# name of the case: (classes, arguments of CohenKappa, kind of the predictions)
 KAPPA = {
     f"{classes}-{weightage}-{labels}": (
         classes,
@@ -62,7 +62,7 @@ SLOTS = {"SWA": "average", "Lookahead": "slow"}
 
 SURVIVAL_PROBABILITIES = (0.0, 0.3, 0.5, 1.0)
 
-# What the user of the old world saved one network as.
+# The files in which a user of tensorflow-addons saved one network.
 CHECKPOINTS = {
     "whole.h5": "h5",
     "weights.h5": "h5 weights",

@@ -2,7 +2,7 @@
 
     .venv-tfa/bin/python tests/oracle/reference.py FOLDER
 
-Inputs are written beside the results, so that the tests need no random numbers of the same NumPy.
+The inputs are written beside the results, so the tests do not depend on the random numbers of this NumPy version.
 """
 
 import os
@@ -13,12 +13,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-import cases  # this folder comes first on the path of a script
+import cases  # a script's folder is the first on its path
 import numpy as np
 import tensorflow as tf
 import tensorflow_addons as tfa
 
-tf.get_logger().setLevel("ERROR")  # each metric is a graph of its own, which TensorFlow warns of
+tf.get_logger().setLevel("ERROR")  # TensorFlow warns that each metric is a graph of its own
 random = np.random.default_rng(20240501)
 
 
@@ -36,7 +36,7 @@ def main(folder: Path) -> None:
 
 
 def metrics() -> dict[str, np.ndarray]:
-    """Both metrics after each of several batches, with and without weights of the samples."""
+    """Returns both metrics after each of several batches, with and without sample weights."""
     found = {}
     for weights in ("plain", "weighted"):
         for name, (classes, arguments, kind) in cases.KAPPA.items():
@@ -50,11 +50,11 @@ def metrics() -> dict[str, np.ndarray]:
 
 
 def stream(key: str, metric, classes: int, kind: str, onehot: bool, weighted: bool) -> dict[str, np.ndarray]:
-    """Labels, predictions, weights and the result after each batch."""
+    """Returns labels, predictions, weights and the result after each batch."""
     found = {}
     for batch, size in enumerate(cases.BATCHES):
         true = random.integers(0, classes, size)
-        # Right two times out of three, so that no metric is about zero.
+        # Two guesses out of three are right, so that no metric is close to zero.
         guess = np.where(random.uniform(size=size) < 0.67, true, random.integers(0, classes, size))
         predictions = {
             "probability": lambda guess=guess: np.clip(guess + random.normal(0, 0.2, len(guess)), 0, 1),
@@ -73,7 +73,7 @@ def stream(key: str, metric, classes: int, kind: str, onehot: bool, weighted: bo
 
 
 def schedules() -> dict[str, np.ndarray]:
-    """The rate at each of many steps."""
+    """Returns the rate at each of many steps."""
     found = {}
     for name, (class_name, arguments) in cases.SCHEDULES.items():
         schedule = getattr(tfa.optimizers, class_name)(**cases.RATES, **arguments)
@@ -83,7 +83,7 @@ def schedules() -> dict[str, np.ndarray]:
 
 
 def optimizers() -> dict[str, np.ndarray]:
-    """Two weights and their slots after each step along given gradients."""
+    """Returns two weights and their slots after each step along given gradients."""
     starts = [random.normal(size=shape).astype("float32") for shape in ((3, 4), (4,))]
     gradients = [
         [random.normal(0.3, 1, start.shape).astype("float32") for start in starts] for _ in range(cases.OPTIMIZER_STEPS)
@@ -116,7 +116,7 @@ def make_optimizer(class_name: str, arguments: dict):
 
 
 def stochastic_depth() -> dict[str, np.ndarray]:
-    """Inference."""
+    """Returns the results of stochastic depth in inference."""
     shortcut, residual = (random.normal(size=(2, 3, 3, 4)).astype("float32") for _ in range(2))
     found = {"shortcut": shortcut, "residual": residual}
     for probability in cases.SURVIVAL_PROBABILITIES:
@@ -126,7 +126,7 @@ def stochastic_depth() -> dict[str, np.ndarray]:
 
 
 def trained_network(folder: Path) -> dict[str, np.ndarray]:
-    """A ResNet-50 after two steps with Ranger, saved in each of the six ways; logits of a batch."""
+    """Saves a ResNet-50 after two steps with Ranger in each of the six ways; returns its logits for a batch."""
     tf.keras.utils.set_random_seed(0)
     model = tf.keras.applications.ResNet50(weights=None, classes=5, input_shape=(64, 64, 3), classifier_activation=None)
     model.compile(

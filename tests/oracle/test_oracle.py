@@ -1,4 +1,4 @@
-"""resnet_tf.addons against what tensorflow-addons computed, and its users' files. See `make oracle`."""
+"""resnet_tf.addons computes what tensorflow-addons computed, and reads the files of its users. See `make oracle`."""
 
 import os
 from pathlib import Path
@@ -15,9 +15,9 @@ from tests.oracle import cases
 REFERENCES = os.environ.get("RESNET_TF_ORACLE", "")
 pytestmark = pytest.mark.skipif(not REFERENCES, reason="`make oracle` computes the references and runs these tests")
 
-# Both sides add up float32 numbers, in another order.
+# Both sides add up float32 numbers, but in a different order.
 TOLERANCE = 2e-6
-# RAdam divides by 1 - beta_2 ** step, which has lost half of its digits in float32 at the first steps.
+# RAdam divides by 1 - beta_2 ** step, which loses half of its digits in float32 at the first steps.
 RADAM_TOLERANCE = 1e-5
 
 
@@ -48,7 +48,7 @@ def follow(metric: keras.metrics.Metric, key: str) -> None:
         results.append(float(metric.result()))
     expected = [float(values[f"{key}/{batch}/result"]) for batch, _ in enumerate(cases.BATCHES)]
     np.testing.assert_allclose(results, expected, atol=TOLERANCE)
-    assert abs(results[-1]) > 0.3  # a case about zero would tell little
+    assert abs(results[-1]) > 0.3  # a result close to zero would tell little
 
 
 @pytest.mark.parametrize("case", cases.SCHEDULES)

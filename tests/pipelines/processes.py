@@ -1,17 +1,17 @@
-"""Commands in processes of their own, which may send themselves a signal within a step of training."""
+"""Runs commands in processes of their own, which may send themselves a signal within a step of training."""
 
 import os
 from multiprocessing import get_context
 
 
 def start(arguments, output, signals=(), **environment):
-    """The fork server has TensorFlow imported, which spares each process seconds.
+    """Starts a command; the fork server has imported TensorFlow already, which saves each process some seconds.
 
     Args:
-        arguments: Of the command.
-        output: File for what it prints.
-        signals: (epoch, number of the batch in it, signal) triples.
-        environment: Variables of the process.
+        arguments: Arguments of the command.
+        output: File for the output of the command.
+        signals: Triples of (epoch, number of the batch in it, signal).
+        environment: Environment variables of the process.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(["pipelines.finetune"])

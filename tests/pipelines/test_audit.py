@@ -1,4 +1,4 @@
-"""audit: what it finds, what it writes, and files that are moved aside and come back."""
+"""audit: what it finds, what it writes, and that files are moved aside and back."""
 
 import errno
 import json
@@ -21,13 +21,13 @@ from pipelines.data.inspect import inspect_image
 
 @pytest.fixture
 def folder(images, tmp_path):
-    """A copy of three classes with ten images each."""
+    """Returns a copy of the folder of three classes with ten images each."""
     return shutil.copytree(images, tmp_path / "images")
 
 
 @pytest.fixture
 def harmed(folder):
-    """With one cut file, and one picture, encoded anew, in two classes."""
+    """Returns that folder with one truncated file, and with one picture, encoded anew, in two classes."""
     first, second, third = sorted(folder.iterdir())
     (third / "cut.jpg").write_bytes((third / "0000.jpg").read_bytes()[:300])
     with Image.open(first / "0000.jpg") as picture:
@@ -36,7 +36,7 @@ def harmed(folder):
 
 
 def tree(folder):
-    """Every file's path and content."""
+    """Returns every file's path and content."""
     return {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
@@ -113,7 +113,7 @@ def test_an_enormous_picture_is_named_and_a_bomb_is_refused_by_its_header(tmp_pa
     (tmp_path / "bomb.png").write_bytes(bomb + struct.pack(">I", 4) + b"IDAT")
     facts = inspect_image(tmp_path / "bomb.png", tmp_path)
     assert not facts.readable
-    assert "3600000000 pixels" in facts.reason  # and not that its data are missing
+    assert "3600000000 pixels" in facts.reason  # rather than that its data are missing
 
 
 def findings(**sizes):

@@ -1,4 +1,4 @@
-"""Augmentations are pure functions of image and key, alike eagerly and in a stream; their parts are Pillow's."""
+"""Augmentations are pure functions of image and key, eagerly and in a stream; their parts match Pillow's."""
 
 import numpy as np
 import pytest
@@ -40,7 +40,7 @@ def test_an_augmentation_is_the_same_eagerly_and_in_a_stream_and_differs_between
     in_stream = np.stack(list(stream.as_numpy_iterator()))
     eagerly = np.stack([augmented(name, image, number) for number in range(8)])
     assert in_stream.shape == (8, 32, 32, 3)
-    # XLA-free graphs may fuse a product and a sum, which moves a rounding by one level.
+    # Graphs without XLA may fuse a product and a sum, which can change a rounded value by one level.
     assert np.abs(in_stream.astype(int) - eagerly).max() <= (0 if name == "light" else 1)
     np.testing.assert_array_equal(in_stream, np.stack(list(stream.as_numpy_iterator())))
     assert len({image.tobytes() for image in in_stream}) == 8
@@ -59,7 +59,7 @@ def test_an_augmentation_is_the_same_eagerly_and_in_a_stream_and_differs_between
 def test_changes_of_colour_are_those_of_pillow(ours, pillows, factor):
     found = ours(tf.constant(picture()), factor).numpy().astype(int)
     expected = np.asarray(pillows(Image.fromarray(picture())).enhance(factor))
-    assert np.abs(found - expected).max() <= 1  # Pillow cuts off where we round
+    assert np.abs(found - expected).max() <= 1  # Pillow truncates where we round
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_operations_of_trivial_augment_are_those_of_pillow(name, strength, expec
 
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_the_geometry_of_trivial_augment_moves_by_the_strength(name):
-    """At strength 0 the geometric operations change nothing, at 1 they do."""
+    """The geometric operations change nothing at strength 0, and change the image at strength 1."""
     image = tf.constant(picture(48, 48))
     zero = OPERATIONS[name](image, tf.constant(0.0), tf.constant(1.0))
     assert zero.dtype == tf.uint8
@@ -107,7 +107,7 @@ def test_erasing_hits_a_quarter_of_the_images_with_2_to_33_percent():
     white = tf.fill((64, 64, 3), tf.constant(255, tf.uint8))
     shares = np.array([(random_erasing(white, key(n)).numpy()[..., 0] != 255).mean() for n in range(400)])
     hit = shares[shares > 0]
-    assert 65 < len(hit) < 135  # 4 standard deviations
+    assert 65 < len(hit) < 135  # 4 standard deviations around 100
     assert hit.min() > 0.01
     assert hit.max() < 0.36  # sides are rounded to whole pixels
 
@@ -115,7 +115,7 @@ def test_erasing_hits_a_quarter_of_the_images_with_2_to_33_percent():
 def test_scale_jitter_has_the_papers_range_of_scales():
     shape = tf.constant([500, 400])
     regions = [jittered_region(shape, key(number), 224) for number in range(100)]
-    scales = np.array([224 / float(region.extent[1]) * 400 for region in regions])  # of the shorter side
+    scales = np.array([224 / float(region.extent[1]) * 400 for region in regions])  # lengths of the shorter side
     assert scales.min() >= 255.9
     assert scales.max() <= 480.1
     assert np.ptp(scales) > 200
@@ -125,7 +125,7 @@ def test_scale_jitter_has_the_papers_range_of_scales():
 
 
 def test_a_shift_is_the_papers_for_cifar():
-    """The square of the shorter side, padded by 4 of 32 pixels, and a crop of 32 anywhere."""
+    """The central square is padded by 4 of 32 pixels, and a crop of 32 pixels is taken anywhere."""
     image = tf.constant(picture(32, 32))
     padded = np.full((40, 40, 3), (124, 116, 104), np.uint8)
     padded[4:36, 4:36] = image
@@ -138,7 +138,7 @@ def test_a_shift_is_the_papers_for_cifar():
         seen |= set(found)
     assert {top for top, _ in seen} == {left for _, left in seen} == set(range(9))
     whole = choose_region("cifar", tf.constant([50, 70]), key(0), 32, 0.35, "bilinear")
-    np.testing.assert_allclose((*whole.begin, *whole.extent), (0, 10, 50, 50), atol=0.8)  # whole pixels of the smaller
+    np.testing.assert_allclose((*whole.begin, *whole.extent), (0, 10, 50, 50), atol=0.8)  # whole pixels of the crop
 
 
 def batch():
@@ -153,7 +153,7 @@ def test_mixing_is_the_same_eagerly_and_in_a_stream(name):
     for number, (found, labels) in enumerate(stream):
         expected, expected_labels = MIXES[name](images, targets, key(number))
         np.testing.assert_array_equal(found, expected)
-        np.testing.assert_allclose(labels, expected_labels, atol=1e-6)  # fused products and sums
+        np.testing.assert_allclose(labels, expected_labels, atol=1e-6)  # products and sums may be fused
         assert (found.dtype, found.shape) == (tf.uint8, images.shape)
         np.testing.assert_allclose(tf.reduce_sum(labels, 1), 1.0, atol=1e-6)
 
@@ -162,7 +162,7 @@ def test_mixup_blends_images_by_the_share_of_their_labels():
     images, targets = batch()
     for number in range(20):
         mixed, labels = mixup(images, targets, key(number))
-        share = float(labels[0, 0])  # the neighbour's class is another
+        share = float(labels[0, 0])  # the neighbour's class differs
         expected = share * images.numpy()[0] + (1 - share) * images.numpy()[-1]
         assert np.abs(mixed.numpy()[0] - expected).max() <= 0.51
 

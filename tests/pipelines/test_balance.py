@@ -1,4 +1,4 @@
-"""Classes of unequal size: the loss's weights and the balanced order."""
+"""Classes of unequal size: the weights in the loss and the balanced order."""
 
 import keras
 import numpy as np

@@ -1,4 +1,4 @@
-"""The cache: the network sees the same bits with it, and half a cache is never taken for a whole one."""
+"""The cache: the network sees the same bits with it as without, and a partial cache is never taken for a whole one."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ VIEW = InputSpec(SIZE)
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
-    """JPEG pictures of many sizes in every orientation, and what is read in other ways; two classes."""
+    """Returns two classes: JPEG of many sizes in every orientation, and files that are read in other ways."""
     root = tmp_path_factory.mktemp("photos")
     for name in ("a", "b"):
         (root / name).mkdir()
@@ -68,7 +68,7 @@ def training(rows, root, input_spec, cached=None):
 def test_the_network_sees_the_same_bits_with_the_cache(rows, photos, where, augment, tmp_path):
     input_spec = InputSpec(SIZE, augment=augment, interpolation="bicubic" if augment == "paper" else "bilinear")
     cache = open_cache(where, tmp_path / "cache", rows, photos, input_spec)
-    assert (cache.plan.starts >= 0).sum(axis=0).min() > 0  # all scales are there
+    assert (cache.plan.starts >= 0).sum(axis=0).min() > 0  # all scales occur
     for a, b in zip(
         training(rows, photos, input_spec), training(rows, photos, input_spec, cache.of("train")), strict=True
     ):
@@ -83,7 +83,7 @@ def test_the_network_sees_the_same_bits_with_the_cache(rows, photos, where, augm
 
 
 def test_later_epochs_need_no_file(rows, photos, tmp_path):
-    """But for a turned TIFF, of which Pillow says the sides as stored or upright, as it likes."""
+    """An exception is a rotated TIFF, for which Pillow reports sometimes the stored and sometimes the upright sides."""
     root = shutil.copytree(photos, tmp_path / "photos")
     turned = rows["train"]["path"].str.endswith("turned.tif")
     parts = {"train": rows["train"][~turned], "val": rows["val"]}
@@ -109,7 +109,7 @@ def test_crops_ask_for_no_other_scale_than_those_that_are_kept(augment):
     for number, shape in enumerate(np.repeat(shapes, 3, axis=0)):
         seen[number // 3, int(asked(tf.constant(shape), tf.constant(number, tf.int64)))] = True
     assert not (seen & ~kept).any()
-    assert kept.sum() < 1.6 * seen.sum()  # and hardly any in vain: three crops see most of what can be asked for
+    assert kept.sum() < 1.6 * seen.sum()  # few scales are unused: three crops ask for most of those kept
 
 
 def test_a_whole_file_is_used_again_and_any_other_is_made_anew(rows, photos, tmp_path, capsys):
@@ -130,7 +130,7 @@ def test_a_whole_file_is_used_again_and_any_other_is_made_anew(rows, photos, tmp
     assert not opened()
     assert place.read_bytes() == content
     assert not opened(input_spec=InputSpec(SIZE, min_area=0.9))
-    root = shutil.copytree(photos, tmp_path / "photos")  # with the times of the files
+    root = shutil.copytree(photos, tmp_path / "photos")  # keeps the files' times
     assert not opened()
     assert opened(root)
     file = root / rows["train"]["path"].iloc[0]

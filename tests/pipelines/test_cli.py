@@ -1,4 +1,4 @@
-"""The command line: it answers at once, and bad input is one line and exit code 2."""
+"""The command line answers at once, and bad input leads to one line and exit code 2."""
 
 import json
 import shutil
@@ -47,7 +47,7 @@ WRONG = [
     (["finetune", "{data}", "--run", "{new}", "--shortcut", "Z"], "received 'Z'"),
     (["finetune", "{data}", "--run", "{new}", "--image-size", "8"], "between 32 and 2048, received 8"),
     (["finetune", "{data}/none", "--run", "{new}", "--weights", "none"], "there is no folder or CSV"),
-    (["finetune", "{data}/none", "--run", "{new}"], "there is no folder or CSV"),  # and nothing was downloaded for it
+    (["finetune", "{data}/none", "--run", "{new}"], "there is no folder or CSV"),  # before any download
     (["finetune", "{data}", "--run", "{new}", "--weights", "none.h5"], "there is no weights file 'none.h5'"),
     (["finetune", "{data}", "--run", "{new}", "--config", "none.json"], "cannot read 'none.json'"),
     (["finetune", "{data}", "--run", "{new}", "--augment", "heavy"], "received 'heavy'"),
@@ -144,7 +144,7 @@ def test_the_sample_is_the_same_for_the_same_seed_only():
 
 
 def test_colour_alone_does_not_tell_the_classes_of_the_sample_apart():
-    """Logistic regression on mean colours and their spread stays near the 1/30 of chance."""
+    """Logistic regression on the mean and spread of the colours stays near chance, 1/30."""
     from sklearn.linear_model import LogisticRegression
 
     pictures = [

@@ -1,4 +1,4 @@
-"""Decoding: what a person sees is what the network sees. Pillow is the judge, eagerly and inside tf.data."""
+"""Decoding: the network sees what a person sees. Pillow is the reference, eagerly and inside tf.data."""
 
 import io
 
@@ -15,7 +15,7 @@ from pipelines.images.stream import InputSpec
 
 
 def picture(height=24, width=36):
-    """Smooth, so that JPEG changes little, and different in every corner."""
+    """Returns a picture that is smooth, so that JPEG changes little, and different in every corner."""
     y, x = np.mgrid[:height, :width]
     return np.stack([x * 255 // width, y * 255 // height, (x + y) * 255 // (height + width)], -1).astype(np.uint8)
 
@@ -29,7 +29,7 @@ def with_orientation(orientation, byte_order="little"):
 
 
 def whole(shape):
-    """The whole picture, as far as the shorter side goes, at its own size."""
+    """Returns the region of the central square of the picture, at its own size."""
     return Region(tf.zeros(2, tf.float64), tf.constant([24.0, 24.0], tf.float64), 24)
 
 
@@ -149,7 +149,7 @@ def test_every_kind_of_jpeg_is_what_pillow_makes_of_it(options, tmp_path):
 
 
 def test_ycck_is_not_taken_for_cmyk(tmp_path):
-    """Photoshop writes four channels in both ways; a byte of its marker says which."""
+    """Photoshop writes four channels as YCCK or CMYK, and a byte of its marker says which."""
     pixels = []
     for transform, name in ((0, "cmyk.jpg"), (2, "ycck.jpg")):
         path = tmp_path / name
@@ -178,13 +178,16 @@ def test_sixteen_bits_are_scaled_to_eight(tmp_path):
 
 
 def test_the_shared_odd_files_decode_as_pillow_does(shared):
-    """Bit for bit, whatever is odd. JPEG, since TensorFlow is told to use the inverse DCT that Pillow uses; PNG in RGB
-    and gray, since it is lossless; everything else, since Pillow decodes it. docs/decoding.md has the table."""
+    """They are equal bit for bit, whatever is odd about them.
+
+    JPEG is equal because TensorFlow is told to use Pillow's inverse DCT, PNG in RGB and gray because it is lossless,
+    and everything else because Pillow decodes it. docs/decoding.md has the table.
+    """
     root = shared / "odd"
     decoders = []
     for path in sorted(root.iterdir()):
         facts = inspect_image(path, root)
-        if facts.readable and facts.width * facts.height < 10**7:  # the largest is in the table, and takes seconds
+        if facts.readable and facts.width * facts.height < 10**7:  # the largest takes seconds and is in the table
             with Image.open(path) as file:
                 plain = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
             expected = plain if facts.decoder == "tensorflow" else decode_pillow(path)
@@ -200,7 +203,7 @@ def test_the_centre_crop_has_the_asked_size(height, width):
 
 
 def test_the_evaluation_view_is_that_of_pillow():
-    """Resize the shorter side to 64, crop 56, as torchvision does with Pillow; bilinear, antialiased."""
+    """It resizes the shorter side to 64 and crops 56, bilinear and antialiased, as torchvision does with Pillow."""
     image = Image.fromarray(picture(200, 300))
     expected = image.resize((96, 64), Image.Resampling.BILINEAR).crop((20, 4, 76, 60))
     found = InputSpec(56).for_evaluation(tf.constant(np.asarray(image))).numpy().astype(int)
@@ -208,7 +211,7 @@ def test_the_evaluation_view_is_that_of_pillow():
 
 
 def photo(height, width, seed=0):
-    """Detail at all scales, so that a wrong window or scale shows."""
+    """Returns a picture with detail at all scales, so that a wrong window or scale is noticed."""
     random = np.random.default_rng(seed)
     layers = [Image.fromarray(random.integers(0, 256, (n, n, 3)).astype(np.uint8)) for n in (3, 9, 30, 90)]
     scaled = [np.asarray(layer.resize((width, height), Image.Resampling.BICUBIC), float) for layer in layers]
@@ -245,8 +248,11 @@ def test_a_decoded_window_is_bit_for_bit_the_whole_pictures(orientation, subsamp
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("ratio", [2, 4, 8])
 def test_a_scaled_window_shows_what_the_unscaled_one_shows(orientation, ratio, tmp_path):
-    """libjpeg's smaller inverse DCT is another low-pass than the resampling's: a mean of 1.5 grey levels of this
-    detailed picture covers it. A window that is off by one pixel of the smaller picture would be 3 or more."""
+    """The tolerance is a mean difference of 1.5 gray levels.
+
+    It covers the difference between the low-pass of libjpeg's smaller inverse DCT and that of the resampling, on this
+    detailed picture. A window that is off by one pixel of the smaller picture would differ by 3 or more.
+    """
     path = tmp_path / "photo.jpg"
     photo(801, 1203).save(path, exif=with_orientation(orientation), quality=95)
     facts = inspect_image(path, tmp_path)

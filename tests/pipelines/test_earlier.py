@@ -1,4 +1,4 @@
-"""What a run decided is repeated by --config, and by itself where it goes on; what differs is said."""
+"""--config repeats what a run decided, and so does the run itself when it continues; differences are reported."""
 
 import copy
 import json
@@ -21,7 +21,7 @@ from resnet_tf.errors import UserError
 from tests.conftest import small_config
 from tests.pipelines.processes import start
 
-# What an earlier version may have decided.
+# Decisions that an earlier version may have made.
 OTHER = {"epochs": 2, "learning_rate": 3e-4, "weight_decay": 0.25, "frozen_stages": ["conv1"], "augment": "colour"}
 
 
@@ -32,7 +32,7 @@ def config(images, torch_weights):
 
 @pytest.fixture
 def earlier(config):
-    """The config.json of a run on 40 images whose recipe is another one than today's."""
+    """Returns the config.json of a run on 40 images whose recipe differs from today's."""
     recipe = {**vars(recipe_of(decide(config, 40))), **OTHER, "warmup_steps": 4, "total_steps": 10}
     content = {"arguments": config.as_arguments(), "recipe": recipe, "precision": "bfloat16"}
     return Earlier("old/config.json", json.loads(json.dumps(content)))
@@ -88,7 +88,7 @@ def test_an_option_goes_before_what_is_repeated(config, earlier):
 
 def test_steps_follow_from_the_images_there_are(config, earlier):
     more = recipe_of(decide(config, 10_000, repeated_recipe(earlier, config)))
-    assert (more.epochs, more.frozen_stages) == (2, ("conv1",))  # though 10,000 are many
+    assert (more.epochs, more.frozen_stages) == (2, ("conv1",))  # although 10,000 images are many
     assert (more.total_steps, more.warmup_steps) == (2500, 250)
 
 
@@ -151,7 +151,7 @@ def test_a_run_that_goes_on_keeps_what_it_decided_and_is_not_mixed_with_another(
     run = Run(tmp_path / "run")
     content = read_json(run.config)
     assert content["recipe"]["total_steps"] == 6
-    content["recipe"] |= {"learning_rate": 0.0025, "warmup_steps": 2, "weight_decay": 0.125}  # as of another version
+    content["recipe"] |= {"learning_rate": 0.0025, "warmup_steps": 2, "weight_decay": 0.125}  # of a different version
     write_json(run.config, content)
     other = copy.deepcopy(content)
     other["recipe"]["learning_rate"] = 0.5

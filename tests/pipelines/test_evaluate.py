@@ -1,4 +1,4 @@
-"""evaluate, predict, export: one run, the same probabilities everywhere."""
+"""evaluate, predict and export give the same probabilities for one run."""
 
 import json
 import shutil
@@ -36,7 +36,7 @@ from tests.pipelines.test_pixel_limit import BOMBS
 
 @pytest.fixture(scope="module")
 def run(images, small, small_weights, tmp_path_factory) -> Run:
-    """A finished run that gets evaluation and export."""
+    """Returns a finished run, which tests evaluate and export."""
     path = tmp_path_factory.mktemp("evaluated") / "run"
     return finetune(small_config(images, path, arch=small, weights=str(small_weights)))
 
@@ -109,7 +109,7 @@ def test_predict_gives_the_probabilities_of_evaluate(folder, run, images, tmp_pa
     assert "label" not in predicted
     predicted.index = [path.removeprefix(f"{images}/") for path in predicted["path"]]
     classes = read_json(run.classes)
-    # Batches of other images change the last bits of float32.
+    # Different images in a batch change the last bits of float32.
     np.testing.assert_allclose(predicted.loc[evaluated.index, classes], evaluated[classes], atol=1e-6)
     first = capsys.readouterr().out.splitlines()[-1].split("  ")
     assert len(first) == 3  # path and two classes
@@ -148,7 +148,7 @@ def test_images_that_have_moved_are_named_and_found_again(run, images, tmp_path)
         evaluate(run, "val", data="nowhere")
     moved = shutil.copytree(images, tmp_path / "moved")
     assert evaluate(run, "val", data=str(moved))["n"] > 0
-    # The head was fitted to validation too, once the choice was made; the figures say so, and those of the test do not.
+    # After the choice, the head was fitted to validation too. The figures of val say so, those of the test do not.
     assert "the model was fitted to images of val" in (run.evaluation("val") / "summary.txt").read_text()
 
 
@@ -158,10 +158,8 @@ def test_mirror_averages_the_probabilities_of_image_and_mirror_image_everywhere(
     Image.fromarray(picture).save(file)
     seen = input_spec_of(run).for_evaluation(tf.constant(picture))
     model = load_model(run)
-    # One at a time, as `predict` computes them: two together are rounded otherwise.
-    each = softmax(
-        np.concatenate([model.predict(input_spec[np.newaxis], verbose=0) for input_spec in (seen, seen[:, ::-1])])
-    )
+    # The views are computed one at a time, as `predict` does, because two together are rounded differently.
+    each = softmax(np.concatenate([model.predict(view[np.newaxis], verbose=0) for view in (seen, seen[:, ::-1])]))
     assert np.abs(each[0] - each[1]).max() > 1e-4
     predict(PredictConfig(str(run.path), (str(file),), out=str(tmp_path / "p.csv"), mirror=True))
     np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[classes], each.mean(axis=0, keepdims=True), atol=1e-6)
@@ -230,7 +228,7 @@ CLASSES = ["a", "b", "c", "d"]
 
 
 def answers():
-    """Eight images of a, b and c; d has none, but is predicted once."""
+    """Returns labels and predictions of eight images of a, b and c; d has no image, but is predicted once."""
     labels = np.array([0, 0, 0, 1, 1, 2, 2, 2])
     predicted = np.array([0, 0, 1, 1, 1, 2, 3, 0])
     probabilities = np.full((8, 4), 0.1)
@@ -257,7 +255,7 @@ def test_figures_are_those_of_scikit_learn_and_the_textbook():
     figures = summarize(labels, probabilities, CLASSES)
     assert figures["accuracy"] == 5 / 8
     low, high = figures["accuracy_ci95"]
-    assert (low, high) == (pytest.approx(0.3057, abs=1e-4), pytest.approx(0.8632, abs=1e-4))  # Wilson, by hand
+    assert (low, high) == (pytest.approx(0.3057, abs=1e-4), pytest.approx(0.8632, abs=1e-4))  # Wilson's, by hand
     assert figures["cohen_kappa"] == pytest.approx(sk.cohen_kappa_score(labels, predicted))
     assert figures["log_loss"] == pytest.approx(-(5 * np.log(0.7) + 3 * np.log(0.1)) / 8)
     assert figures["macro_f1"] == pytest.approx((2 / 3 + 4 / 5 + 1 / 2) / 3)

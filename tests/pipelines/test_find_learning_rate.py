@@ -1,4 +1,4 @@
-"""finetune --find-learning-rate: the curve, what it says, the picture, and that nothing else is written."""
+"""finetune --find-learning-rate: the curve, its reading, the picture, and that nothing else is written."""
 
 import dataclasses
 from types import SimpleNamespace
@@ -25,7 +25,7 @@ RATES = np.geomspace(1e-7, 1e-1, STEPS)
 
 
 def curve(fall_at, rise_at, noise=0.05, seed=0):
-    """A loss that falls from 1 to 0.5 around a rate and rises around another."""
+    """Returns a loss that falls from 1 to 0.5 around one rate and rises around another."""
     fall = 0.5 / (1 + (fall_at / RATES) ** 2)
     rise = (RATES / rise_at) ** 2
     return 1.0 - fall + rise + np.random.default_rng(seed).normal(0, noise, STEPS)
@@ -37,7 +37,7 @@ def test_the_rate_is_suggested_at_which_the_loss_rises_again(seed):
     assert reading.start == pytest.approx(1.0, abs=0.05)
     assert reading.lowest == pytest.approx(0.52, abs=0.05)
     assert 5e-4 < reading.best_rate < 3e-3
-    assert 2e-3 < reading.suggestion == reading.rises_from < 1e-2  # the rise is (rate / 2e-2)², and the noise 0.07
+    assert 2e-3 < reading.suggestion == reading.rises_from < 1e-2  # the rise is (rate / 2e-2)², the noise is 0.07
 
 
 def test_a_loss_that_only_rises_suggests_nothing():
@@ -50,7 +50,7 @@ def test_a_loss_that_only_rises_suggests_nothing():
 def test_noise_is_not_taken_for_a_fall():
     random = np.random.default_rng(0)
     readings = [read_curve(RATES, random.normal(0.3, 0.1, STEPS), CLASSES) for _ in range(200)]
-    assert sum(reading.falls for reading in readings) <= 10  # by chance, in 5 % of all
+    assert sum(reading.falls for reading in readings) <= 10  # 5 % of them fall by chance
 
 
 def test_a_last_loss_that_runs_away_does_not_hide_the_fall():
@@ -74,15 +74,15 @@ def test_divergence_is_four_times_the_best_or_no_number():
 
     assert not diverged()
     assert diverged(float("nan"))
-    assert not diverged(9.0)  # one batch alone may be bad
+    assert not diverged(9.0)  # a single batch may be bad
     assert diverged(*[5.0] * 5)
-    assert not diverged(*[0.01] * 5, calm=0.001)  # still far from guessing, 3.4
+    assert not diverged(*[0.01] * 5, calm=0.001)  # still far below the loss of guessing, 3.4
     assert has_diverged(RATES[:1], [float("inf")], CLASSES)
 
 
 @pytest.fixture
 def few_steps(monkeypatch):
-    """Less of a training, for what does not depend on their number."""
+    """Reduces the number of steps, for tests that do not depend on it."""
     monkeypatch.setattr(module, "ADAM", Sweep(1e-7, 1e-1, 30))
     monkeypatch.setattr(module, "MOMENTUM", Sweep(1e-4, 1e1, 60))
 
@@ -127,7 +127,7 @@ def test_each_loss_is_that_of_its_batch_on_replicas_too_behind_a_fitted_head(
 
     config = dataclasses.replace(config, strategy="mirrored")
     found = find_learning_rate(RangeTestConfig(config, str(tmp_path / "range.png")))
-    np.testing.assert_allclose(found.losses[:6], expected, rtol=0.02)  # the first rates change nearly nothing
+    np.testing.assert_allclose(found.losses[:6], expected, rtol=0.02)  # the first rates change almost nothing
     np.testing.assert_allclose(found.rates, np.geomspace(1e-7, 1e-1, 30)[: len(found.rates)], rtol=1e-4)
     assert found.suggestion is None
     out = capsys.readouterr().out

@@ -1,4 +1,4 @@
-"""finetune: the run directory, continuing, and what happens when training goes wrong."""
+"""finetune: the run directory, continuing a run, and what happens when training goes wrong."""
 
 import json
 import shutil
@@ -51,7 +51,7 @@ def test_the_history_has_the_head_and_each_epoch(finished):
 
 
 def head_scores(run, images):
-    """Log loss on the validation images of the best model, with its head as it is and as fitted to training alone."""
+    """Returns two log losses of the best model on validation: with a head fitted to training alone, and its own."""
     manifest, classes = load_manifest(run.manifest), read_json(run.classes)
     rows, model = {split: manifest[manifest["split"] == split] for split in ("train", "val")}, load_model(run)
     inference = Inference(feature_extractor(model))
@@ -68,7 +68,7 @@ def head_scores(run, images):
 def test_the_best_model_is_the_best_row_of_the_history_and_its_head_has_seen_validation_too(
     images, torch_weights, tmp_path
 ):
-    settings = {"weights": str(torch_weights), "precision": "float32"}  # as the file is computed
+    settings = {"weights": str(torch_weights), "precision": "float32"}  # as the saved model computes
     run = finetune(small_config(images, tmp_path / "run", epochs=0, **settings))
     judged, kept = head_scores(run, images)
     assert judged == pytest.approx(pd.read_csv(run.history)["val_log_loss"].min(), rel=1e-4)
@@ -123,14 +123,14 @@ def test_a_run_that_was_cut_off_continues_to_the_same_end(images, tiny, tmp_path
     monkeypatch.setattr(TrainingCallback, "on_epoch_begin", cut)
     with pytest.raises(KeyboardInterrupt):
         finetune(small_config(images, tmp_path / "cut", arch=tiny, epochs=3))
-    assert Run(tmp_path / "cut").model.is_file()  # the best so far is kept
+    assert Run(tmp_path / "cut").model.is_file()  # the best model so far is kept
     monkeypatch.setattr(TrainingCallback, "on_epoch_begin", original)
     continued = finetune(small_config(images, tmp_path / "cut", arch=tiny, epochs=3))
 
     columns = ["epoch", "loss", "accuracy", "val_accuracy", "val_log_loss", "learning_rate"]
     a, b = (pd.read_csv(run.history)[columns] for run in (whole, continued))
     assert len(b) == 3
-    # Threads add in another order each time; three epochs of float32 keep about four digits.
+    # Threads add numbers in a different order each time; after three epochs in float32, about four digits agree.
     np.testing.assert_allclose(a, b, rtol=2e-3, atol=2e-3)
 
 
@@ -173,7 +173,7 @@ def test_a_fall_to_chance_is_a_collapse():
         "validation accuracy fell from 0.900"
     )
     assert collapse_reason([1.0, 1.0], 0.30, best_accuracy=0.9, chance=0.033) == ""
-    assert collapse_reason([1.0, 1.0], 0.04, best_accuracy=0.05, chance=0.033) == ""  # it had learned nothing yet
+    assert collapse_reason([1.0, 1.0], 0.04, best_accuracy=0.05, chance=0.033) == ""  # it had not learned anything yet
     for losses in ([float("nan"), 1.0], [1.0, float("nan")]):
         assert "NaN" in collapse_reason(losses, 0.9, best_accuracy=0.9, chance=0.033)
 
@@ -237,8 +237,8 @@ def test_the_head_is_logistic_regression_to_convergence(classes):
     random = np.random.default_rng(0)
     centres = random.normal(0, 1, (classes, 8)) * 3
     labels = np.arange(40 * classes) % classes
-    features = (centres[labels] + random.normal(0, 1, (len(labels), 8))) * 100 + 500  # far from standardized
-    features[:, 3] = 7.0  # a channel that is always the same
+    features = (centres[labels] + random.normal(0, 1, (len(labels), 8))) * 100 + 500  # far from mean 0 and deviation 1
+    features[:, 3] = 7.0  # a constant channel
     fitted = fit_linear_probe((features, labels), (features, labels), classes)
     logits = features @ fitted.kernel + fitted.bias
     assert fitted.kernel.shape == (8, classes)
@@ -251,9 +251,9 @@ def test_a_channel_of_rounding_errors_weighs_nothing():
     random = np.random.default_rng(0)
     labels = np.arange(60) % 3
     features = np.eye(3)[labels] * 50 + random.normal(0, 15, (60, 3))
-    features = np.concatenate([features, random.normal(0, 5e-6, (60, 20))], axis=1)  # float32's of numbers like 50
+    features = np.concatenate([features, random.normal(0, 5e-6, (60, 20))], axis=1)  # noise of float32 around 50
     fitted = fit_linear_probe((features[:30], labels[:30]), (features[30:], labels[30:]), 3)
-    otherwise = features + random.normal(0, 5e-6, features.shape)  # as another batch rounds them
+    otherwise = features + random.normal(0, 5e-6, features.shape)  # rounded as in a different batch
     for kernel in (fitted.kernel, fitted.refit_kernel):
         assert np.abs(features @ kernel).max() > 1.0
         np.testing.assert_allclose(otherwise @ kernel, features @ kernel, atol=1e-4)

@@ -1,7 +1,6 @@
-"""Training processes that are killed at random moments, in every phase, and continued by the same command, with and
-without a cache.
+"""Training processes are killed at random moments, in every phase, and continued by the same command.
 
-RESNET_TF_KILLS=20 kills that often; `-s` shows when each died.
+The tests run with and without a cache. RESNET_TF_KILLS=20 kills 20 times; `-s` shows when each process died.
 """
 
 import os
@@ -21,13 +20,16 @@ from tests.pipelines.processes import start
 
 KILLS = int(os.environ.get("RESNET_TF_KILLS", "3"))
 EPOCHS, STEPS = 2, 3  # 20 images in batches of 8
-PATIENCE = 120.0  # seconds that a process may take to come to a line or a file
+PATIENCE = 120.0  # seconds that a process may take to print a line or write a file
 
 
 @dataclass(frozen=True)
 class Moment:
-    """When a process is to die: at most `within` seconds after a line of its output has appeared and, where they are
-    named, a number of checkpoints has been written or a file stands in their folder."""
+    """The moment at which a process is to die.
+
+    It is at most `within` seconds after a line of its output has appeared and, if they are given, after a number of
+    checkpoints has been written and a file is in their folder.
+    """
 
     phase: str
     line: str = "recipe:"
@@ -42,7 +44,7 @@ class Moment:
         return written >= self.checkpoints and (not self.file or any(run.checkpoints.glob(self.file)))
 
 
-# In the order of a run: one checkpoint after the head, after each step, and after each validation.
+# The moments are in the order of a run, which writes a checkpoint after the head, each step, and each validation.
 MOMENTS = (
     Moment("start", line="looked at", within=2.0),
     Moment("features", within=1.5),
@@ -65,7 +67,7 @@ def finish(arguments, output):
 
 
 def kill(arguments, output, run, moment, seconds, number=signal.SIGKILL):
-    """Starts the command and sends a signal at a moment; the exit code tells whether that came in time."""
+    """Starts the command and sends a signal at a moment; the exit code tells whether the signal came in time."""
     process = start(arguments, output)
     limit = time.monotonic() + PATIENCE
     while process.is_alive() and not moment.has_come(output, run):
@@ -80,7 +82,7 @@ def kill(arguments, output, run, moment, seconds, number=signal.SIGKILL):
 
 @pytest.fixture(scope="module")
 def command(images, small, small_weights):
-    """All but the place of the run."""
+    """Returns the arguments of the command without the run directory."""
     options = f"--arch {small} --image-size 32 --batch-size 8 --precision float32 --deterministic"
     options += f" --epochs {EPOCHS} --checkpoint-seconds 0"
     return ["finetune", str(images), "--weights", str(small_weights), *options.split()]
@@ -88,14 +90,14 @@ def command(images, small, small_weights):
 
 @pytest.fixture(scope="module")
 def whole(command, tmp_path_factory):
-    """The run that nobody killed."""
+    """Returns the run of a process that was not killed."""
     folder = tmp_path_factory.mktemp("whole")
     finish([*command, "--run", str(folder / "run")], folder / "output")
     return Run(folder / "run")
 
 
 def assert_same(run, whole):
-    """Bit for bit: the best model and the history, but for the seconds; and where the run ended."""
+    """Asserts that best model, history without the seconds, and end of the run are equal bit for bit."""
     ours, theirs = load_model(run), load_model(whole)
     for a, b in zip(ours.variables, theirs.variables, strict=True):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b), err_msg=a.path)
@@ -116,7 +118,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(comman
             seconds = chance.uniform(0, moment.within)
             where = ("--cache", chance.choice(("disk", "ram", "disk", "none")))
             code = kill([*arguments, *where], output, run, moment, seconds)
-            if code == 0:  # it was done before
+            if code == 0:  # it ended before the signal
                 break
             assert code == -signal.SIGKILL, output.read_text()
             left -= 1
@@ -132,7 +134,7 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_nothing_had_been(comman
 def test_signals_save_the_step_first(command, whole, tmp_path):
     run, output = Run(tmp_path / "run"), tmp_path / "output"
     arguments = [*command, "--run", str(run.path)]
-    arguments[arguments.index("--checkpoint-seconds") + 1] = "3600"  # so that only the signal saves
+    arguments[arguments.index("--checkpoint-seconds") + 1] = "3600"  # only the signal leads to a checkpoint
     process = start(arguments, output, signals=[(0, 1, signal.SIGTERM)])
     process.join()
     assert process.exitcode == 143, output.read_text()

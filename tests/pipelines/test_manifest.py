@@ -1,4 +1,4 @@
-"""From folders and CSVs to the manifest: what is an image, which class, which split."""
+"""The manifest of folders and CSVs: which files are images, their classes, and their splits."""
 
 import shutil
 
@@ -16,7 +16,7 @@ from resnet_tf.errors import UserError
 
 @pytest.fixture
 def folder(images, tmp_path):
-    """A copy that a test may change."""
+    """Returns a copy of the images that a test may change."""
     return shutil.copytree(images, tmp_path / "images")
 
 

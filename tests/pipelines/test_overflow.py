@@ -1,4 +1,4 @@
-"""float16: a step that loss scaling leaves out is no collapse."""
+"""float16: a step that loss scaling skips does not count as a collapse."""
 
 import keras
 import numpy as np
@@ -29,7 +29,7 @@ def test_a_skipped_step_counts_in_no_metric(bad):
     images = np.ones((3, 4, 2), np.float32)
     images[bad] = np.inf
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="zeros")])
-    # The loss of the good steps is 1 before any, and stays so with this rate.
+    # The loss is 1 at the start, and the good steps do not change it at this rate.
     model.compile(AgreedLossScaleOptimizer(keras.optimizers.SGD(1e-9)), "mse", jit_compile=False)
     steps = Steps()
     stream = tf.data.Dataset.from_tensor_slices((images, np.ones((3, 4, 1), np.float32)))

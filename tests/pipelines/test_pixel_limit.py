@@ -1,4 +1,4 @@
-"""Small files that claim huge pictures are refused by their headers, everywhere, before memory is taken."""
+"""Small files that claim huge pictures are refused by their headers everywhere, before memory is allocated."""
 
 import io
 import resource
@@ -20,7 +20,7 @@ from pipelines.images.lost_images import LostImage, lost_images_named
 from pipelines.images.pixel_limit import MAX_PIXELS, claimed_pixels
 from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
 
-# None of the files has more than some hundred bytes; the smallest of the pictures would take half a gigabyte.
+# Each file has at most a few hundred bytes, and the smallest of the pictures would need half a gigabyte.
 SPARED_KIB = 256 * 1024
 
 
@@ -92,7 +92,7 @@ def peak():
 
 @pytest.fixture(scope="module")
 def serve():
-    """As serve_bytes does it, in a graph."""
+    """Returns the function by which serve_bytes decodes, as a graph."""
     prepare = lambda content: decode_region_of_bytes(content, InputSpec(32).evaluation_region)  # noqa: E731
     one = tf.function(prepare, input_signature=[tf.TensorSpec([], tf.string)])
     one(tf.constant(encoded("PNG")))
@@ -135,7 +135,7 @@ def test_the_pixels_of_good_files_are_counted(kind, options):
 
 def test_frames_of_other_colours_and_alpha_are_counted():
     frames = [Image.fromarray(np.full((9, 11, 4), shade, np.uint8)) for shade in (10, 90, 200)]
-    for kind, expected in (("GIF", 3 * 99), ("WEBP", 99)):  # of an animated WebP, TensorFlow decodes what is asked for
+    for kind, expected in (("GIF", 3 * 99), ("WEBP", 99)):  # TensorFlow decodes only the wanted frame of a WebP
         buffer = io.BytesIO()
         frames[0].save(buffer, kind, save_all=True, append_images=frames[1:])
         assert int(claimed_pixels(tf.constant(buffer.getvalue()))) == expected
@@ -175,7 +175,7 @@ def test_a_file_that_became_a_bomb_is_named(finished, images, tmp_path, capsys):
 
 @pytest.mark.parametrize("decoder", ["tensorflow", "pillow"])
 def test_a_stream_that_meets_a_bomb_names_the_file(decoder, tmp_path):
-    """As all of finetune's do."""
+    """All streams of finetune do so."""
     (tmp_path / "good.png").write_bytes(encoded("PNG"))
     (tmp_path / "bad.png").write_bytes(BOMBS["png"])
     rows = pd.DataFrame({"path": ["good.png", "bad.png"], "label": "a", "decoder": decoder, "orientation": 1})

@@ -1,7 +1,7 @@
-"""Training on several replicas gives the losses and metrics of one device, however few or uneven the images are: what
-Keras issues 19280 (metrics that are sums over the replicas) and 21467 (metrics that become NaN) are about.
+"""Training on several replicas gives the losses and metrics of one device, however few or uneven the images are.
 
-Two logical CPU devices, see conftest.py.
+This covers Keras issues 19280 (metrics that are sums over the replicas) and 21467 (metrics that become NaN). The tests
+use two logical CPU devices, see conftest.py.
 """
 
 import shutil
@@ -33,16 +33,17 @@ FIGURES = ("loss", "accuracy", "val_accuracy", "val_log_loss")
 
 @pytest.fixture(scope="module")
 def manifest(images):
-    """All images in order of their classes, ten of each."""
+    """Returns the manifest of all images in the order of their classes, ten of each class."""
     return make_manifest(images, 0.2, 0.0, 0).sort_values("path", ignore_index=True)
 
 
 def parts(manifest, train, val):
-    """The manifest with the first images of each class for training, and the next ones for validation.
+    """Returns the manifest with the first images of each class for training, and the next ones for validation.
 
     Args:
-        train: How many of each class.
-        val: Likewise.
+        manifest: Manifest of all images.
+        train: Numbers of images of each class for training.
+        val: Numbers of images of each class for validation.
     """
     rows = manifest.assign(split="")
     for label, first, second in zip(class_names(manifest), train, val, strict=True):
@@ -53,7 +54,7 @@ def parts(manifest, train, val):
 
 
 def trained(manifest, images, folder, strategy, **settings):
-    """The figures of each epoch, as the history has them, and the variables."""
+    """Trains a run; returns the figures of each epoch from its history, and the model's variables."""
     config = small_config(images, folder, strategy=strategy, precision="float32", **settings)
     trainer = build_trainer(plan_of(config, manifest))
     with Interrupts() as interrupts:
@@ -65,14 +66,14 @@ def trained(manifest, images, folder, strategy, **settings):
 
 
 class Unsaved(TrainingRun):
-    """Of this one nobody wants the model."""
+    """A training whose model nobody needs."""
 
     def save_best(self):
         pass
 
 
 class Place(keras.layers.Layer):
-    """Which replica computes each image."""
+    """A layer that returns the number of the replica that computes each image."""
 
     def call(self, images):
         place = tf.distribute.get_replica_context().replica_id_in_sync_group
@@ -80,7 +81,7 @@ class Place(keras.layers.Layer):
 
 
 def labels_of_replicas(manifest, images, batch_size):
-    """The labels of the first batch, as two replicas share it."""
+    """Returns the set of labels that each of two replicas has of the first batch."""
     rows = manifest[manifest["split"] == "train"]
     stream = training_stream(
         ImageSource(rows, images, class_names(manifest)), InputSpec(32), Order(batch_size=batch_size, seed=0)
@@ -106,7 +107,7 @@ def test_replicas_report_what_one_device_reports(case, manifest, images, tiny, t
     found, variables = trained(rows, images, tmp_path / "mirrored", "mirrored", **settings)
     expected, alone = trained(rows, images, tmp_path / "one", "one", **settings)
     assert np.isfinite(expected).all()
-    np.testing.assert_allclose(found, expected, rtol=1e-3)  # sums of other parts, which steps amplify
+    np.testing.assert_allclose(found, expected, rtol=1e-3)  # sums are rounded differently, and steps amplify that
     for a, b in zip(variables, alone, strict=True):
         np.testing.assert_allclose(a, b, atol=1e-3 * max(1.0, np.abs(b).max()))
 
@@ -139,7 +140,7 @@ def test_each_device_computes_whole_batches_and_the_last_ones_follow_on_one():
 
 
 def test_several_outputs_and_inputs_stay_with_their_batch():
-    """As the frozen stages of a network and the rest have them."""
+    """The frozen stages of a network and the remaining ones have several outputs and inputs."""
     inputs = [keras.Input((2,)), keras.Input((3,))]
     model = keras.Model(inputs, [keras.layers.Rescaling(2.0)(inputs[1]), keras.layers.Rescaling(1.0, 1.0)(inputs[0])])
     batches = [[np.full((2, 2), number, "float32"), np.full((2, 3), -number, "float32")] for number in range(4)]

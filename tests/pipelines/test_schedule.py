@@ -1,4 +1,4 @@
-"""Learning rates from step to step, and --epochs auto: training ends when more would not help."""
+"""Learning rates from step to step, and --epochs auto, which ends training when more epochs would not help."""
 
 import math
 import signal
@@ -52,7 +52,7 @@ def test_the_plateau_ends_when_validation_has_not_improved_for_some_epochs():
     assert reason(0.9, 0.8, 0.7, 0.71) == ""
     assert reason(0.9, 0.8, 0.7, 0.71, 0.72) == "validation has not improved for 2 epochs"
     assert reason(0.9, 0.8, 0.7, 0.71, 0.69, 0.7) == ""
-    assert reason(0.1, 0.2, 0.3, 0.29, 0.28) == ""  # what was in the warm-up does not count
+    assert reason(0.1, 0.2, 0.3, 0.29, 0.28) == ""  # epochs of the warm-up do not count
     assert reason(8, 7, 6, 5, 4, 3, 2) == ""
     assert reason(9, 8, 7, 6, 5, 4, 3, 2) == "it ends after 10 epochs at the latest"
 
@@ -65,7 +65,7 @@ def test_training_never_ends_after_the_bound(images, best):
         progress.epochs_done += 1
         progress.rows.append({"epoch": progress.epochs_done, "val_log_loss": abs(best - progress.epochs_done)})
         open_end.after_epoch(progress, 10 * progress.epochs_done)
-    plateau = min(best + recipe.plateau_patience, 24)  # and 6 to cool down
+    plateau = min(best + recipe.plateau_patience, 24)  # 6 more epochs follow to cool down
     assert progress.plateau_epochs == plateau
     assert (
         progress.epochs_done == open_end.last_epoch(progress) == plateau + math.ceil(plateau / 4) <= recipe.epochs == 30
@@ -86,7 +86,7 @@ def test_the_decision_is_printed_with_its_reason(images):
 
 @pytest.fixture(scope="module")
 def command(images, torch_weights):
-    """All but the place of the run."""
+    """Returns the arguments of the command without the run directory."""
     options = "--arch resnet18 --image-size 32 --batch-size 8 --precision float32 --deterministic"
     until = "--epochs auto --learning-rate 3e-4"
     return ["finetune", str(images), "--weights", str(torch_weights), *options.split(), *until.split()]
@@ -94,7 +94,7 @@ def command(images, torch_weights):
 
 @pytest.fixture(scope="module")
 def whole(command, tmp_path_factory):
-    """A run that nobody cut off, and what it printed."""
+    """Returns a run that was not interrupted, and its output."""
     folder = tmp_path_factory.mktemp("whole")
     code, text = finish(command, folder)
     assert code == 0, text

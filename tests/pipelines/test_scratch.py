@@ -1,4 +1,4 @@
-"""Training from random weights: He et al.'s recipe is the paper's, the modern one differs where it says so."""
+"""Training from random weights: He et al.'s recipe is the paper's, and the modern one differs where it says so."""
 
 import numpy as np
 import pandas as pd
@@ -30,7 +30,7 @@ def test_the_paper_on_cifar_10():
     paper = recipe(recipe="he", arch="cifar_resnet56", batch_size=128)
     assert (paper.learning_rate, paper.weight_decay, paper.label_smoothing) == (0.1, 1e-4, 0.0)
     assert (paper.augment, paper.mix, paper.optimizer) == ("cifar", "none", "momentum")
-    assert paper.total_steps == pytest.approx(64_000, rel=2e-3)  # whole epochs
+    assert paper.total_steps == pytest.approx(64_000, rel=2e-3)  # rounded to whole epochs
     assert paper.drop_steps == pytest.approx((32_000, 48_000), rel=2e-3)
     assert paper.warmup_steps == 0
 
@@ -99,7 +99,7 @@ def test_hes_rate_falls_at_its_steps(images, tiny, tmp_path):
         "paper",
         "none",
     )
-    assert written["recipe"]["drop_steps"] == [3, 6, 8]  # of 9
-    rates = pd.read_csv(run.history)["learning_rate"] / written["recipe"]["learning_rate"]  # of the step to come
+    assert written["recipe"]["drop_steps"] == [3, 6, 8]  # of 9 steps
+    rates = pd.read_csv(run.history)["learning_rate"] / written["recipe"]["learning_rate"]  # rate of the next step
     assert rates.tolist() == pytest.approx([0.1, 0.01, 0.001])
     assert all(np.isfinite(np.asarray(variable)).all() for variable in load_model(run).variables)

@@ -1,4 +1,4 @@
-"""Near-identical pictures: what counts as one picture, and what does not."""
+"""Near-identical pictures: which pictures count as the same, and which do not."""
 
 import io
 
@@ -13,7 +13,7 @@ from pipelines.data.similar import SIDE, similar_groups, thumbnail
 
 
 def photo(number, size=240):
-    """A drawing with the large shapes and the grain of a photo."""
+    """Returns a drawing with the large shapes and the grain of a photo."""
     random = np.random.default_rng(number)
     coarse = Image.fromarray(random.integers(0, 256, (5, 5, 3)).astype(np.uint8))
     grain = random.normal(0, 6, (size, size, 3))
@@ -23,7 +23,7 @@ def photo(number, size=240):
 
 
 def groups_of(tmp_path, files):
-    """Writes the files as bytes or pictures, looks at them, and numbers their groups."""
+    """Writes files from bytes or pictures, inspects them, and returns the numbers of their groups."""
     facts = []
     for name, content in files.items():
         path = tmp_path / name
@@ -89,7 +89,7 @@ def test_transparency_is_seen_over_white_and_sixteen_bits_as_eight(tmp_path):
 
 
 def test_flat_pictures_are_the_same_only_byte_for_byte(tmp_path):
-    """Two skies, or two walls, have one faint gradient in common and nothing else."""
+    """Two different skies, or two walls, have nothing in common but a faint gradient."""
     gradient = np.tile(np.linspace(120, 126, 64), (64, 1))
     sky, wall = (Image.fromarray((gradient + light).astype(np.uint8)) for light in (0, 60))
     files = {"sky.png": sky, "wall.png": wall, "copy.png": sky, "photo.png": photo(5)}
@@ -112,7 +112,7 @@ def test_the_drawn_sample_has_no_near_identical_pictures():
 
 
 def test_the_grouping_finds_what_comparing_all_pairs_finds():
-    """Smooth noise in small steps away from its source: some pairs are within the limits, some outside."""
+    """The pictures are smooth noise with growing changes, so that some pairs are within the limits and some outside."""
     from pipelines.data.similar import MAX_DIFFERENT_BITS, MIN_CORRELATION, connected, numbered, perceptual_hashes
 
     random = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Who goes where: by class, by seed, and never one group on two sides."""
+"""The split: each class is divided, the seed decides, and no group is divided between two splits."""
 
 import shutil
 from pathlib import Path
@@ -22,7 +22,7 @@ NAMES = ("train", "val", "test")
 
 
 def random_data(seed, images=600, classes=6, units=150, spanning=False):
-    """Labels, and units of one to many images, within a class or not."""
+    """Returns labels, and units of one to many images that lie within a class or span several."""
     random = np.random.default_rng(seed)
     labels = pd.Series(random.choice([f"c{n}" for n in range(classes)], images), dtype=object)
     units = random.choice(units, images, p=random.dirichlet(np.full(units, 0.7)))
@@ -36,7 +36,7 @@ def no_splits(labels):
 
 
 def test_a_split_without_ties_is_what_it_always_was():
-    """Written down before images could be tied, so that a run of that time can be repeated."""
+    """The expected split dates from the time before images could be tied, so that runs of that time can be repeated."""
     labels = pd.Series(list("abbabaabbb" * 2), dtype=object)
     splits = assign_splits(labels, no_splits(labels), 0.2, 0.2, 7)
     assert "".join(name[1] for name in splits) == "errrrarrrrraerrearea"
@@ -125,7 +125,7 @@ def test_similar_pictures_join_the_groups_of_names():
 
 @pytest.fixture
 def folder(images, tmp_path):
-    """A copy of three classes with ten images each, in which one picture stands four times."""
+    """Returns a copy of the folder of three classes with ten images each, in which one picture occurs four times."""
     root = shutil.copytree(images, tmp_path / "images")
     label = sorted(root.iterdir())[0]
     with Image.open(label / "0000.jpg") as picture:

@@ -65,7 +65,7 @@ def test_each_epoch_has_every_image_and_full_batches(rows, images):
     stream = training_stream(ImageSource(rows, images, class_names(rows)), VIEW, Order(batch_size=8, seed=0))
     shapes = [x.shape[0] for x, _ in stream]
     assert shapes == [8] * steps_per_epoch(len(rows), 8)
-    _, labels = train(rows, images, batch_size=10)  # 30 images: no filling
+    _, labels = train(rows, images, batch_size=10)  # 30 images need no filling
     assert np.bincount(labels).tolist() == [10, 10, 10]
 
 
@@ -90,11 +90,11 @@ def test_a_label_that_is_no_class_is_marked(rows, images):
 def test_one_image_can_be_streamed(rows, images):
     pixels, _ = train(pd.DataFrame(rows.iloc[:1]), images, batch_size=3)
     assert pixels.shape == (3, 32, 32, 3)
-    assert not np.array_equal(pixels[0], pixels[1])  # the filling is other crops
+    assert not np.array_equal(pixels[0], pixels[1])  # the filling has different crops
 
 
 def test_crops_have_the_asked_area_and_flips_are_even():
-    """The image's two channels are its coordinates, so that a crop shows where it was cut."""
+    """The image's two channels are its coordinates, so that a crop shows its position."""
     y, x = np.mgrid[:200, :200]
     image = tf.constant(np.stack([x, y, x], -1).astype(np.uint8))
     areas, mirrored = [], 0
@@ -105,9 +105,9 @@ def test_crops_have_the_asked_area_and_flips_are_even():
         width, height = abs(crop[16, -1, 0] - crop[16, 0, 0]), crop[-1, 16, 1] - crop[0, 16, 1]
         areas.append(width * height / 200**2)
         mirrored += crop[16, 0, 0] > crop[16, -1, 0]
-    assert 0.40 < min(areas) < 0.6  # half a pixel of the 32 is missing on each side
+    assert 0.40 < min(areas) < 0.6  # half a pixel of 32 is missing on each side
     assert max(areas) > 0.85
-    assert 70 < mirrored < 130  # 4 standard deviations
+    assert 70 < mirrored < 130  # 4 standard deviations around 100
 
 
 @pytest.mark.parametrize("mix", ["none", "mixup", "cutmix"])

@@ -1,4 +1,4 @@
-"""What a run survives beside being killed: damaged checkpoints, full disks, lost images, a second process."""
+"""A run survives more than being killed: damaged checkpoints, full disks, lost images, and a second process."""
 
 import errno
 import os
@@ -31,13 +31,13 @@ SETTINGS = {"arch": SMALL.name, "checkpoint_seconds": 0.0}
 
 @pytest.fixture(scope="module")
 def photos(images, tmp_path_factory):
-    """Images that a test may change, if it changes them back."""
+    """Returns images that a test may change if it changes them back."""
     return shutil.copytree(images, tmp_path_factory.mktemp("photos") / "photos")
 
 
 @pytest.fixture(scope="module")
 def cut_off(photos, small, tmp_path_factory):
-    """A run that got SIGTERM in the second step of its only epoch. Not to be changed."""
+    """Returns a run that received SIGTERM in the second step of its only epoch, which tests must not change."""
     original = TrainingCallback.on_train_batch_end
 
     def end(self, batch, logs=None):
@@ -55,7 +55,7 @@ def cut_off(photos, small, tmp_path_factory):
 
 @pytest.fixture
 def run(cut_off, tmp_path):
-    """A copy of that run."""
+    """Returns a copy of that run."""
     return Run(shutil.copytree(cut_off.path, tmp_path / "run"))
 
 
@@ -73,7 +73,7 @@ def test_the_step_is_kept_and_two_checkpoints(run, photos):
     continued(run, photos)
     assert load_checkpoint(run).progress.epochs_done == 1
     assert pd.read_csv(run.history)["epoch"].tolist() == [1]
-    assert len(list(run.checkpoints.iterdir())) == 1  # of a finished run only the progress is kept
+    assert len(list(run.checkpoints.iterdir())) == 1  # a finished run keeps only the progress
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "empty"])
@@ -102,7 +102,7 @@ def test_a_number_that_changed_is_found_by_the_digest(run):
         arrays = dict(file)
     name = next(name for name in arrays if name.endswith("kernel"))
     arrays[name] = arrays[name] + np.float32(1)
-    np.savez(newest, **arrays)  # a good zip file, with checksums of its own
+    np.savez(newest, **arrays)  # a valid zip file with new checksums
     assert load_checkpoint(run).progress.steps_done == 1
 
 
@@ -141,7 +141,7 @@ def test_an_image_that_vanishes_is_named_and_waited_for(run, photos):
     finally:
         moved.rename(lost)
     checkpoint = load_checkpoint(run)
-    assert iterations(checkpoint) == checkpoint.progress.steps_done == 2  # nothing of the step that failed
+    assert iterations(checkpoint) == checkpoint.progress.steps_done == 2  # nothing of the failed step was saved
     continued(run, photos)
     assert load_checkpoint(run).progress.finished
 
@@ -172,7 +172,7 @@ def test_a_second_process_on_one_run_is_refused(run, photos):
         with pytest.raises(UserError, match=f"is in use by process {other.pid}"):
             continued(run, photos)
         other.kill()
-    continued(run, photos)  # the kernel has let it go
+    continued(run, photos)  # the kernel has released the lock
     assert load_checkpoint(run).progress.finished
 
 

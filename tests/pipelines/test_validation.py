@@ -1,4 +1,4 @@
-"""The validator: accuracy and log loss of the present model, whatever of it is computed once and kept."""
+"""The validator returns accuracy and log loss of the current model, whichever part it computes once and keeps."""
 
 import numpy as np
 import pytest
@@ -19,7 +19,7 @@ from tests.conftest import small_config
 
 @pytest.fixture(params=[2, 4])
 def trainer(images, small, small_weights, request):
-    """One tensor, or several, cross from the frozen stages to the others."""
+    """Returns a session in which one or several tensors pass from the frozen stages to the others."""
     config = small_config(images, "run", arch=small, weights=str(small_weights), precision="float32")
     manifest = make_manifest(images, 0.2, 0.0, 0)
     weights = find_weights(config.weights, config.arch, include_top=False)
@@ -28,7 +28,7 @@ def trainer(images, small, small_weights, request):
 
 
 def figures_of(trainer):
-    """By Keras's own predict on all images at once."""
+    """Returns accuracy and log loss, computed by Keras's own predict on all images at once."""
     plan, rows = trainer.plan, trainer.plan.rows["val"]
     labels = label_numbers(rows, plan.classes)
     stream = evaluation_stream(ImageSource(rows, plan.root, plan.classes), plan.input_spec, len(rows))
@@ -37,7 +37,7 @@ def figures_of(trainer):
 
 
 def learn(trainer):
-    """Changes what learns, and nothing else."""
+    """Changes the trainable variables, and no others."""
     for variable in trainer.model.trainable_variables:
         variable.assign(variable + 0.01 * np.random.default_rng(0).normal(size=variable.shape))
 

@@ -1,4 +1,4 @@
-"""info, convert and import, from the command line."""
+"""The commands info, convert and import."""
 
 import errno
 import json
@@ -26,7 +26,7 @@ from tests.conftest import randomize
 
 @pytest.fixture(scope="module")
 def cifar_file(tmp_path_factory):
-    """A CIFAR net with three classes and random numbers."""
+    """Returns the file of a CIFAR net with three classes and random numbers."""
     model = resnet_tf.CifarResNet20(classes=3)
     randomize(model)
     path = tmp_path_factory.mktemp("weights") / "cifar.safetensors"
@@ -175,13 +175,13 @@ def test_an_imported_network_is_a_run_like_any_other(cifar_file, images, tmp_pat
     assert main(words) == 0
     assert main(["evaluate", str(run)]) == 0
     predictions = pd.read_csv(run / "evaluation" / "test" / "predictions.csv")
-    assert len(predictions) == 30  # nothing is trained on, so that all is test
+    assert len(predictions) == 30  # nothing is trained, so all images are test
     first = images / predictions["path"][0]
     assert main(["predict", str(run), str(first), "--out", str(tmp_path / "one.csv")]) == 0
     alone = pd.read_csv(tmp_path / "one.csv")
     assert alone["confidence"][0] == pytest.approx(predictions["confidence"][0], abs=1e-6)
     config = json.loads((run / "config.json").read_text())
-    assert config["preprocessing"]["crop_fraction"] == 1.0  # the description came with the file
+    assert config["preprocessing"]["crop_fraction"] == 1.0  # from the file's description
     expected = tensors_of(cifar_file)
     for layer in load_model(Run(run)).layers:
         for variable in layer.weights:
@@ -203,7 +203,7 @@ def test_a_run_that_another_process_writes_is_not_imported_into(cifar_file, imag
         assert f"is in use by process {other.pid}" in capsys.readouterr().err
         assert list(run.path.iterdir()) == [run.lock]
         other.kill()
-    run.model.write_bytes(b"half")  # as where a process was killed before config.json, which comes last
+    run.model.write_bytes(b"half")  # as if a process was killed before it wrote config.json, the last file
     assert main(words) == 0
     assert main(words) == 2
     assert "exists; choose another --run" in capsys.readouterr().err
@@ -222,7 +222,7 @@ def test_an_import_that_the_disk_does_not_take_leaves_nothing(cifar_file, images
 
 
 def test_a_saved_model_of_ours_brings_its_preprocessing_along(finished, images, tmp_path):
-    """Into a run of its own, and as the start of another."""
+    """This applies when it is imported as a run of its own, and when it is the start of a training."""
     export(finished)
     run = tmp_path / "again"
     words = ["--arch", "resnet18", "--image-size", "32"]
@@ -263,7 +263,7 @@ def test_an_unmodified_imagenet_network_prints_names(images, tmp_path, capsys):
     assert "tiger cat" in out
     assert main(["evaluate", str(run)]) == 2
     assert "has no images" in capsys.readouterr().err
-    saved_model = export(Run(run))  # checked with drawn images, since it came with none
+    saved_model = export(Run(run))  # checked with drawn images, because it has none of its own
     assert "held-out" not in capsys.readouterr().out
     assert (saved_model / "saved_model.pb").is_file()
 

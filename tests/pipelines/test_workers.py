@@ -1,6 +1,6 @@
-"""Several worker processes on this machine: the numbers of one process, and what happens when one of them ends.
+"""Several worker processes on this machine give the numbers of one process, and notice when one of them ends.
 
-RESNET_TF_WORKERS=4 continues with that many.
+RESNET_TF_WORKERS=4 continues with that many workers.
 """
 
 import json
@@ -36,9 +36,9 @@ from tests.pipelines.processes import start
 
 WORKERS = int(os.environ.get("RESNET_TF_WORKERS", "2"))
 RUN = "<run>"
-PATIENCE = 60.0  # seconds until the others must have noticed that one is gone
+PATIENCE = 60.0  # seconds within which the others must notice that one has ended
 COLUMNS = ["epoch", "loss", "accuracy", "val_accuracy", "val_log_loss", "learning_rate"]
-# Sums of other parts, and the head's solver, which stops at 1e-4; what a worker does wrong shows in the first digit.
+# Sums are made of different parts, and the head's solver stops at 1e-4. A worker's mistake shows in the first digit.
 TOLERANCE = 5e-3
 
 
@@ -46,9 +46,9 @@ class Group:
     """The same command in several processes, each with an output of its own.
 
     Args:
-        arguments: In which `RUN` stands for the place of the run.
-        folder: Of the run and the outputs. Each worker has another run directory, so that it shows who writes.
-        count: How many.
+        arguments: Arguments of the command, in which `RUN` stands for the run directory.
+        folder: Folder of the run and the outputs. Each worker has a run directory of its own, which shows who writes.
+        count: Number of workers.
         end: Signals that workers send themselves: worker, number of the batch in the first epoch, signal.
     """
 
@@ -64,7 +64,7 @@ class Group:
             self.processes.append(start(words, output, own, TF_CONFIG=json.dumps(config)))
 
     def finish(self):
-        """The exit codes, and how many seconds lay between the first end and the last one."""
+        """Returns the exit codes, and the seconds between the first end and the last one."""
         ends = []
         while len(ends) < len(self.processes):
             ends += [time.monotonic()] * (sum(not process.is_alive() for process in self.processes) - len(ends))
@@ -94,7 +94,7 @@ def command(images, small, small_weights):
 
 @pytest.fixture(scope="module")
 def alone(images, small, small_weights, tmp_path_factory):
-    """The run of one process."""
+    """Returns the run of one process."""
     settings = {"arch": small, "weights": str(small_weights), "precision": "float32"}
     return finetune(small_config(images, tmp_path_factory.mktemp("alone") / "run", **settings))
 
@@ -120,7 +120,7 @@ def test_a_killed_worker_stops_all_and_the_next_group_comes_to_the_end_of_one_pr
 
     group = Group(command, tmp_path, WORKERS)
     assert group.finish()[0] == [0] * WORKERS, group.texts()
-    assert "features of train" not in group.outputs[0].read_text()  # what was done is not done again
+    assert "features of train" not in group.outputs[0].read_text()  # finished work is not repeated
     assert_same(run, alone)
     assert read_json(run.config)["devices"] == {
         "workers": 2,
@@ -143,10 +143,10 @@ def test_a_signal_to_one_worker_stops_all_at_the_same_step(command, tmp_path):
 
 
 def test_evaluate_and_predict_give_the_numbers_of_one_process(alone, images, tmp_path):
-    """None but the chief has the run, and the last of three or four workers has no batch of its own."""
+    """Only the chief has the run, and the last of three or four workers has no batch of its own."""
     manifest = pd.read_csv(alone.manifest, dtype=str, keep_default_na=False)
     runs = [Run(shutil.copytree(alone.path, tmp_path / name)) for name in ("run", "expected")]
-    for run in runs:  # more than two batches of training images, the last of them not full
+    for run in runs:  # more than two batches of training images, the last one not full
         pd.concat([manifest[manifest["split"] == "train"]] * 4).to_csv(run.manifest, index=False)
     metrics = evaluate(runs[1], "train")
     assert 64 < metrics["n"] < 96
@@ -176,7 +176,7 @@ def test_what_the_chief_cannot_do_ends_all_workers(alone, images, tmp_path):
 
 
 def test_fewer_images_than_workers_give_the_figures_of_one_process(images, small, tmp_path):
-    """Two images of two classes, three workers: none sees the other class, and one has no image of its own."""
+    """With two images of two classes and three workers, none sees both classes, and one has no image of its own."""
     names = sorted(path.name for path in images.iterdir())[:2]
     files = [[f"{name}/{file.name}" for file in sorted((images / name).iterdir())[:3]] for name in names]
     rows = [
@@ -194,7 +194,7 @@ def test_fewer_images_than_workers_give_the_figures_of_one_process(images, small
 
 
 class OneOfSeveral(Workers):
-    """A worker whose sum has only its own part."""
+    """A worker whose sums contain only its own part."""
 
     def total(self, values):
         return values
@@ -211,7 +211,7 @@ def test_every_image_is_computed_once_by_unequal_parts_and_by_workers_without_an
         plan.rows["val"] = trainer.plan.rows["val"]
         return replace(trainer, plan=plan).outputs(means, "val", "")
 
-    parts = [outputs(OneOfSeveral(None, index, 4)) for index in range(4)]  # of 2, 2, 1 and 0 images
+    parts = [outputs(OneOfSeveral(None, index, 4)) for index in range(4)]  # with 2, 2, 1 and 0 images
     np.testing.assert_array_equal(sum(parts), outputs(Workers()))
 
 
@@ -223,7 +223,7 @@ def test_a_cache_is_for_one_process(images, tmp_path):
 
 
 class Second(Workers):
-    """A worker to which the chief says that it was given the split "test"."""
+    """A worker whose chief reports that its own split is "test"."""
 
     def from_chief(self, make):
         return {"split": "test"}

@@ -1,5 +1,4 @@
-"""A network in Kaiming He's Caffe layout: random blobs, and their evaluation layer by layer with NumPy, as Caffe does
-it."""
+"""A network in Kaiming He's Caffe layout: random blobs, evaluated layer by layer with NumPy as Caffe does it."""
 
 import numpy as np
 
@@ -10,7 +9,7 @@ REPEATS = {"resnet50": (3, 4, 6, 3), "resnet101": (3, 4, 23, 3)}
 
 
 def block_names(name):
-    """(stage, block) as He writes them: a, b, c …, and in the deeper networks a, b1, b2 … for conv3 and conv4."""
+    """Yields (stage, block) in He's names: a, b, c …, and in the deeper networks a, b1, b2 … for conv3 and conv4."""
     for stage, repeats in enumerate(REPEATS[name], start=2):
         for block in range(repeats):
             numbered = name != "resnet50" and stage in (3, 4) and block > 0
@@ -18,13 +17,13 @@ def block_names(name):
 
 
 class CaffeNet:
-    """Random blobs by layer name, and their evaluation."""
+    """Random blobs by layer name, with their evaluation."""
 
     def __init__(self, name, classes):
         self.random, self.name, self.blobs = np.random.default_rng(5), name, {}
         stem = round(64 * WIDTH)
         self.add("conv1", "bn_conv1", "scale_conv1", stem, 3, 7)
-        if name == "resnet50":  # whose first convolution has a bias
+        if name == "resnet50":  # its first convolution has a bias
             self.blobs["conv1"].append(self.normal(stem, deviation=0.1))
         channels = stem
         for stage, block, place in block_names(name):
@@ -43,14 +42,14 @@ class CaffeNet:
     def add(self, convolution, batch_norm, scale, filters, channels, kernel):
         deviation = (2.0 / (channels * kernel**2)) ** 0.5
         self.blobs[convolution] = [self.normal(filters, channels, kernel, kernel, deviation=deviation)]
-        factor = np.float32(999.982)  # Caffe keeps sums of statistics, and by what to divide them
+        factor = np.float32(999.982)  # Caffe keeps sums of statistics and their divisor
         variance = self.random.uniform(0.5, 1.5, filters).astype("float32")
         self.blobs[batch_norm] = [self.normal(filters, deviation=0.1) * factor, variance * factor, factor[None]]
         gamma = self.random.uniform(0.5, 1.0, filters).astype("float32")
         self.blobs[scale] = [gamma, self.normal(filters, deviation=0.1)]
 
     def convolve(self, x, place, stride=1, prefixes=("res", "bn", "scale")):
-        """Convolution, BatchNorm and Scale; x is [batch, channels, height, width]."""
+        """Applies Convolution, BatchNorm and Scale to x, [batch, channels, height, width]."""
         convolution, batch_norm, scale = (f"{prefix}{place}" for prefix in prefixes)
         kernel, *bias = self.blobs[convolution]
         padding = kernel.shape[-1] // 2
@@ -64,11 +63,11 @@ class CaffeNet:
         return normalized * gamma[:, None, None] + beta[:, None, None]
 
     def write(self, path):
-        """As a .caffemodel."""
+        """Writes the network as a .caffemodel."""
         path.write_bytes(network(*[layer(key, *map(blob, arrays)) for key, arrays in self.blobs.items()]))
 
     def logits(self, x):
-        """Of images [batch, channels, height, width]."""
+        """Returns the logits of images [batch, channels, height, width]."""
         x = np.maximum(self.convolve(x, "conv1", 2, ("", "bn_", "scale_")), 0)
         x = caffe_max_pool(x)
         for stage, block, place in block_names(self.name):
@@ -82,7 +81,7 @@ class CaffeNet:
 
 
 def caffe_max_pool(x, kernel=3, stride=2):
-    """Caffe rounds the size up, and its last windows may hang over the edge (pooling_layer.cpp)."""
+    """Pools like Caffe, whose last windows may extend beyond the edge as it rounds the size up (pooling_layer.cpp)."""
     height, width = (-(-(size - kernel) // stride) + 1 for size in x.shape[2:])
     rows = [x[:, :, stride * row : stride * row + kernel].max(axis=2) for row in range(height)]
     x = np.stack(rows, axis=2)

@@ -1,4 +1,4 @@
-"""What tensorflow-addons gave, held to scikit-learn and to NumPy written here; tests/oracle holds it to the package."""
+"""resnet_tf.addons against scikit-learn and NumPy written here; tests/oracle compares it with tensorflow-addons."""
 
 import os
 import subprocess
@@ -149,7 +149,7 @@ def test_a_schedule_is_saved_with_its_optimizer(schedule):
 
 
 def path_of(optimizer, gradients=GRADIENTS):
-    """The weight after each step."""
+    """Returns the weight after each step."""
     weight = keras.Variable(START, name="weight")
     path = []
     for gradient in gradients:
@@ -245,7 +245,7 @@ def test_an_impossible_argument_is_named(make, message):
 
 
 def numpy_radam(rate, beta_1, beta_2, decay):
-    """Algorithm 2 of Liu et al. 2019, with the threshold 5 of the reference implementation."""
+    """Returns the steps of algorithm 2 of Liu et al. 2019, with the threshold 5 of the reference implementation."""
     weight, mean, square, path = START.astype("float64"), 0.0, 0.0, []
     limit = 2 / (1 - beta_2) - 1
     for t, gradient in enumerate(GRADIENTS, 1):
@@ -264,7 +264,7 @@ def numpy_radam(rate, beta_1, beta_2, decay):
 @pytest.mark.parametrize(("beta_2", "decay"), [(0.9, 0.0), (0.99, 0.1)])
 def test_rectified_adam_is_algorithm_2(beta_2, decay):
     path, _ = path_of(addons.RectifiedAdam(0.05, beta_2=beta_2, weight_decay=decay))
-    # 1 - beta_2 ** step has lost some digits in float32 at the first steps.
+    # 1 - beta_2 ** step loses some digits in float32 at the first steps.
     np.testing.assert_allclose(path, numpy_radam(0.05, 0.9, beta_2, decay), atol=2e-5)
 
 
@@ -368,7 +368,7 @@ def test_loss_scaling_for_float16_goes_around_it():
     np.testing.assert_allclose(train(scaled, 2)["loss"], train(plain, 2)["loss"], rtol=1e-5)
 
 
-# Everything under fit
+# Training with fit
 
 
 def test_metrics_schedule_and_optimizer_under_fit():
@@ -413,7 +413,7 @@ def test_stochastic_depth_drops_the_residual_of_the_whole_batch(dtype):
     assert (drawn[:, 0, 0] == 5.0).mean() == pytest.approx(0.3, abs=0.08)  # 3.5 standard deviations
     inference = layer([shortcut, residual])
     assert inference.dtype == layer.compute_dtype
-    np.testing.assert_allclose(tf.cast(inference, tf.float32), 1 + 0.3 * 4, rtol=1e-2)  # 8 bits in bfloat16
+    np.testing.assert_allclose(tf.cast(inference, tf.float32), 1 + 0.3 * 4, rtol=1e-2)  # bfloat16 has 8 bits
 
 
 def test_a_dropped_residual_gets_no_gradient():

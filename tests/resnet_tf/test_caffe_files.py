@@ -1,4 +1,4 @@
-"""Caffe's models, from files that are written here byte by byte."""
+"""Caffe's models, read from files that are written here byte by byte."""
 
 import io
 import struct
@@ -22,7 +22,7 @@ def varint(number):
 
 
 def field(number, value):
-    """A field of Protocol Buffers on the wire: text, numbers and messages have a length, integers have none."""
+    """Returns a field of Protocol Buffers on the wire; text, numbers and messages have a length, integers have none."""
     if isinstance(value, int):
         return varint(number << 3) + varint(value)
     content = value.encode() if isinstance(value, str) else value
@@ -41,13 +41,13 @@ def legacy_blob(array):
 
 
 def layer(name, *blobs):
-    """LayerParameter, with a type, an input and parameters that are not read."""
+    """Returns a LayerParameter, also with a type, an input and parameters, which are not read."""
     head = field(1, name) + field(2, "Convolution") + field(3, "data") + field(106, field(1, 64))
     return field(100, head + b"".join(field(7, content) for content in blobs))
 
 
 def legacy_layer(name, *blobs):
-    """V1LayerParameter."""
+    """Returns a V1LayerParameter."""
     return field(2, field(2, "data") + field(4, name) + field(5, 4) + b"".join(field(6, content) for content in blobs))
 
 
@@ -97,7 +97,7 @@ def test_numbers_of_double_precision_are_read(write):
 
 
 def test_numbers_that_are_not_packed_are_read(write):
-    """Each with its own field; Protocol Buffers demands that both forms are understood."""
+    """Each number has its own field; Protocol Buffers demands that both forms are understood."""
     numbers = normal(3)
     single = b"".join(varint(5 << 3 | 5) + struct.pack("<f", number) for number in numbers)
     blobs = read_caffemodel(write(network(layer("a", field(7, field(1, 3)) + single))))
@@ -127,7 +127,7 @@ def test_a_file_cut_inside_of_a_layer_is_an_error(write, tmp_path):
     first = network(layer("conv1", blob(normal(4, 3, 2, 2))))
     whole = first + layer("conv2", blob(normal(4)))
     for length in range(len(first) + 1, len(whole)):
-        with pytest.raises(Exception, match=r".+"):  # the caller makes one sentence of any
+        with pytest.raises(Exception, match=r".+"):  # the caller turns any error into one sentence
             read_caffemodel(write(whole[:length]))
         assert looks_like_caffe(tmp_path / "model.caffemodel")
 
@@ -142,7 +142,7 @@ def test_a_file_with_a_wrong_byte_is_an_error_or_read(write):
         looks_like_caffe(path)
         try:
             read_caffemodel(path)
-        except Exception:  # the caller makes one sentence of any
+        except Exception:  # the caller turns any error into one sentence
             errors += 1
     assert errors > 0
 
@@ -159,8 +159,8 @@ def other_files():
     yield archive.getvalue()
     yield field(1, 8) + field(2, "pytorch") + field(7, bytes(50))  # ONNX
     yield field(1, field(1, "node") + field(2, "Const")) + field(2, field(1, "function"))  # GraphDef
-    yield (10).to_bytes(8, "little") + b'{"a": [1]}'  # safetensors whose length begins as a name does
-    yield (0x0512).to_bytes(8, "little") + bytes(0x0512)  # safetensors whose length begins as a layer does
+    yield (10).to_bytes(8, "little") + b'{"a": [1]}'  # safetensors whose length begins like a name
+    yield (0x0512).to_bytes(8, "little") + bytes(0x0512)  # safetensors whose length begins like a layer
     yield b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19." + bytes(100)  # PyTorch
     yield field(1, "ResNet-50")
     yield field(1, "ResNet-50") + b"\xa2\x06\xff\xff\xff\xff\x0f"  # a layer that is longer than the file
@@ -184,7 +184,7 @@ def test_other_files_do_not_look_like_caffe(write):
         ("res2a_branch1", "conv2_block1_0_conv"),
         ("res2a_branch2a", "conv2_block1_1_conv"),
         ("res2c_branch2b", "conv2_block3_2_conv"),
-        ("res4f_branch2c", "conv4_block6_3_conv"),  # ResNet-50 counts with letters
+        ("res4f_branch2c", "conv4_block6_3_conv"),  # ResNet-50 counts blocks with letters
         ("res3b1_branch2a", "conv3_block2_1_conv"),  # ResNet-101 and ResNet-152 with numbers
         ("res4b35_branch2c", "conv4_block36_3_conv"),
     ],

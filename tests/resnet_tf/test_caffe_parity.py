@@ -8,7 +8,7 @@ from resnet_tf.weights import CAFFE, load_weights, read_weights
 from tests.conftest import relative_error
 from tests.resnet_tf.caffe_reference import WIDTH, CaffeNet
 
-LOGITS = 1e-4  # NumPy and TensorFlow add float32 numbers in other orders
+LOGITS = 1e-4  # NumPy and TensorFlow add float32 numbers in different orders
 
 
 @pytest.mark.parametrize(("name", "size"), [("resnet50", 64), ("resnet101", 67)])

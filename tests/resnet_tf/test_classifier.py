@@ -1,4 +1,4 @@
-"""The classifier: uint8 in, logits out, flat, and what fine-tuning does to it."""
+"""The classifier is a flat model from uint8 images to logits; tests of it and of what fine-tuning does to it."""
 
 import keras
 import numpy as np
@@ -49,7 +49,7 @@ def test_a_bfloat16_classifier_has_float32_variables_and_logits():
     assert {variable.dtype for variable in model.variables} == {"float32"}
     assert model.get_layer("conv2_block1_1_conv").compute_dtype == "bfloat16"
     assert model(pictures()).dtype == tf.float32
-    assert keras.config.dtype_policy().name == "float32"  # the caller's policy is as it was
+    assert keras.config.dtype_policy().name == "float32"  # the caller's policy is unchanged
 
 
 def test_values_are_copied_between_precisions():
@@ -57,7 +57,7 @@ def test_values_are_copied_between_precisions():
     randomize(half)
     full = build_classifier("resnet18", 5, image_size=32)
     copy_values(half, full)
-    assert relative_error(np.asarray(half(pictures())), np.asarray(full(pictures()))) < 0.1  # 8 bits, 18 layers
+    assert relative_error(np.asarray(half(pictures())), np.asarray(full(pictures()))) < 0.1  # 8 bits in 18 layers
 
 
 def test_frozen_batch_norms_keep_their_statistics_while_convolutions_learn():

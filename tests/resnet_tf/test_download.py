@@ -25,7 +25,7 @@ class Server(BaseHTTPRequestHandler):
     """Serves CONTENT at any address, and ranges of it."""
 
     def log_message(self, *arguments):
-        """Nothing."""
+        """Logs nothing."""
 
     def do_GET(self):
         self.server.ranges.append(self.headers["Range"])
@@ -52,7 +52,7 @@ class Server(BaseHTTPRequestHandler):
 
 
 class BreaksOffOnce(Server):
-    """Sends half of the file to the first who asks."""
+    """Sends half of the file at the first request."""
 
     def send(self, content):
         super().send(content[: len(content) // 2] if len(self.server.ranges) == 1 else content)
@@ -112,7 +112,7 @@ class IsSlow(Server):
 
 
 class Redirects(Server):
-    """/weights.h5?ADDRESS leads to the address, /round to itself."""
+    """Redirects /weights.h5?ADDRESS to the address, and /round to itself."""
 
     def do_GET(self):
         address = "/round" if self.path == "/round" else self.path.partition("?")[2]
@@ -125,7 +125,10 @@ class Redirects(Server):
 
 @pytest.fixture
 def serve():
-    """Starts a server; returns the address of a file on it. `serve.ranges` are the ranges that it was asked for."""
+    """Yields a function that starts a server and returns the address of a file on it.
+
+    The requested ranges are in `serve.ranges`.
+    """
     servers = []
 
     def start(handler=Server):
@@ -273,7 +276,7 @@ def test_a_redirect_without_end_is_one_line(serve, target):
 
 
 def test_a_redirect_from_https_to_http_is_not_followed():
-    """Asked of the handler itself: a server for https would need a certificate."""
+    """The handler is tested by itself, because a server for https would need a certificate."""
     request = urllib.request.Request("https://example.org/w")
     for address, followed in (("http://example.org/w", False), ("https://example.com/w", True)):
         try:
@@ -329,7 +332,7 @@ def test_what_another_process_has_so_far_is_left_alone(serve, target):
 
 
 def test_a_part_that_became_the_target_meanwhile_is_not_written_to(tmp_path):
-    """Between opening the part and locking it, the one who had it may have finished."""
+    """The process that had locked the part may have finished between our opening and our locking it."""
     part = tmp_path / "w.part"
     with part.open("a+b") as opened:
         part.rename(tmp_path / "w")
@@ -341,7 +344,7 @@ def test_a_key_that_stops_the_download_leaves_no_half_file(serve, target, monkey
 
     class Stopped:
         def __init__(self, **arguments):
-            """A progress bar that is the moment in which Ctrl-C is pressed."""
+            """Makes a progress bar whose update stands for Ctrl-C."""
 
         __enter__ = lambda self: self  # noqa: E731
         __exit__ = lambda self, *_: None  # noqa: E731
@@ -374,7 +377,7 @@ def test_a_file_in_the_place_of_the_folder_is_one_line(serve, tmp_path):
 
 
 def test_a_disk_that_takes_no_more_is_one_line_and_the_rest_comes_later(serve, target):
-    """The limit on the length of files stands for a full disk: writing fails in the middle as well."""
+    """A limit on the length of files stands for a full disk, because writing also fails in the middle."""
     url = serve()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, limits[1]))

@@ -1,4 +1,4 @@
-"""The gradient of each kind of block, against central differences in float64."""
+"""The gradient of each kind of block, compared with central differences in float64."""
 
 import keras
 import numpy as np
@@ -10,13 +10,15 @@ from resnet_tf.blocks import Place, residual_block
 from resnet_tf.networks import stages_of
 from tests.conftest import randomize
 
-# In float64, differences with this step are exact to about 1e-9 of the value, unless a ReLU bends on the way.
+# In float64, differences with this step are exact to about 1e-9 of the value, unless a ReLU bends within the step.
 STEP, TOLERANCE = 1e-6, 1e-6
 
 
 def tiny(family, block, shortcut):
-    """Two blocks on 6×6 pixels in float64, the first of them strided. Inputs are random, so that no activation is
-    within a step of zero, where ReLU has no gradient."""
+    """Returns two blocks on 6×6 pixels in float64, the first of them strided.
+
+    Inputs are random, so that no activation is within a step of zero, where ReLU has no gradient.
+    """
     row = Architecture("tiny", family, block, (2,), widths=(4,), strides=(2,), stem=4)
     options = choose_options(row, shortcut=shortcut)
     policy = keras.config.dtype_policy()

@@ -1,4 +1,4 @@
-"""FusedBatchNormalization is held to Keras's own layer; the others to their definitions."""
+"""FusedBatchNormalization is compared with Keras's own layer, the other layers with their definitions."""
 
 import keras
 import numpy as np
@@ -8,12 +8,12 @@ import tensorflow as tf
 from resnet_tf.errors import UserError
 from resnet_tf.layers import ChannelPadding, FusedBatchNormalization, ImageNormalization
 
-# float32 sums in another order; bfloat16 has 8 bits, and the two round at different places.
+# float32 numbers are added in different orders; bfloat16 has 8 bits, and the two round at different places.
 TOLERANCE = {"float32": 2e-6, "mixed_bfloat16": 2e-2}
 
 
 def outputs_and_gradients(layer_class, dtype, *, training, trainable, **arguments):
-    """Outputs, gradients of input, gamma and beta, and the moving statistics after one call in a graph."""
+    """Returns outputs, gradients of input, gamma and beta, and the moving statistics after one call in a graph."""
     random = np.random.default_rng(0)
     layer = layer_class(dtype=dtype, epsilon=1e-5, **arguments)
     x = tf.cast(random.normal(1, 2, (8, 5, 6, 16)), layer.compute_dtype)
@@ -49,8 +49,10 @@ def test_fused_batch_norm_is_keras_batch_norm(dtype, training, trainable):
 
 
 def fine_tuning_step(batch_norm_class, dtype):
-    """Outputs and gradients of the input and of the kernels of two convolutions, whose batch norms are
-    frozen; and the operations of the graph."""
+    """Makes a step with two convolutions whose batch norms are frozen.
+
+    It returns the outputs, the gradients of the input and of the kernels, and the operations of the graph.
+    """
     random = np.random.default_rng(0)
     x = tf.constant(random.normal(1, 2, (4, 9, 8, 3)), tf.float32)
     layers = [
@@ -91,13 +93,16 @@ def test_a_frozen_batch_norm_in_training_is_part_of_the_convolution_before_it(dt
 
 
 def test_a_frozen_batch_norm_stays_an_operation_of_its_own_in_float16():
-    """A kernel that is multiplied by a small scale loses digits there."""
+    """A kernel that is multiplied by a small scale loses digits in float16."""
     _, kinds = fine_tuning_step(FusedBatchNormalization, "mixed_float16")
     assert kinds.count("FusedBatchNormV3") == 2
 
 
 def widening_step(batch_norm_class, dtype, widening):
-    """Outputs, gradients and moving statistics of a convolution to more channels and its batch norm, which learn."""
+    """Makes a step with a trainable convolution to more channels and its batch norm.
+
+    It returns outputs, gradients and moving statistics.
+    """
     random = np.random.default_rng(0)
     x = tf.constant(np.maximum(random.normal(0.5, 2, (4, 9, 8, 6)), 0), tf.float32)
     convolution = keras.layers.Conv2D(6 * widening, 1, use_bias=False, dtype=dtype)
@@ -139,7 +144,7 @@ def test_a_channel_that_is_the_same_everywhere_has_no_variance_below_zero():
     convolution.build(x.shape)
     batch_norm.build((*x.shape[:3], 16))
     kernel = random.normal(0, 1, (1, 1, 4, 16))
-    convolution.kernel.assign(kernel - kernel.mean(axis=2, keepdims=True))  # differences of channels that are equal
+    convolution.kernel.assign(kernel - kernel.mean(axis=2, keepdims=True))  # it outputs differences of equal channels
     tf.function(lambda: batch_norm(convolution(x), training=True))()
     variance = np.asarray(batch_norm.moving_variance)
     assert (variance >= 0.0).all()
@@ -150,7 +155,7 @@ def test_a_channel_that_is_the_same_everywhere_has_no_variance_below_zero():
     ("size", "scaled"), [(5, (2, 3, 3, 8)), (33, (3, 3, 3, 8)), (None, (3, 3, 3, 8))], ids=["small", "large", "free"]
 )
 def test_inference_scales_the_output_or_the_kernel_whichever_has_fewer_numbers(size, scaled):
-    """And leaves no batch norm for TensorFlow to join with the convolution, which takes a second for one image."""
+    """No batch norm remains for TensorFlow to fuse with the convolution, which takes a second for one image."""
     convolution = keras.layers.Conv2D(8, 3, use_bias=False)
     ours, theirs = FusedBatchNormalization(), keras.layers.BatchNormalization()
     random = np.random.default_rng(0)

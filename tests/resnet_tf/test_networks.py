@@ -16,8 +16,8 @@ from resnet_tf.errors import UserError
 from resnet_tf.statistics import multiply_adds, parameters
 from tests.conftest import randomize, relative_error
 
-# Millions of parameters and billions of multiply-adds: He et al. 2015, tables 1 and 6; Simonyan and Zisserman 2014,
-# table 2; 4.1 is torchvision's, with the stride on the 3×3.
+# Millions of parameters and billions of multiply-adds, from He et al. 2015, tables 1 and 6, and Simonyan and Zisserman
+# 2014, table 2. The value 4.1 is torchvision's, with the stride on the 3×3 convolution.
 PUBLISHED = {
     "resnet18": (11.7, 1.8),
     "resnet34": (21.8, 3.6),
@@ -33,7 +33,7 @@ PUBLISHED = {
     "vgg16": (138, None),
     "vgg19": (144, None),
 }
-# Counted by hand from the papers' tables, and equal to torchvision's and akamaster's counts where they have the net.
+# These are counted by hand from the papers' tables, and equal torchvision's and akamaster's counts of the same network.
 EXACT = {
     "resnet18": (11_689_512, 1_814_073_344),
     "resnet34": (21_797_672, 3_663_761_408),
@@ -45,7 +45,7 @@ EXACT = {
 
 
 def paper_network(name, **arguments):
-    """With the paper's image size and classes, and without keras.applications' biases before batch norms."""
+    """Returns a network with the paper's image size and classes, without the biases before batch norms."""
     row = ARCHITECTURES[name]
     use_bias = None if row.family == "vgg" else False
     classes = 10 if row.family == "cifar" else 1000
@@ -57,7 +57,7 @@ def paper_network(name, **arguments):
 def test_parameters_and_multiply_adds_are_those_of_the_papers(name):
     model = paper_network(name)
     millions, billions = PUBLISHED[name]
-    assert parameters(model) / 1e6 == pytest.approx(millions, rel=0.02)  # the papers round, and cut off 3.86 to 3.8
+    assert parameters(model) / 1e6 == pytest.approx(millions, rel=0.02)  # the papers round, and truncate 3.86 to 3.8
     if billions:
         assert multiply_adds(model) / 1e9 == pytest.approx(billions, rel=0.02)
     if name in EXACT:
@@ -136,14 +136,14 @@ def test_the_stride_of_a_bottleneck_can_stand_in_two_places():
 
 
 def test_a_strided_3x3_is_padded_on_all_sides():
-    """As in Caffe and torch; Keras's "same" would pad only below and on the right."""
+    """Caffe and torch do so, whereas Keras's "same" would pad only below and on the right."""
     model = resnet_tf.ResNet18(input_shape=(32, 32, 3))
     assert model.get_layer("conv3_block1_1_pad").padding == ((1, 1), (1, 1))
     assert model.get_layer("conv3_block1_1_conv").padding == "valid"
 
 
 def test_the_stem_pools_as_caffe_does_where_it_is_told():
-    """Caffe pads nothing and rounds up: its windows begin at pixel 0, and the last one hangs over the edge."""
+    """Caffe does not pad and rounds up: its windows begin at pixel 0, and the last one extends beyond the edge."""
     model = resnet_tf.ResNet18(stem_pool="caffe", input_shape=(32, 32, 3), include_top=False)
     stem = keras.Model(model.input, [model.get_layer("conv1_relu").output, model.get_layer("pool1_pool").output])
     x = np.random.default_rng(0).normal(0, 1, (1, 32, 32, 3)).astype("float32")

@@ -1,5 +1,7 @@
-"""He et al.'s optimizer takes the steps that Caffe's solver writes down, SGD as one operation those of Keras; both on
-one device and on several."""
+"""He et al.'s optimizer takes the steps of Caffe's solver, and SGD as one operation takes the steps of Keras.
+
+Both do so on one device and on several.
+"""
 
 import keras
 import numpy as np
@@ -11,12 +13,12 @@ from resnet_tf.optimizers import FusedSGD, PenalizedSGD
 
 RATE, PENALTY, MOMENTUM = 0.1, 0.01, 0.9
 START = {"gamma": 3.0, "kernel": 2.0}
-# Of the loss, gradients that do not depend on the weights, so that the steps can be written by hand.
+# The gradient of the loss does not depend on the weights, so that the steps can be computed by hand.
 GRADIENT = 0.5
 
 
 def by_hand(weight, rates):
-    """v ← m · v − rate · (g + penalty · w), w ← w + v"""
+    """Returns the weight after steps of v ← m · v − rate · (g + penalty · w), w ← w + v."""
     velocity = 0.0
     for rate in rates:
         velocity = MOMENTUM * velocity - rate * (GRADIENT + PENALTY * weight)
@@ -32,7 +34,7 @@ def after(steps, rate, strategy=None):
 
     def step():
         replicas = strategy.num_replicas_in_sync if strategy else 1
-        gradients = [tf.constant(GRADIENT / replicas)] * len(variables)  # they are summed over the replicas
+        gradients = [tf.constant(GRADIENT / replicas)] * len(variables)  # summed over the replicas
         optimizer.apply_gradients(zip(gradients, variables, strict=True))
 
     for _ in range(steps):
@@ -44,7 +46,7 @@ def test_the_penalty_goes_through_the_momentum_and_reaches_every_variable():
     rates = [RATE, RATE, RATE / 10, RATE / 10]
     schedule = keras.optimizers.schedules.PiecewiseConstantDecay([1], [RATE, RATE / 10])
     assert after(4, schedule) == pytest.approx([by_hand(value, rates) for value in START.values()], rel=1e-6)
-    without = by_hand(START["kernel"], rates) + 4 * RATE * PENALTY  # it is no rounding
+    without = by_hand(START["kernel"], rates) + 4 * RATE * PENALTY  # more than rounding
     assert abs(after(4, schedule)[1] - without) > 1e-4
 
 
@@ -60,7 +62,7 @@ def test_it_is_saved_with_its_penalty():
 
 
 def sgd(optimizer_class, strategy=None, **arguments):
-    """All variables after five steps of a changing gradient and rate, and the operations of a step's graph."""
+    """Returns all variables after five steps with changing gradient and rate, and the operations of a step's graph."""
     with scope(strategy):
         variables = [keras.Variable([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]]), keras.Variable(7.0)]
         optimizer = optimizer_class(keras.optimizers.schedules.CosineDecay(0.1, 10), **arguments)
@@ -92,7 +94,7 @@ def test_sgd_as_one_operation_takes_the_steps_of_keras(arguments):
     theirs, _ = sgd(keras.optimizers.SGD, momentum=0.9, **arguments)
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6)
-    if "gradient_accumulation_steps" not in arguments:  # where it is in a branch of the graph
+    if "gradient_accumulation_steps" not in arguments:  # with which it is in a branch of the graph
         assert kinds.count("ResourceApplyKerasMomentum") == 2
 
 

@@ -1,4 +1,4 @@
-"""Replicas that share a batch take the step that one device would take. Two logical CPU devices, see conftest.py."""
+"""Replicas that share a batch take the step of one device, on two logical CPU devices, see conftest.py."""
 
 import keras
 import numpy as np
@@ -21,7 +21,7 @@ def mirrored():
 
 @pytest.fixture(scope="module")
 def batch():
-    """Sorted by class, so that the first replica never sees the last class, and the second one never the first."""
+    """Returns a batch sorted by class: the first replica never sees the last class, nor the second one the first."""
     random = np.random.default_rng(0)
     return random.normal(size=(BATCH, 8, 8, 3)).astype("float32"), np.arange(BATCH) * CLASSES // BATCH
 
@@ -60,7 +60,7 @@ def test_two_replicas_take_the_step_of_one_device(mirrored, batch):
 
 
 def test_metrics_of_many_steps_are_those_of_one_device(mirrored):
-    """Keras issue 21467: a sum that counts every replica again at each step doubles, and overflows after 128."""
+    """In Keras issue 21467, a sum counts every replica again at each step, so it doubles and overflows after 128."""
     random = np.random.default_rng(0)
     batches = [(random.normal(size=(4, 8, 8, 3)).astype("float32"), np.arange(4) % CLASSES) for _ in range(10)]
     stream = tf.data.Dataset.from_tensor_slices(tuple(map(np.stack, zip(*batches, strict=True)))).repeat(15)
@@ -71,13 +71,13 @@ def test_metrics_of_many_steps_are_those_of_one_device(mirrored):
             synchronize_batch_norms(model)
         figures.append(model.fit(stream, verbose=0).history)
     assert figures[0]["loss"] == pytest.approx(figures[1]["loss"], rel=1e-4)
-    assert figures[0]["accuracy"] == pytest.approx(figures[1]["accuracy"], abs=0.01)  # an argmax may turn over
+    assert figures[0]["accuracy"] == pytest.approx(figures[1]["accuracy"], abs=0.01)  # an argmax may change
     assert figures[0]["accuracy"][0] <= 1.0  # issue 19280
 
 
 def test_without_synchronized_batch_norm_the_step_is_another(mirrored, batch):
     found, expected = after_a_step(mirrored, batch, False)[0], after_a_step(None, batch, False)[0]
-    assert 1e-3 < largest_difference(found, expected) < 1.0  # a hundred times what synchronized replicas may differ by
+    assert 1e-3 < largest_difference(found, expected) < 1.0  # 100 times the tolerance of synchronized replicas
 
 
 def test_statistics_of_unequal_parts_are_those_of_the_whole(mirrored):

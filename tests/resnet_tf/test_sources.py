@@ -1,4 +1,4 @@
-"""Where weights come from: the real downloads, from a small server on this machine."""
+"""Sources of weights: the real code downloads from a small server on this machine."""
 
 import functools
 import hashlib
@@ -22,11 +22,11 @@ from tests.resnet_tf.test_weights import old_layout
 
 class QuietHandler(SimpleHTTPRequestHandler):
     def log_message(self, *arguments):
-        """Nothing."""
+        """Logs nothing."""
 
 
 class BreakingHandler(QuietHandler):
-    """A server that promises a file and stops after a tenth of it."""
+    """Promises a file and stops after a tenth of it."""
 
     def do_GET(self):
         self.send_response(200)
@@ -36,7 +36,7 @@ class BreakingHandler(QuietHandler):
 
 
 class HubHandler(QuietHandler):
-    """What huggingface_hub asks for: /OWNER/NAME/resolve/REVISION/FILE, with a commit and an ETag."""
+    """Serves the requests of huggingface_hub, /OWNER/NAME/resolve/REVISION/FILE, with a commit and an ETag."""
 
     commit = "0123456789abcdef0123456789abcdef01234567"
     wrong_hash = False
@@ -60,7 +60,7 @@ class HubHandler(QuietHandler):
 
 @pytest.fixture
 def serve(tmp_path):
-    """Serves a folder with a handler; returns (folder, address)."""
+    """Yields a function that serves a folder with a handler and returns (folder, address)."""
     servers = []
 
     def start(handler=QuietHandler):
@@ -79,13 +79,13 @@ def serve(tmp_path):
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """Where Keras keeps what it downloads."""
+    """Returns the folder in which Keras keeps its downloads."""
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
     return tmp_path / "keras" / "models"
 
 
 def put_official_file(folder, monkeypatch):
-    """A file of the official name, and its hash in the table in place of the real one's."""
+    """Writes a file with the official name, and puts its hash in the table in place of the real one's."""
     model = resnet_tf.ResNet50(include_top=False, width=1 / 16)
     randomize(model)
     published = IMAGENET["resnet50"]
@@ -162,7 +162,7 @@ def test_the_preprocessing_of_keras_applications_is_that_of_its_files():
         look = IMAGENET[name].preprocessing
         ours = ((images[..., ::-1] if look.channels == "bgr" else images) - look.mean) / look.deviation
         theirs = getattr(keras.applications, module).preprocess_input(images.copy())
-        np.testing.assert_allclose(ours, theirs, atol=1e-6)  # theirs is computed in float32
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)  # theirs are computed in float32
 
 
 def test_every_published_file_has_a_whole_hash_and_says_what_it_is():
@@ -200,7 +200,7 @@ def test_an_address_without_a_hash_is_refused(fragment):
 
 @pytest.fixture
 def hub(serve, tmp_path, monkeypatch, torch_weights):
-    """A hub with one repository of timm's and one of transformers'."""
+    """Serves a hub with one repository of timm and one of transformers."""
     pytest.importorskip("huggingface_hub")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
     folder, address = serve(HubHandler)

@@ -1,4 +1,4 @@
-"""SavedModel folders and TensorFlow checkpoints, made by Keras 3 and by hand; tests/oracle has those of Keras 2."""
+"""SavedModel folders and TensorFlow checkpoints made by Keras 3 and by hand; tests/oracle has those of Keras 2."""
 
 import shutil
 
@@ -13,7 +13,7 @@ from resnet_tf.weights.tensorflow_files import read_tensorflow
 
 @pytest.fixture(scope="module")
 def model():
-    """Trained for a step, a model inside of a model, so that there are optimizer slots and metrics to leave out."""
+    """Returns a model inside a model, trained for a step so that it has optimizer slots and metrics to leave out."""
     inner_inputs = keras.Input((8, 8, 3))
     x = keras.layers.Conv2D(4, 3, name="conv1_conv")(inner_inputs)
     x = keras.layers.BatchNormalization(name="conv1_bn")(x)
@@ -27,7 +27,7 @@ def model():
 
 @pytest.fixture
 def checkpoint(model, tmp_path):
-    """The prefix of a checkpoint with the optimizer before the model."""
+    """Returns the prefix of a checkpoint with the optimizer before the model."""
     return tf.train.Checkpoint(a=model.optimizer, model=model).write(str(tmp_path / "state"))
 
 

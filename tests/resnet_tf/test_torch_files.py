@@ -1,4 +1,4 @@
-"""PyTorch's checkpoints: read without PyTorch, and nothing in them is executed."""
+"""PyTorch's checkpoints are read without PyTorch, and nothing in them is executed."""
 
 import contextlib
 import os
@@ -38,13 +38,13 @@ class Persistent:
 
 @dataclass
 class Raw:
-    """Operations of a pickle as they are."""
+    """Operations of a pickle that are written unchanged."""
 
     operations: bytes
 
 
 def encode(value):
-    """The operations that put a value on the stack of a pickle machine, as PyTorch's files have them."""
+    """Returns the operations that put a value on the stack of a pickle machine, as in PyTorch's files."""
     match value:
         case None:
             return b"N"
@@ -85,7 +85,7 @@ def tensor(place, size, strides, offset=0):
 
 
 def write(layout, path, content, storages, byte_order="little"):
-    """Storages: key to (number of elements, bytes)."""
+    """Writes a file in a layout; `storages` maps a key to (number of elements, bytes)."""
     if layout == "zip":
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("any_name/data.pkl", pickled(content))
@@ -167,7 +167,7 @@ def test_every_type_of_number_is_read(layout, tmp_path):
 
 
 def test_pickles_of_python_2_are_read(tmp_path):
-    """The items stand in OrderedDict's argument, text is in bytes, and the function has no version."""
+    """The items are in OrderedDict's argument, text is in bytes, and the function has no version."""
     key = Raw(b"U\x02w0")
     place = storage("0", 1)
     value = Call(Global("torch._utils", "_rebuild_tensor"), (place, 0, (1,), (1,)))
@@ -189,7 +189,7 @@ def one(number):
 
 @pytest.mark.parametrize("name", ["state_dict", "model_state_dict", "model", "net", "model_ema", "state_dict_ema"])
 def test_the_state_dict_of_a_checkpoint_is_found(name, tmp_path):
-    """Beside numbers, the optimizer's tensors, and the best accuracy, which can be a tensor."""
+    """A checkpoint also has numbers, the optimizer's tensors, and the best accuracy, which can be a tensor."""
     optimizer = {"state": {0: {"momentum_buffer": one(1)}}, "param_groups": [{"lr": 1, "params": [0]}]}
     content = {"epoch": 90, "best_acc1": one(2), name: {"_orig_mod.module.w": one(3)}, "optimizer": optimizer}
     path = write("zip", tmp_path / "w.pth", content, {str(number): floats(number) for number in (1, 2, 3)})
@@ -213,7 +213,7 @@ def test_a_checkpoint_without_named_tensors_says_so(layout, tmp_path):
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_whole_model_is_refused_with_a_way_out(layout, tmp_path):
-    module = Raw(b"c__main__\nNet\n)\x81}b")  # as pickle writes any object
+    module = Raw(b"c__main__\nNet\n)\x81}b")  # the way pickle writes any object
     with pytest.raises(UserError, match=r"asks for __main__\.Net.* save model\.state_dict\(\)") as caught:
         read_torch(write(layout, tmp_path / "w.pth", module, {}))
     assert "\n" not in str(caught.value)
@@ -230,7 +230,7 @@ def memory_below(limit):
 
 
 def hostile_pickles(marker):
-    """Name that the error must have, and a pickle that would write the marker."""
+    """Yields a name that the error must contain, and a pickle that would write the marker."""
     command = f"touch {marker}"
 
     class Command:
@@ -320,7 +320,7 @@ def test_a_compressed_file_is_refused_before_it_is_unpacked(numbers, tmp_path):
 
 
 def doubled_tuples(depth):
-    """A tuple of two of a tuple of two of …: short in the file; its hash, its text and a comparison take for ever."""
+    """Returns nested tuples of two, which are short in the file; to hash, print or compare them takes forever."""
     return Raw(
         b")"
         + b"".join(
@@ -330,7 +330,7 @@ def doubled_tuples(depth):
 
 
 def long_list_often(length, times):
-    """A long list that is made a dictionary many times."""
+    """Returns a long list that is converted to a dictionary many times."""
     pairs = encode(([[f"{number}", None] for number in range(length)],)) + b"q\x00"
     return Raw(b"](" + pairs + b"ccollections\nOrderedDict\nh\x00R" * times + b"e")
 
@@ -376,19 +376,19 @@ def test_a_file_cut_anywhere_is_an_error(layout, tmp_path):
     whole = small_file(layout, tmp_path / "w.pth").read_bytes()
     for length in range(len(whole)):
         (tmp_path / "cut.pth").write_bytes(whole[:length])
-        with pytest.raises(Exception, match=r".*"):  # the caller makes one sentence of any
+        with pytest.raises(Exception, match=r".*"):  # the caller turns any error into one sentence
             read_torch(tmp_path / "cut.pth")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_a_file_with_a_wrong_byte_is_an_error_or_read(layout, tmp_path):
     whole = small_file(layout, tmp_path / "w.pth").read_bytes()
-    survived = 0  # a letter of a name, a number
+    survived = 0  # a changed letter of a name or a changed number is no error
     for position in range(len(whole)):
         damaged = bytearray(whole)
         damaged[position] ^= 1 << position % 8
         (tmp_path / "damaged.pth").write_bytes(damaged)
-        with memory_below(2**24), contextlib.suppress(Exception):  # the caller makes one sentence of any
+        with memory_below(2**24), contextlib.suppress(Exception):  # the caller turns any error into one sentence
             read_torch(tmp_path / "damaged.pth")
             survived += 1
     assert survived < len(whole) / 2
@@ -407,7 +407,7 @@ def test_other_pickles_and_archives_are_refused(tmp_path):
 
 @pytest.mark.parametrize(("name", "convolutions"), [("resnet20-12fca82f.th", 19), ("resnet56-4bfd9763.th", 55)])
 def test_checkpoints_that_others_trained_are_read(name, convolutions, shared):
-    """akamaster/pytorch_resnet_cifar10: the older layout, from a GPU, in DataParallel."""
+    """Those of akamaster/pytorch_resnet_cifar10 have the older layout, and were saved from a GPU in DataParallel."""
     tensors = read_torch(shared / "weights" / name)
     kernels = {key: tensor for key, tensor in tensors.items() if tensor.ndim == 4}
     assert len(kernels) == convolutions

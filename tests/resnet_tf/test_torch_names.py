@@ -1,4 +1,4 @@
-"""PyTorch's names: each world's to ours, and ours back."""
+"""PyTorch's names: those of each library are converted to ours, and ours back."""
 
 import numpy as np
 import pytest
@@ -30,7 +30,7 @@ def test_names_of_torchvision_and_its_kin(torch_name, name):
 
 
 def in_transformers_names(tensors):
-    """torchvision's names rewritten as Hugging Face transformers has them, by splitting instead of by patterns."""
+    """Converts torchvision's names to those of Hugging Face transformers, by splitting instead of by patterns."""
     renamed = {}
     for name, tensor in tensors.items():
         *module, variable = name.split(".")

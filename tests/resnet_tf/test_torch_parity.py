@@ -11,7 +11,7 @@ torch = pytest.importorskip("torch", reason="PyTorch is not installed; `make tor
 
 from tests.resnet_tf.torch_reference import VGG, ResNet, logits_of, randomize_torch  # noqa: E402
 
-LOGITS = 1e-4  # two libraries add float32 numbers in other orders
+LOGITS = 1e-4  # the two libraries add float32 numbers in different orders
 RESNETS = {"resnet18": ((2, 2, 2, 2), False), "resnet34": ((3, 4, 6, 3), False), "resnet50": ((3, 4, 6, 3), True)}
 VGGS = {
     "vgg16": ((2, 2, 3, 3, 3), False),
@@ -56,7 +56,7 @@ def test_the_place_of_the_stride_is_taken_from_the_weights(tmp_path):
 @pytest.mark.parametrize("name", VGGS)
 @pytest.mark.parametrize("size", [32, 96, 224])
 def test_a_vgg_computes_what_pytorch_computes(name, size, tmp_path):
-    """Hidden layers included, whose inputs stand in another order, and at a size that has to be pooled to 7×7."""
+    """This includes hidden layers, whose inputs have a different order, and a size that must be pooled to 7×7."""
     network = VGG(*VGGS[name], classes=20, width=1 / 16)
     randomize_torch(network)
     torch.save(network.state_dict(), tmp_path / "weights.pth")
@@ -67,7 +67,7 @@ def test_a_vgg_computes_what_pytorch_computes(name, size, tmp_path):
 
 
 def test_a_file_in_torchvisions_names_goes_back_to_pytorch(tmp_path):
-    """Ours to .safetensors in torchvision's names, and into PyTorch's own module."""
+    """Our weights go to .safetensors in torchvision's names, and into PyTorch's own module."""
     from safetensors.torch import load_file
 
     from resnet_tf.weights import TORCH, write_weights

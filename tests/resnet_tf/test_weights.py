@@ -1,4 +1,4 @@
-"""Weights from files: what matches, what does not, and that the network then computes the same."""
+"""Weights from files: what matches, what does not, and that the loaded network computes the same."""
 
 import json
 import zipfile
@@ -24,17 +24,17 @@ def batch(size=64):
 
 
 def logits(model, images):
-    """Without compiling a graph, which takes longer than one batch."""
+    """Returns logits without compiling a graph, which would take longer than one batch."""
     return np.asarray(model(images, training=False))
 
 
-# The smallest and the largest of each kind; benchmarks/parity.py has the others, too.
+# The smallest and the largest network of each kind; benchmarks/parity.py has the others too.
 KERAS_NETWORKS = ["ResNet50", "ResNet152", "ResNet50V2", "ResNet152V2", "VGG16", "VGG19"]
 
 
 @pytest.mark.parametrize("name", KERAS_NETWORKS)
 def test_weights_of_keras_applications_give_the_same_features(name, tmp_path):
-    """Headless, as fine-tuning takes them."""
+    """The weights are those without a head, which fine-tuning uses."""
     shape = (64, 64, 3)
     reference = getattr(keras.applications, name)(weights=None, input_shape=shape, include_top=False, pooling="avg")
     randomize(reference)
@@ -48,7 +48,7 @@ def test_weights_of_keras_applications_give_the_same_features(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2"])
 def test_weights_go_to_keras_applications_and_back_with_the_same_logits(name, tmp_path):
-    """A VGG's 138 million weights go both ways in benchmarks/parity.py."""
+    """benchmarks/parity.py does the same with a VGG's 138 million weights."""
     shape = (64, 64, 3)
     ours = getattr(resnet_tf, name)(input_shape=shape, classes=20)
     randomize(ours)
@@ -81,7 +81,7 @@ def test_every_file_of_keras_loads_with_and_without_biases(extension, tmp_path):
 
 
 def old_layout(model, path):
-    """The layout of Keras's official files: layer/layer/kernel:0."""
+    """Writes the layout of Keras's official files, layer/layer/kernel:0."""
     with h5py.File(path, "w") as file:
         for layer in model.layers:
             for variable in layer.weights:
@@ -114,7 +114,7 @@ def test_torchvision_names_load(kind, tmp_path):
 
 
 def folded(tensors):
-    """Each batch norm folded into the convolution before it, which gets a bias."""
+    """Folds each batch norm into the convolution before it, which gets a bias."""
     result = {name: value for name, value in tensors.items() if name.startswith("fc.")}
     for name, kernel in tensors.items():
         if kernel.ndim != 4:
@@ -234,14 +234,14 @@ def test_half_precision_files_become_float32(tmp_path):
 
 
 def plain_weights(model, path):
-    """As Keras writes them, with its own batch norm."""
+    """Writes the weights as Keras does, with its own batch norm."""
     write_weights(model, path, CAFFE)
     with h5py.File(path, "a") as file:
         del file.attrs["resnet_tf"]
 
 
 def without_layer_names(path):
-    """As Keras wrote .weights.h5 before 3.6."""
+    """Changes a file to the .weights.h5 that Keras wrote before 3.6."""
     with h5py.File(path, "a") as file:
         file.visititems(lambda name, item: item.attrs.pop("name", None) if name.endswith("/vars") else None)
 
@@ -259,7 +259,7 @@ def test_files_that_do_not_name_their_layers_load_by_class_and_number(name, tmp_
 
 
 def test_a_keras_file_that_does_not_name_its_layers_has_them_in_its_config(tmp_path):
-    """The names of layers that stand in a model inside of the model, too."""
+    """This includes the names of layers in a model inside the model."""
     network = keras.applications.ResNet50(weights=None, include_top=False, pooling="avg", input_shape=(32, 32, 3))
     randomize(network)
     whole = keras.Sequential(
@@ -281,7 +281,7 @@ def test_a_keras_file_that_does_not_name_its_layers_has_them_in_its_config(tmp_p
 
 
 def neighbours():
-    """Every pair of networks whose layers have the same names, and which differ in depth."""
+    """Returns every pair of networks that differ in depth and whose layers have the same names."""
     kinds = {}
     for row in ARCHITECTURES.values():
         if row.name != "cifar_resnet1202":
@@ -290,7 +290,7 @@ def neighbours():
 
 
 def narrow(name):
-    """As few numbers as possible, and all layers."""
+    """Returns a network with all layers and as few numbers as possible."""
     return resnet_tf.build(name, include_top=False, width=1 / 64)
 
 

@@ -1,4 +1,4 @@
-"""Several machines: who they are, and what Keras lacks for them. tests/pipelines/test_workers.py trains on them."""
+"""Finding several machines, and what Keras lacks for them; tests/pipelines/test_workers.py trains on several."""
 
 import json
 import socket
@@ -101,7 +101,7 @@ def test_workers_that_do_not_come_are_not_waited_for_any_more(monkeypatch):
 
 
 class Strategy:
-    """The n-th sum fails, as where another worker has gone."""
+    """A strategy whose n-th sum fails, as if another worker has gone."""
 
     def __init__(self, failing):
         self.failing, self.sums = failing, 0
@@ -115,9 +115,9 @@ class Strategy:
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_who_ends_first_breaks_nothing_that_another_still_needs(monkeypatch, index):
-    """A worker that comes to its end may be gone before another has the last sum."""
+    """A worker that has finished may be gone before another has received the last sum."""
     monkeypatch.setenv("TF_CONFIG", tf_config({"worker": ["a:1", "b:1"]}, index=index)["TF_CONFIG"])
-    for failing, lost in ((1, True), (2, True), (3, False)):  # of the work, before the end, at the end
+    for failing, lost in ((1, True), (2, True), (3, False)):  # the sum during the work, before the end, at the end
         workers = Workers(Strategy(failing), index, 2)
         monkeypatch.setattr("resnet_tf.workers._join", lambda cluster, workers=workers: workers)
         with pytest.raises(UserError, match="another worker stopped") if lost else nullcontext(), joined("auto"):
@@ -140,7 +140,7 @@ def test_each_item_is_of_one_worker(items, count, batch):
 
 
 def test_keras_needs_both_mendings():
-    """Where one of the first three fits does not fail any more, resnet_tf/keras_mending.py can lose a part."""
+    """If one of the first three fits no longer fails, a part of resnet_tf/keras_mending.py can be removed."""
     context = get_context("forkserver")
     context.set_forkserver_preload(["pipelines.finetune"])
     receiver, sender = context.Pipe(duplex=False)
@@ -159,7 +159,7 @@ def test_keras_needs_both_mendings():
 
 
 def _fit(cluster, sender):
-    """The chief sends the loss of a step, or what went wrong, without the mendings, with one of them, and with both."""
+    """Fits without the mendings, with each, and with both; the chief sends the loss of a step or the error of each."""
     import keras
     import tensorflow as tf
 

@@ -1,5 +1,7 @@
-"""ResNet and VGG in PyTorch, with torchvision's module names: what our networks are held to. Written from the papers;
-the names are all that is torchvision's."""
+"""ResNet and VGG in PyTorch, with which our networks are compared.
+
+They are written from the papers; only the names of the modules are torchvision's.
+"""
 
 import torch
 from torch import nn
@@ -92,7 +94,7 @@ class VGG(nn.Module):
 
 
 def randomize_torch(network, seed=0):
-    """Random numbers everywhere, the batch norms' statistics too, that keep the signal in a healthy range."""
+    """Sets all variables, also the batch norms' statistics, to random numbers that keep the signal in a sound range."""
     generator = torch.Generator().manual_seed(seed)
     for name, tensor in network.state_dict().items():
         if name.endswith(("running_var", ".weight")) and tensor.ndim == 1:
@@ -104,6 +106,6 @@ def randomize_torch(network, seed=0):
 
 
 def logits_of(network, images):
-    """Logits of NHWC images, in inference."""
+    """Returns the logits of NHWC images in inference."""
     with torch.no_grad():
         return network.eval()(torch.from_numpy(images.transpose(0, 3, 1, 2).copy())).numpy()
