@@ -77,7 +77,7 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
     started = time.perf_counter()
     run = finetune(make_plan(config).changed(**changes))
     seconds = math.nan if continued else time.perf_counter() - started  # earlier sittings are unknown
-    figures = evaluate(run)
+    figures = evaluate(run).metrics
     predictions = pd.read_csv(run.evaluation("test") / "predictions.csv", keep_default_na=False, dtype={"label": str})
     classes = list(figures["classes"])
     losses = losses_of(label_numbers(predictions, classes), predictions[classes].to_numpy())
@@ -252,7 +252,7 @@ def make_split(arguments: argparse.Namespace) -> None:
 
     if not (arguments.out / "manifest.csv").exists():
         arguments.out.mkdir(parents=True, exist_ok=True)
-        write_csv(arguments.out / "manifest.csv", make_manifest(str(arguments.data), 0.15, 0.15, 0, None, None, None))
+        write_csv(arguments.out / "manifest.csv", make_manifest(str(arguments.data), 0.15, 0.15, 0))
 
 
 def main() -> None:

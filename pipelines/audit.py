@@ -1,6 +1,6 @@
 """audit: what a folder of images holds, and what would damage training."""
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ from pipelines.data.classes import class_findings
 from pipelines.data.manifest import ImageTable, look_at_images
 from pipelines.data.quarantine import check_quarantine, quarantine, undo_quarantine
 from pipelines.runs.files import write_csv, write_json, write_text
+from resnet_tf.errors import UserError
 
 _NAMED = 10
 _EXAMPLES = 2
@@ -30,7 +31,49 @@ _CSV = (
 )
 
 
-def audit(config: AuditConfig) -> bool:
+@dataclass(frozen=True)
+class AuditReport:
+    """What was found in a folder of images.
+
+    Args:
+        data: DATA as it was given.
+        table: Every file that was looked at.
+        found: The content of --json: "images", "duplicates", "similar", "classes" and "summary".
+    """
+
+    data: str
+    table: ImageTable
+    found: dict[str, Any]
+
+    @property
+    def images(self) -> pd.DataFrame:
+        """One row per file, as --csv has them."""
+        return self.table.images[list(_CSV)]
+
+    @property
+    def damages(self) -> bool:
+        """Whether something would damage training: unreadable files, one picture under two labels or in two splits,
+        classes that are alone, too small, badly unbalanced or oddly named."""
+        return _damages(self.found)
+
+    def __str__(self) -> str:
+        """What was found, in a few lines."""
+        return _text(self.found)
+
+    def html(self) -> str:
+        """The page with thumbnails, as --html writes it."""
+        from pipelines.report.audit_page import render_audit  # thumbnails need TensorFlow
+
+        return render_audit(f"Audit of {self.data}", self.found, self.table.root)
+
+    def _repr_html_(self) -> str:
+        """The page, in a frame of its own, for notebooks."""
+        from pipelines.report.html import framed
+
+        return framed(self.html())
+
+
+def audit(config: AuditConfig) -> AuditReport:
     """Looks at every file, prints what was found, writes it where files are named, and moves the files at fault
     aside where a folder for them is named.
 
@@ -38,33 +81,46 @@ def audit(config: AuditConfig) -> bool:
         config: What to look at, and what to write.
 
     Returns:
-        Whether something would damage training: unreadable files, one picture under two labels or in two splits,
-        classes that are alone, too small, badly unbalanced or oddly named.
+        What was found.
 
     Raises:
         UserError: DATA is no folder of images or CSV, or files cannot be moved.
     """
-    if config.undo is not None:
-        say(f"{undo_quarantine(Path(config.data), Path(config.undo))} files are back in {config.data}")
-        return False
     if config.quarantine is not None:
         check_quarantine(Path(config.data), Path(config.quarantine))
     table = look_at_images(config.data, flat=True)
-    report = audit_report(table)
+    report = AuditReport(config.data, table, audit_report(table))
     if config.json is not None:
-        write_json(Path(config.json), report)
+        write_json(Path(config.json), report.found)
     if config.csv is not None:
-        write_csv(Path(config.csv), table.images[list(_CSV)])
+        write_csv(Path(config.csv), report.images)
     if config.html is not None:
-        from pipelines.report.audit_page import render_audit  # thumbnails need TensorFlow
-
-        write_text(Path(config.html), render_audit(f"Audit of {config.data}", report, table.root))
-    say(_text(report))
+        write_text(Path(config.html), report.html())
+    say(str(report))
     if config.quarantine is not None:
         moved = quarantine(table, Path(config.quarantine))
-        undo = f"; `resnet-tf audit {config.data} --undo {config.quarantine}` puts them back" if moved else ""
-        say(f"{moved} files moved to {config.quarantine}{undo}")
-    return _damages(report)
+        back = f"; `resnet-tf audit {config.data} --undo {config.quarantine}` puts them back" if moved else ""
+        say(f"{moved} files moved to {config.quarantine}{back}")
+    return report
+
+
+def undo(config: AuditConfig) -> int:
+    """Moves the files of an earlier quarantine back, and does nothing else.
+
+    Args:
+        config: The images, and the folder of the quarantine.
+
+    Returns:
+        The number of files.
+
+    Raises:
+        UserError: There is no such quarantine, or a file cannot be moved back.
+    """
+    if config.undo is None:
+        raise UserError("--undo names the folder of the quarantine")
+    count = undo_quarantine(Path(config.data), Path(config.undo))
+    say(f"{count} files are back in {config.data}")
+    return count
 
 
 def audit_report(table: ImageTable) -> dict[str, Any]:

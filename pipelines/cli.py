@@ -15,7 +15,7 @@ from pipelines.arguments import VERBS, build_parser
 from pipelines.config.finetune import FinetuneConfig, known_settings
 from pipelines.config.setting import STANDARD_OUTPUT, described
 from pipelines.config.verbs import FinetuneWords, RangeTestConfig
-from pipelines.console.quiet import import_tensorflow
+from pipelines.console.quiet import import_tensorflow, set_up_tensorflow
 from pipelines.console.signals import Terminated
 from pipelines.console.terminal import standard_output_for_data
 from resnet_tf.cluster import cluster_of
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     debug = "--debug" in words
     try:
         parsed = build_parser().parse_args(words)
-        _set_up_tensorflow()
+        set_up_tensorflow()
         given = vars(parsed)
         return _run(given.pop("verb"), given)
     except KeyboardInterrupt as reason:
@@ -49,15 +49,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             traceback.print_exc()
         print(f"error: {_one_line(error)}", file=sys.stderr)
         return COULD_NOT
-
-
-def _set_up_tensorflow() -> None:
-    """What TensorFlow reads from the environment when it is imported; the user's own choices go first."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    # oneDNN's convolutions are off by default on processors without AVX512-VNNI. On two such cores (AMD EPYC 7003)
-    # they make a step of ResNet-18 with 32 images 1.3 (224 pixels) to 3.6 (64 pixels) times faster than Eigen's.
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # the streams and the export are TensorFlow's
 
 
 def _one_line(error: Exception) -> str:
@@ -112,9 +103,12 @@ def _sample(config: Any) -> int:
 def _audit(config: Any) -> int:
     if config.html is not None:
         import_tensorflow()
-    from pipelines.audit import audit
+    from pipelines.audit import audit, undo
 
-    return FOUND if audit(config) else DONE
+    if config.undo is not None:
+        undo(config)
+        return DONE
+    return FOUND if audit(config).damages else DONE
 
 
 def _show_batch(config: Any) -> int:

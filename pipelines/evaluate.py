@@ -1,9 +1,9 @@
 """evaluate: metrics, predictions and the confusion matrix of one split, for a colleague to check."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pipelines.console.signals import Interrupts
@@ -12,6 +12,7 @@ from pipelines.data.manifest import data_root, label_numbers, load_manifest
 from pipelines.evaluation.metrics import confusion_matrix, most_confused, per_class, summarize
 from pipelines.evaluation.predictions import BATCH_SIZE, finished_run_for_all, prediction_table, probabilities_of
 from pipelines.report.figures import draw_confusion_matrix
+from pipelines.report.html import framed
 from pipelines.report.page import render_page
 from pipelines.runs.directory import Run, load_classes
 from pipelines.runs.files import read_json, write_atomically, write_csv, write_json, write_text
@@ -19,11 +20,55 @@ from resnet_tf.errors import UserError
 from resnet_tf.workers import check_settings, joined
 
 MIRRORED = ", mirror images beside the images"
+_NOT_NEW = "these figures say nothing of new ones"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a finished run makes of a split.
+
+    Args:
+        run: The run.
+        metrics: The content of metrics.json.
+        confusion_matrix: Counts; rows are the true classes, columns the predicted ones.
+        predictions: One row per image: path, label, predicted, confidence, and one column per class.
+        note: A warning about the figures, or "".
+    """
+
+    run: Run
+    metrics: dict[str, Any]
+    confusion_matrix: pd.DataFrame
+    predictions: pd.DataFrame
+    note: str = ""
+
+    @property
+    def folder(self) -> Path:
+        """Where the run keeps it."""
+        return self.run.evaluation(self.metrics["split"])
+
+    @property
+    def report(self) -> Path:
+        """The page report.html."""
+        return self.folder / "report.html"
+
+    @property
+    def per_class(self) -> pd.DataFrame:
+        """Images, precision, recall and F1 of each class."""
+        return per_class(self.confusion_matrix)
+
+    def __str__(self) -> str:
+        """What one wants to know first, in a dozen lines."""
+        summary = summary_text(self.metrics, self.confusion_matrix)
+        return f"{summary}\n{self.note}" if self.note else summary
+
+    def _repr_html_(self) -> str:
+        """The report, in a frame of its own, for notebooks."""
+        return framed(self.report.read_text(encoding="utf-8"))
 
 
 def evaluate(
     run: Run, split: str = "test", data: str | None = None, mirror: bool = False, strategy: str = "auto"
-) -> dict[str, object]:
+) -> Evaluation:
     """Predicts a split and writes its folder in the run: metrics.json, predictions.csv, per_class.csv,
     confusion_matrix.csv, confusion_matrix.png, summary.txt, report.html.
 
@@ -35,7 +80,7 @@ def evaluate(
         strategy: Which devices compute, as in `pipelines.config.finetune.FinetuneConfig`.
 
     Returns:
-        The content of metrics.json.
+        What was found.
 
     Raises:
         UserError: The run is not finished, or the split has no images, or one of them is not there, or cannot be read,
@@ -49,36 +94,34 @@ def evaluate(
         label = f"evaluated on {split}"
         found = probabilities_of(rows, root, known, workers, strategy=strategy, mirror=mirror, label=label)
         labels = label_numbers(rows, classes)
-        matrix = confusion_matrix(labels, found.argmax(axis=1), classes)
-        metrics = {**summarize(labels, found, classes), "classes": classes, "split": split, "mirror": mirror}
-        summary = _write(run, rows, root, found, metrics, matrix) if workers.chief else ""
+        evaluation = Evaluation(
+            run,
+            {**summarize(labels, found, classes), "classes": classes, "split": split, "mirror": mirror},
+            confusion_matrix(labels, found.argmax(axis=1), classes),
+            prediction_table(rows["path"].tolist(), rows["label"].tolist(), found, classes),
+            "" if _is_new(known, split) else f"the model was fitted to images of {split}: {_NOT_NEW}",
+        )
+        if workers.chief:
+            _write(evaluation, root)
     if workers.chief:
-        say(summary)
-        say(f"report: {run.evaluation(split) / 'report.html'}")
-    return metrics
+        say(str(evaluation))
+        say(f"report: {evaluation.report}")
+    return evaluation
 
 
-def _write(
-    run: Run, rows: pd.DataFrame, root: Path, probabilities: np.ndarray, metrics: dict[str, Any], matrix: pd.DataFrame
-) -> str:
-    """The split's folder; returns its summary."""
-    split = metrics["split"]
-    predictions = prediction_table(rows["path"].tolist(), rows["label"].tolist(), probabilities, metrics["classes"])
-    summary = summary_text(metrics, matrix)
-    if not _is_new(run, split):
-        summary += f"\nthe model was fitted to images of {split}: these figures say nothing of new ones"
-
-    folder = run.evaluation(split)
-    title = f"{run.path.resolve().name}, {split}" + (MIRRORED if metrics["mirror"] else "")
-    write_csv(folder / "predictions.csv", predictions)
-    write_csv(folder / "per_class.csv", per_class(matrix))
+def _write(evaluation: Evaluation, root: Path) -> None:
+    """Writes the split's folder. metrics.json comes last."""
+    metrics, matrix, folder = evaluation.metrics, evaluation.confusion_matrix, evaluation.folder
+    name = evaluation.run.path.resolve().name
+    title = f"{name}, {metrics['split']}" + (MIRRORED if metrics["mirror"] else "")
+    write_csv(folder / "predictions.csv", evaluation.predictions)
+    write_csv(folder / "per_class.csv", evaluation.per_class)
     write_csv(folder / "confusion_matrix.csv", matrix, index=True)
     write_atomically(folder / "confusion_matrix.png", lambda path: draw_confusion_matrix(matrix, path, title))
-    write_text(folder / "summary.txt", summary + "\n")
-    page = render_page(title, metrics, matrix, predictions, root, folder / "confusion_matrix.png")
-    write_text(folder / "report.html", page)
+    write_text(folder / "summary.txt", f"{evaluation}\n")
+    figure = folder / "confusion_matrix.png"
+    write_text(folder / "report.html", render_page(title, metrics, matrix, evaluation.predictions, root, figure))
     write_json(folder / "metrics.json", metrics)
-    return summary
 
 
 def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:

@@ -1,22 +1,37 @@
 """predict: files, folders or globs to a table of classes, with the probabilities that evaluate gives."""
 
 import glob
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import tensorflow as tf
+from PIL import Image
 
 from pipelines.config.verbs import PredictConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import progress, say, warn
 from pipelines.data.inspect import inspect_images
-from pipelines.evaluation.predictions import finished_run_for_all, prediction_table, probabilities_of
-from pipelines.runs.directory import Run, load_classes
+from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
+from pipelines.evaluation.predictions import (
+    BATCH_SIZE,
+    finished_run_for_all,
+    input_spec_of,
+    prediction_table,
+    probabilities_of,
+)
+from pipelines.images.decode import rgb_array
+from pipelines.images.lost_images import lost_images_named
+from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
+from pipelines.runs.directory import Run, finished_run, load_classes, load_model
 from pipelines.runs.files import check_place, write_csv
 from resnet_tf.errors import UserError
 from resnet_tf.workers import check_settings, joined
 
+# A picture, wherever a program has it from.
+Picture = str | Path | Image.Image | np.ndarray
 _CURRENT = Path(".")
 
 
@@ -54,13 +69,57 @@ def predict(config: PredictConfig) -> bool:
     return found["unreadable"]
 
 
+def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False) -> pd.DataFrame:
+    """Names the classes of pictures that a program has: the same network, and the same view of each picture, as
+    `predict` has of files.
+
+    Args:
+        run: A finished run.
+        images: Each of them a path of a file, folder or glob; a PIL image; or an array, uint8 RGB [height, width, 3] or
+            gray [height, width].
+        mirror: Whether the probabilities are means over each image and its mirror image.
+
+    Returns:
+        One row per picture: path ("[n]" for the n-th of the arguments where that is no path), predicted, confidence,
+        and one column per class.
+
+    Raises:
+        UserError: The run is not finished, a path names nothing or is no image, or an array is of another kind.
+    """
+    known = finished_run(run.path)
+    spec, names, views = input_spec_of(known), [], []
+    for number, image in enumerate(images):
+        if isinstance(image, str | Path):
+            files = expand(str(image))
+            names += [str(file) for file in files]
+            views.append(_views_of_files(files, spec))
+        else:
+            names.append(f"[{number}]")
+            views.append(spec.for_evaluation(tf.constant(rgb_array(image)))[None].numpy())
+    if not names:
+        raise UserError("there are no images to predict; give at least one")
+    inference, seen = Inference(load_model(known), mirror), np.concatenate(views)
+    batches = (tf.constant(seen[begin : begin + BATCH_SIZE]) for begin in range(0, len(seen), BATCH_SIZE))
+    logits = outputs(inference, batches, len(seen), BATCH_SIZE, "")
+    return prediction_table(names, None, softmax(logits), load_classes(known))
+
+
+def _views_of_files(files: list[Path], spec: InputSpec) -> np.ndarray:
+    rows, unreadable = _readable_rows(files)
+    if unreadable:
+        raise UserError(f"{str(unreadable[0][0])!r} is no readable image: {unreadable[0][1]}")
+    with lost_images_named(rows, _CURRENT):
+        batches = evaluation_stream(ImageSource(rows, _CURRENT, []), spec, BATCH_SIZE)
+        return np.concatenate([images.numpy() for images in images_of(batches)])
+
+
 def _find(config: PredictConfig) -> dict[str, Any]:
     """Of the files that were named: "rows", the columns of those that are images, and whether some are "unreadable".
     Only the chief looks."""
     if config.out:
         check_place(Path(config.out))
     files = [file for pattern in config.paths for file in expand(pattern)]
-    rows, unreadable = _readable_rows(files)
+    rows, unreadable = _readable_rows(files, "looked at")
     for file, reason in unreadable:
         warn(f"left out: {file} ({reason})")
     if rows.empty:
@@ -84,9 +143,9 @@ def expand(pattern: str) -> list[Path]:
     return files
 
 
-def _readable_rows(files: list[Path]) -> tuple[pd.DataFrame, list[tuple[Path, str]]]:
+def _readable_rows(files: list[Path], label: str = "") -> tuple[pd.DataFrame, list[tuple[Path, str]]]:
     rows, unreadable = [], []
-    looked = inspect_images(files, None, lambda found: progress(found, len(files), "looked at"))
+    looked = inspect_images(files, None, lambda found: progress(found, len(files), label))
     for file, facts in zip(files, looked, strict=True):
         if facts.readable:
             rows.append((str(file), "", facts.decoder, facts.orientation))

@@ -18,7 +18,7 @@ from pipelines.console.terminal import progress, say, warn
 from pipelines.data.groups import name_groups, tied_units
 from pipelines.data.inspect import inspect_images
 from pipelines.data.similar import similar_groups
-from pipelines.data.split import assign_splits
+from pipelines.data.split import Fold, assign_splits
 from resnet_tf.errors import UserError
 
 COLUMNS = (
@@ -106,8 +106,7 @@ def make_manifest(
     test_fraction: float,
     seed: int,
     group: str | None = None,
-    folds: int | None = None,
-    fold: int | None = None,
+    fold: Fold | None = None,
 ) -> pd.DataFrame:
     """Inspects every image, leaves out unreadable ones, and assigns a split to each of the others.
 
@@ -117,8 +116,7 @@ def make_manifest(
         test_fraction: Share of the images for the test, if the data do not name the splits.
         seed: Seed of the split.
         group: Regular expression for the name that ties images together, see `name_groups`.
-        folds: Number of folds for cross-validation, or None, see `assign_splits`.
-        fold: Number of the fold that is the test, or None, see `assign_splits`.
+        fold: Fold of a cross-validation that is the test, or None.
 
     Returns:
         The manifest.
@@ -133,7 +131,7 @@ def make_manifest(
     readable["group"] = name_groups(readable, group)
     units = tied_units(readable["similar"], readable["group"])
     given = readable["split"]
-    readable["split"] = assign_splits(readable["label"], given, val_fraction, test_fraction, seed, units, folds, fold)
+    readable["split"] = assign_splits(readable["label"], given, val_fraction, test_fraction, seed, units, fold)
     _say_ties(readable, units)
     return readable[list(COLUMNS)]
 

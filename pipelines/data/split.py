@@ -1,6 +1,7 @@
 """Assigns images to the splits: for training, for choosing the best epoch, and for the final figures."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,19 @@ from resnet_tf.errors import UserError
 _HELD_OUT = ("test", "val")
 
 
+@dataclass(frozen=True)
+class Fold:
+    """One of the parts of a cross-validation. The parts do not depend on the number.
+
+    Args:
+        number: Number of the part, 0 … count - 1.
+        count: Number of parts.
+    """
+
+    number: int
+    count: int
+
+
 def assign_splits(
     labels: pd.Series,
     given: pd.Series,
@@ -18,8 +32,7 @@ def assign_splits(
     test_fraction: float,
     seed: int,
     units: np.ndarray | None = None,
-    folds: int | None = None,
-    fold: int | None = None,
+    fold: Fold | None = None,
 ) -> pd.Series:
     """Returns a stratified, seeded split, which divides each class by itself as far as images are not tied together.
 
@@ -30,11 +43,10 @@ def assign_splits(
         labels: Class of each image.
         given: Split of each image: "train", "val", "test", or "" where the data do not say.
         val_fraction: Share of a class for validation.
-        test_fraction: Share of a class for the test; unused with folds, since a fold is the test then.
+        test_fraction: Share of a class for the test; unused with a fold, which is the test then.
         seed: Seed of the split; the same seed and images give the same split.
         units: Number of each image's unit; images with the same number stay in one split. None ties nothing.
-        folds: Number of folds for cross-validation, or None. The folds do not depend on `fold`.
-        fold: Number of the fold that is the test, 0 … folds - 1.
+        fold: Fold of a cross-validation that is the test, or None.
 
     Returns:
         "train", "val" or "test" for each image.
@@ -47,10 +59,10 @@ def assign_splits(
     splits = given.to_numpy(dtype=object).copy()
     free = np.isin(splits, ("", "train"))
     shares = {"test": test_fraction, "val": val_fraction}
-    if folds is not None:
+    if fold is not None:
         if (splits != "").any():
             raise UserError("the data name splits of their own, which --folds cannot divide again; leave it out")
-        test = assign_folds(classes, codes, units, folds, seed) == fold
+        test = assign_folds(classes, codes, units, fold.count, seed) == fold.number
         splits[test], free, shares["test"] = "test", ~test, 0.0
     elif (splits != "").any():
         shares = {"test": 0.0, "val": 0.0 if (splits == "val").any() else val_fraction}

@@ -18,6 +18,7 @@ from pipelines.data.inspect import FORMATS
 from pipelines.images.orientation import exif_orientation, is_reversed, stored_window, upright, upright_shape
 from pipelines.images.pixel_limit import refuse_bomb, within_limit
 from pipelines.images.regions import RATIOS, Region, cut
+from resnet_tf.errors import UserError
 
 # A function from the height and width of the upright picture, int32 [2], to the wanted part of it.
 ChooseRegion = Callable[[Any], Region]
@@ -43,6 +44,30 @@ def decode_pillow(source: str | Path | io.BytesIO) -> np.ndarray:
     """
     with Image.open(source, formats=FORMATS) as file:
         return np.asarray(_to_rgb(ImageOps.exif_transpose(file)))
+
+
+def rgb_array(image: Image.Image | np.ndarray) -> np.ndarray:
+    """Returns a picture that a program has in memory as files are decoded: upright, in RGB, with 8 bits.
+
+    Args:
+        image: A PIL image, or an array, uint8 RGB [height, width, 3] or gray [height, width].
+
+    Returns:
+        uint8 [height, width, 3].
+
+    Raises:
+        UserError: It is neither.
+    """
+    if isinstance(image, Image.Image):
+        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+    array = np.asarray(image)
+    shape = array.shape if array.ndim == 3 else (*array.shape, 3)
+    if array.dtype != np.uint8 or len(shape) != 3 or shape[-1] != 3 or not array.size:
+        raise UserError(
+            "an image must be a path, a PIL image, or an array of uint8 [height, width, 3] or [height, width], "
+            f"received {type(image).__name__} {array.dtype} {list(array.shape)}"
+        )
+    return np.broadcast_to(array if array.ndim == 3 else array[..., None], shape)
 
 
 def _decode_pillow_bytes(content: Any) -> np.ndarray:

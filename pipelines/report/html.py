@@ -20,6 +20,16 @@ figure { margin: 0; width: 9rem; font-size: 12px; overflow-wrap: anywhere } figu
 """
 
 
+def framed(page: str, height: int = 640) -> str:
+    """Returns a whole page as a frame within another one, so that neither changes the look of the other.
+
+    Args:
+        page: HTML of a whole page.
+        height: Height of the frame, in pixels.
+    """
+    return f'<iframe srcdoc="{html.escape(page)}" width="100%" height="{height}" style="border: 0"></iframe>'
+
+
 def document(title: str, body: Sequence[str]) -> str:
     """Returns a whole page.
 

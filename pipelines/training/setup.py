@@ -8,6 +8,7 @@ import pandas as pd
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.data.manifest import check_exists, load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
+from pipelines.data.split import Fold
 from pipelines.recipe.earlier import Earlier, check_weights
 from pipelines.runs.files import fingerprint_of
 from pipelines.training.plan import Plan, plan_of
@@ -58,7 +59,8 @@ def divide_images(config: FinetuneConfig) -> pd.DataFrame:
         manifest = reuse_manifest(config.data, config.manifest)
     else:
         shares = config.val_fraction, config.test_fraction
-        manifest = make_manifest(config.data, *shares, config.seed, config.group, config.folds, config.fold)
+        fold = Fold(config.fold, config.folds) if config.fold is not None and config.folds is not None else None
+        manifest = make_manifest(config.data, *shares, config.seed, config.group, fold)
     if not (manifest["split"] == "val").any():
         raise UserError("there are no validation images to choose the best epoch by; give --val-fraction above 0")
     untrained = sorted(set(manifest["label"]) - set(manifest.loc[manifest["split"] == "train", "label"]))

@@ -147,7 +147,7 @@ def test_images_that_have_moved_are_named_and_found_again(run, images, tmp_path)
     with pytest.raises(UserError, match="there is nothing at 'nowhere'"):
         evaluate(run, "val", data="nowhere")
     moved = shutil.copytree(images, tmp_path / "moved")
-    assert evaluate(run, "val", data=str(moved))["n"] > 0
+    assert evaluate(run, "val", data=str(moved)).metrics["n"] > 0
     # After the choice, the head was fitted to validation too. The figures of val say so, those of the test do not.
     assert "the model was fitted to images of val" in (run.evaluation("val") / "summary.txt").read_text()
 
@@ -170,7 +170,7 @@ def test_mirror_averages_the_probabilities_of_image_and_mirror_image_everywhere(
     np.testing.assert_allclose(answer, each.mean(axis=0, keepdims=True), atol=1e-5)
     assert read_json(other.export_report)["mirror"] is True
 
-    assert evaluate(other, "test", mirror=True)["mirror"] is True
+    assert evaluate(other, "test", mirror=True).metrics["mirror"] is True
     evaluated = pd.read_csv(other.evaluation("test") / "predictions.csv")
     files = tuple(str(images / path) for path in evaluated["path"])
     predict(PredictConfig(str(run.path), files, out=str(tmp_path / "p.csv"), mirror=True))

@@ -12,7 +12,7 @@ from pipelines.config.finetune import FinetuneConfig
 from pipelines.data.groups import name_groups, tied_units
 from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
-from pipelines.data.split import assign_splits
+from pipelines.data.split import Fold, assign_splits
 from pipelines.finetune import finetune
 from pipelines.runs.files import read_json, write_csv
 from resnet_tf.errors import UserError
@@ -87,7 +87,7 @@ def test_over_the_folds_every_image_is_tested_once(folds, tied):
     units = units if tied else None
     tests = []
     for fold in range(folds):
-        splits = assign_splits(labels, no_splits(labels), 0.1, 0.15, 0, units, folds, fold)
+        splits = assign_splits(labels, no_splits(labels), 0.1, 0.15, 0, units, Fold(fold, folds))
         tests.append((splits == "test").to_numpy())
         assert (pd.crosstab(labels, splits)[list(NAMES)] > 0).all(axis=None)
         assert (splits == "val").sum() == pytest.approx(0.1 * (splits != "test").sum(), rel=0.25)
@@ -101,10 +101,10 @@ def test_over_the_folds_every_image_is_tested_once(folds, tied):
 def test_what_folds_cannot_do_is_said():
     labels = pd.Series(["a"] * 4 + ["b"] * 9, dtype=object)
     with pytest.raises(UserError, match="class 'a' has 4 images, too few for 5 folds"):
-        assign_splits(labels, no_splits(labels), 0.1, 0.0, 0, None, 5, 0)
+        assign_splits(labels, no_splits(labels), 0.1, 0.0, 0, None, Fold(0, 5))
     given = pd.Series(["test"] * 13, dtype=object)
     with pytest.raises(UserError, match="name splits of their own, which --folds cannot divide"):
-        assign_splits(labels, given, 0.1, 0.0, 0, None, 2, 0)
+        assign_splits(labels, given, 0.1, 0.0, 0, None, Fold(0, 2))
 
 
 def test_a_pattern_names_the_groups():

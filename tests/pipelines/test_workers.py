@@ -148,7 +148,7 @@ def test_evaluate_and_predict_give_the_numbers_of_one_process(alone, images, tmp
     runs = [Run(shutil.copytree(alone.path, tmp_path / name)) for name in ("run", "expected")]
     for run in runs:  # more than two batches of training images, the last one not full
         pd.concat([manifest[manifest["split"] == "train"]] * 4).to_csv(run.manifest, index=False)
-    metrics = evaluate(runs[1], "train")
+    metrics = evaluate(runs[1], "train").metrics
     assert 64 < metrics["n"] < 96
     group = Group(["evaluate", RUN, "--split", "train"], tmp_path, WORKERS)
     assert group.finish()[0] == [0] * WORKERS, group.texts()

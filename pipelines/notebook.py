@@ -1,0 +1,140 @@
+"""The whole job from Python: everything that a notebook calls, with types, and with results that a notebook shows.
+
+    from pipelines.notebook import audit, evaluate, export, finetune, plan, predict
+
+See docs/python.md.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from pipelines.console.quiet import import_tensorflow, set_up_tensorflow
+
+set_up_tensorflow()
+import_tensorflow()
+
+import pandas as pd  # noqa: E402  TensorFlow comes first, with its settings
+
+from pipelines import audit as _audit  # noqa: E402
+from pipelines import evaluate as _evaluate  # noqa: E402
+from pipelines import export as _export  # noqa: E402
+from pipelines import finetune as _finetune  # noqa: E402
+from pipelines.audit import AuditReport  # noqa: E402
+from pipelines.config.finetune import FinetuneConfig  # noqa: E402
+from pipelines.config.verbs import AuditConfig  # noqa: E402
+from pipelines.evaluate import Evaluation  # noqa: E402
+from pipelines.predict import Picture, predict_images  # noqa: E402
+from pipelines.runs.directory import Run, finished_run  # noqa: E402
+from pipelines.training.plan import Plan  # noqa: E402
+from pipelines.training.setup import make_plan  # noqa: E402
+
+__all__ = ["AuditReport", "Evaluation", "Plan", "Run", "audit", "evaluate", "export", "finetune", "plan", "predict"]
+
+
+def audit(data: str | Path, **outputs: str) -> AuditReport:
+    """Looks at every image before any training.
+
+    Args:
+        data: Folder with one sub-folder per class, folder with train/, val/ and test/ of such folders, or CSV.
+        outputs: Files to write and folders to move to, as in `pipelines.config.verbs.AuditConfig`.
+
+    Returns:
+        What was found: `images` is a DataFrame, `damages` says whether something would damage training.
+
+    Raises:
+        UserError: DATA is none of these.
+    """
+    return _audit.audit(AuditConfig(str(data), **outputs))
+
+
+def plan(data: str | Path, run: str | Path, **settings: Any) -> Plan:
+    """Looks at all images, divides them, finds the weights, and decides everything else. Nothing is trained or written.
+
+    Args:
+        data: The images, as for `audit`.
+        run: Run directory to make.
+        settings: Other settings, as in `pipelines.config.finetune.FinetuneConfig`.
+
+    Returns:
+        The plan. It can be printed, and changed with `changed(epochs=5)`.
+
+    Raises:
+        UserError: A setting has a wrong value, or something is missing.
+    """
+    return make_plan(FinetuneConfig(str(data), str(run), **settings))
+
+
+def finetune(plan: Plan) -> Run:
+    """Fits a classifier as planned. The same plan on an unfinished run continues it.
+
+    Args:
+        plan: From `plan`.
+
+    Returns:
+        The run.
+
+    Raises:
+        UserError: Something that the user can mend; nothing that was earned is lost.
+        KeyboardInterrupt: The cell was interrupted; what was trained until then is saved.
+    """
+    return _finetune.finetune(plan)
+
+
+def evaluate(
+    run: Run | str | Path, split: str = "test", *, data: str | None = None, mirror: bool = False
+) -> Evaluation:
+    """Judges a finished run by one of its splits, and writes its report.
+
+    Args:
+        run: The run, or its directory.
+        split: "train", "val" or "test".
+        data: Where the images are now, if they have moved.
+        mirror: Whether the probabilities are means over each image and its mirror image.
+
+    Returns:
+        Metrics, confusion matrix, predictions and the report; a notebook shows the report.
+
+    Raises:
+        UserError: The run is not finished, or the split has no images, or one of them is missing.
+    """
+    return _evaluate.evaluate(_run(run), split, data, mirror)
+
+
+def export(run: Run | str | Path, *, mirror: bool = False) -> Path:
+    """Writes a SavedModel to serve, checked in a fresh process.
+
+    Args:
+        run: The run, or its directory.
+        mirror: Whether the probabilities are means over each image and its mirror image.
+
+    Returns:
+        The SavedModel's folder.
+
+    Raises:
+        UserError: The run is not finished, or the SavedModel does not serve what the model says.
+    """
+    return _export.export(_run(run), mirror)
+
+
+def predict(run: Run | str | Path, images: Picture | Iterable[Picture], *, mirror: bool = False) -> pd.DataFrame:
+    """Names the classes of pictures.
+
+    Args:
+        run: The run, or its directory.
+        images: One picture or several: a path of a file, folder or glob; a PIL image; or an array, uint8 RGB
+            [height, width, 3] or gray [height, width].
+        mirror: Whether the probabilities are means over each image and its mirror image.
+
+    Returns:
+        One row per picture: path, predicted, confidence, and one column per class.
+
+    Raises:
+        UserError: The run is not finished, a path names nothing or is no image, or an array is of another kind.
+    """
+    several = images if isinstance(images, list | tuple) else [images]
+    return predict_images(_run(run), several, mirror=mirror)  # type: ignore[arg-type]
+
+
+def _run(run: Run | str | Path) -> Run:
+    return run if isinstance(run, Run) else finished_run(run)
