@@ -2,6 +2,7 @@
 # make test   all tests
 # make lint   format and lint;  make types   type hints;  make check   all three
 # make oracle our replacements of tensorflow-addons against the package itself, which needs Python 3.11
+# make wheel  the wheel alone in an environment of its own, doing the whole job
 # make docs   docs/options.md, from the code
 # make setup  the environment alone;  make torch  PyTorch as well, which more tests then compare with
 
@@ -17,7 +18,7 @@ PYTHON311 ?= $(shell for p in python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 ORACLE ?= .venv-tfa/oracle
 
-.PHONY: setup torch demo test oracle lint types format check benchmarks docs clean
+.PHONY: setup torch demo test oracle wheel lint types format check benchmarks docs clean
 
 setup: .venv/installed
 
@@ -61,6 +62,15 @@ $(ORACLE)/logits.npz: .venv-tfa/installed tests/oracle/reference.py tests/oracle
 oracle: .venv/installed-dev $(ORACLE)/logits.npz
 	RESNET_TF_ORACLE=$(abspath $(ORACLE)) $(BIN)/python -m pytest tests/oracle
 
+# An environment with nothing but the wheel and what it asks for. The check uninstalls the wheel at its end.
+wheel: .venv/installed
+	rm -rf build dist
+	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	test -x .venv-wheel/bin/python || $(PYTHON) -m venv .venv-wheel
+	.venv-wheel/bin/python -m $(INSTALL) dist/*.whl
+	folder=$$(mktemp -d) && cd "$$folder" && TF_CPP_MIN_LOG_LEVEL=3 $(abspath .venv-wheel)/bin/python \
+		$(abspath tests/wheel/check.py) $(CURDIR)/dist/*.whl && rm -rf "$$folder"
+
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -82,4 +92,4 @@ docs: .venv/installed
 	$(BIN)/python -m pipelines.config.options_page > docs/options.md
 
 clean:
-	rm -rf .venv .venv-tfa build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-tfa .venv-wheel build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
