@@ -6,38 +6,10 @@ import dataclasses
 from collections.abc import Iterable
 from typing import Any, NoReturn
 
-from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.setting import GROUPS, Described, described, shown
-from pipelines.config.verbs import (
-    AuditConfig,
-    ConvertConfig,
-    DemoConfig,
-    EvaluateConfig,
-    ExportConfig,
-    FinetuneWords,
-    ImportConfig,
-    NetworkConfig,
-    PredictConfig,
-    SampleConfig,
-    ShowBatchConfig,
-)
+from pipelines.config.verbs import VERBS, FinetuneWords
 from resnet_tf import __version__
 from resnet_tf.errors import UserError
-
-# name: (what the verb does, its settings)
-VERBS: dict[str, tuple[str, Any]] = {
-    "demo": ("the main job from nothing: sample images, fine-tune, evaluate, export, predict", DemoConfig),
-    "sample": ("draw the built-in folder of images", SampleConfig),
-    "audit": ("look at every image before any training", AuditConfig),
-    "show-batch": ("a picture of what the network will see, with labels", ShowBatchConfig),
-    "finetune": ("fit a classifier to your images, or continue an unfinished run", FinetuneConfig),
-    "evaluate": ("metrics and the confusion matrix of a run", EvaluateConfig),
-    "predict": ("classes of image files", PredictConfig),
-    "export": ("a SavedModel to serve, checked in a fresh process", ExportConfig),
-    "import": ("a network that others trained, classifier included, as a run", ImportConfig),
-    "convert": ("weights of one format into another, bit for bit", ConvertConfig),
-    "info": ("a network's layers, parameters, multiply-adds and known weights", NetworkConfig),
-}
 
 
 class _Parser(argparse.ArgumentParser):
@@ -92,9 +64,6 @@ def _summary(each: Described) -> str:
     setting = each.setting
     choices = f"; one of {', '.join(map(shown, setting.choices))}" if setting.choices else ""
     default = each.default_in_words if each.default is not None or setting.none_is else ""
-    standard = f"; {STANDARD_OUTPUT_HELP}" if setting.written else ""
+    standard = "; - is standard output" if setting.written else ""
     text = f"{setting.help}{choices}{standard}" + (f" (default: {default})" if default else "")
     return text.replace("%", "%%")
-
-
-STANDARD_OUTPUT_HELP = "- is standard output"

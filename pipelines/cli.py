@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.arguments import VERBS, build_parser
+from pipelines.arguments import build_parser
 from pipelines.config.finetune import FinetuneConfig, known_settings
 from pipelines.config.setting import STANDARD_OUTPUT, described
-from pipelines.config.verbs import FinetuneWords, RangeTestConfig
+from pipelines.config.verbs import VERBS, FinetuneWords, RangeTestConfig
 from pipelines.console.quiet import import_tensorflow, set_up_tensorflow
 from pipelines.console.signals import Terminated
 from pipelines.console.terminal import standard_output_for_data

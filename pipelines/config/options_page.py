@@ -4,9 +4,8 @@ import sys
 from collections.abc import Iterable
 from dataclasses import MISSING
 
-from pipelines.arguments import VERBS
 from pipelines.config.setting import GROUPS, Described, described
-from pipelines.config.verbs import FinetuneWords
+from pipelines.config.verbs import VERBS, FinetuneWords
 
 _TITLE = """# All options
 

@@ -1,4 +1,4 @@
-"""The settings of every verb but finetune."""
+"""The settings of every verb but finetune, and the table of all verbs."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -225,3 +225,19 @@ class NetworkConfig(_Checked):
     shortcut: Shortcut | Literal["default"] = shortcut_setting()
     stride_at: StridePlace | None = stride_setting()
     width: float = setting("factor of the channels", 1.0, group=NETWORK, kind=float, low=0.01, high=16.0, metavar="X")
+
+
+# name: (what the verb does, its settings)
+VERBS: dict[str, tuple[str, Any]] = {
+    "demo": ("the main job from nothing: sample images, fine-tune, evaluate, export, predict", DemoConfig),
+    "sample": ("draw the built-in folder of images", SampleConfig),
+    "audit": ("look at every image before any training", AuditConfig),
+    "show-batch": ("a picture of what the network will see, with labels", ShowBatchConfig),
+    "finetune": ("fit a classifier to your images, or continue an unfinished run", FinetuneConfig),
+    "evaluate": ("metrics and the confusion matrix of a run", EvaluateConfig),
+    "predict": ("classes of image files", PredictConfig),
+    "export": ("a SavedModel to serve, checked in a fresh process", ExportConfig),
+    "import": ("a network that others trained, classifier included, as a run", ImportConfig),
+    "convert": ("weights of one format into another, bit for bit", ConvertConfig),
+    "info": ("a network's layers, parameters, multiply-adds and known weights", NetworkConfig),
+}

@@ -9,12 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipelines.arguments import VERBS
 from pipelines.cli import main
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.options_page import render_options
 from pipelines.config.setting import GROUPS, described
-from pipelines.config.verbs import PredictConfig, SampleConfig
+from pipelines.config.verbs import VERBS, PredictConfig, SampleConfig
 from resnet_tf import __version__
 from resnet_tf.errors import UserError
 
