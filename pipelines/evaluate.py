@@ -1,4 +1,4 @@
-"""evaluate: metrics, predictions and the confusion matrix of one split, for a colleague to check."""
+"""evaluate: writes metrics, predictions and the confusion matrix of one split, for a colleague to check."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,14 +25,14 @@ _NOT_NEW = "these figures say nothing of new ones"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a finished run makes of a split.
+    """The evaluation of a finished run on a split.
 
     Args:
-        run: The run.
-        metrics: The content of metrics.json.
-        confusion_matrix: Counts; rows are the true classes, columns the predicted ones.
-        predictions: One row per image: path, label, predicted, confidence, and one column per class.
-        note: A warning about the figures, or "".
+        run: Finished run.
+        metrics: Content of metrics.json.
+        confusion_matrix: Numbers of images; rows are the true classes, and columns are the predicted classes.
+        predictions: Table with one row per image: path, label, predicted, confidence, and one column per class.
+        note: Warning about the figures, or "".
     """
 
     run: Run
@@ -43,48 +43,49 @@ class Evaluation:
 
     @property
     def folder(self) -> Path:
-        """Where the run keeps it."""
+        """Folder in which the run keeps the evaluation."""
         return self.run.evaluation(self.metrics["split"])
 
     @property
     def report(self) -> Path:
-        """The page report.html."""
+        """Path of the page report.html."""
         return self.folder / "report.html"
 
     @property
     def per_class(self) -> pd.DataFrame:
-        """Images, precision, recall and F1 of each class."""
+        """Table with the number of images, precision, recall and F1 of each class."""
         return per_class(self.confusion_matrix)
 
     def __str__(self) -> str:
-        """What one wants to know first, in a dozen lines."""
+        """Returns the most important figures in a dozen lines, and the note."""
         summary = summary_text(self.metrics, self.confusion_matrix)
         return f"{summary}\n{self.note}" if self.note else summary
 
     def _repr_html_(self) -> str:
-        """The report, in a frame of its own, for notebooks."""
+        """Returns the report in a frame of its own, for notebooks."""
         return framed(self.report.read_text(encoding="utf-8"))
 
 
 def evaluate(
     run: Run, split: str = "test", data: str | None = None, mirror: bool = False, strategy: str = "auto"
 ) -> Evaluation:
-    """Predicts a split and writes its folder in the run: metrics.json, predictions.csv, per_class.csv,
-    confusion_matrix.csv, confusion_matrix.png, summary.txt, report.html.
+    """Predicts a split and writes the split's folder in the run.
+
+    The folder contains metrics.json, predictions.csv, per_class.csv, confusion_matrix.csv, confusion_matrix.png,
+    summary.txt and report.html.
 
     Args:
-        run: A finished run.
-        split: "train", "val" or "test".
-        data: Where the images are now, if they have moved.
-        mirror: Whether the probabilities are means over each image and its mirror image.
-        strategy: Which devices compute, as in `pipelines.config.finetune.FinetuneConfig`.
+        run: Finished run.
+        split: Name of the split, "train", "val" or "test".
+        data: Folder or CSV where the images are now; None if they have not moved.
+        mirror: Whether the probabilities are averaged over each image and its mirror image.
+        strategy: Name of the devices that compute, as in `pipelines.config.finetune.FinetuneConfig`.
 
     Returns:
-        What was found.
+        The evaluation of the split.
 
     Raises:
-        UserError: The run is not finished, or the split has no images, or one of them is not there, or cannot be read,
-            any more.
+        UserError: The run is not finished, the split has no images, or an image is missing or can no longer be read.
     """
     with joined(strategy) as workers, Interrupts(), finished_run_for_all(run, workers) as known:
         check_settings(workers, {"command": "evaluate", "split": split, "mirror": mirror})
@@ -110,7 +111,7 @@ def evaluate(
 
 
 def _write(evaluation: Evaluation, root: Path) -> None:
-    """Writes the split's folder. metrics.json comes last."""
+    """Writes the split's folder, with metrics.json as the last file."""
     metrics, matrix, folder = evaluation.metrics, evaluation.confusion_matrix, evaluation.folder
     name = evaluation.run.path.resolve().name
     title = f"{name}, {metrics['split']}" + (MIRRORED if metrics["mirror"] else "")
@@ -125,7 +126,7 @@ def _write(evaluation: Evaluation, root: Path) -> None:
 
 
 def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
-    """What one wants to know first, in a dozen lines."""
+    """Returns the most important figures in a dozen lines."""
     low, high = metrics["accuracy_ci95"]
     lines = [
         f"{metrics['split']}{MIRRORED if metrics['mirror'] else ''}: "
@@ -155,7 +156,10 @@ def _rows(manifest: pd.DataFrame, split: str, run: Run) -> pd.DataFrame:
 
 
 def _is_new(run: Run, split: str) -> bool:
-    """Whether the model was not fitted to the images of a split. An imported network has no recipe here."""
+    """Returns whether the model was not fitted to the images of a split.
+
+    An imported network has no recipe, because it was not fitted to any images here.
+    """
     recipe = read_json(run.config).get("recipe")
     return split == "test" or not recipe or (split == "val" and not recipe.get("refit_head"))
 

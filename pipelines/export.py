@@ -1,4 +1,4 @@
-"""export: the best model as a SavedModel that serves raw images, checked in a process without this project."""
+"""export: writes the best model as a SavedModel that serves raw images, and checks it without this project."""
 
 import shutil
 import subprocess
@@ -37,14 +37,15 @@ def export(run: Run, mirror: bool = False) -> Path:
     """Writes export/saved_model/1 in the run, after a fresh process has served held-out images with it.
 
     Args:
-        run: A finished run.
-        mirror: Whether the probabilities are means over each image and its mirror image.
+        run: Finished run.
+        mirror: Whether the probabilities are averaged over each image and its mirror image.
 
     Returns:
         The SavedModel's folder.
 
     Raises:
-        UserError: The served probabilities differ by more than `LARGEST_DIFFERENCE`; nothing is left then.
+        UserError: A held-out image is missing, the fresh process cannot serve the SavedModel, or the served
+            probabilities differ by more than `LARGEST_DIFFERENCE`. The SavedModel is not kept then.
     """
     classes, model, input_spec = load_classes(run), load_model(run), input_spec_of(run)
     images = _held_out_images(run)
@@ -80,14 +81,16 @@ def export(run: Run, mirror: bool = False) -> Path:
 def save_serving_model(
     model: keras.Model, classes: list[str], input_spec: InputSpec, folder: Path, mirror: bool = False
 ) -> None:
-    """A SavedModel with `serving_default` and `serve_bytes`; the class names are in it and in its assets.
+    """Writes a SavedModel with the signatures `serving_default` and `serve_bytes`.
+
+    The class names are in the SavedModel and in its assets.
 
     Args:
-        model: From uint8 images of the view's size to logits.
-        classes: Order of the logits.
-        input_spec: How images are resized and cropped.
-        folder: To be made.
-        mirror: As for `export`.
+        model: Model from uint8 images of the view's size to logits.
+        classes: Names of the classes, in the order of the logits.
+        input_spec: Size and crop of the images.
+        folder: Folder to make.
+        mirror: Whether the probabilities are averaged over each image and its mirror image.
     """
     with tempfile.TemporaryDirectory() as temporary:
         labels = Path(temporary) / "labels.txt"
@@ -98,7 +101,7 @@ def save_serving_model(
 
 
 def _describe(folder: Path, run: Run, model: keras.Model) -> None:
-    """So that whoever takes the weights from the SavedModel knows what images must look like."""
+    """Writes into the SavedModel what images must look like, for those who take the weights from it."""
     file = folder / SAVED_MODEL_DESCRIPTION
     file.parent.mkdir()
     file.write_text(description(preprocessing_of(run), structure_of(configs_of(model))), encoding="utf-8")
@@ -137,8 +140,10 @@ class _Serving(tf.Module):
 
 
 def _held_out_images(run: Run) -> list[np.ndarray]:
-    """Upright pictures of the test split, or of validation where there is no test, at their own sizes. An imported
-    network may have come without images: then some are drawn."""
+    """Returns upright pictures of the test split, or of validation if there is no test, at their own sizes.
+
+    An imported network may have come without images; then some are drawn.
+    """
     manifest = load_manifest(run.manifest)
     if manifest.empty:
         return [np.asarray(draw_image(name, _DRAWN_SIZE, np.random.default_rng(0))) for name in CLASSES]
@@ -162,7 +167,7 @@ def _expected(model: keras.Model, images: list[np.ndarray], input_spec: InputSpe
 
 
 def _check_in_fresh_process(folder: Path, images: list[np.ndarray], expected: np.ndarray, work: Path) -> float:
-    """Serves the images with TensorFlow alone; returns the largest difference of a probability."""
+    """Serves the images with TensorFlow alone, and returns the largest difference of a probability."""
     samples = work / "samples.npz"
     pictures = {f"image_{number}": image for number, image in enumerate(images)}
     encoded = {f"bytes_{number}": np.frombuffer(encoded_png(image), np.uint8) for number, image in enumerate(images)}

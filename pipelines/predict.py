@@ -1,4 +1,4 @@
-"""predict: files, folders or globs to a table of classes, with the probabilities that evaluate gives."""
+"""predict: names the classes of files, folders or globs, with the same probabilities as evaluate."""
 
 import glob
 from collections.abc import Iterable
@@ -30,22 +30,22 @@ from pipelines.runs.files import check_place, write_csv
 from resnet_tf.errors import UserError
 from resnet_tf.workers import check_settings, joined
 
-# A picture, wherever a program has it from.
+# The kinds of pictures that a program can pass.
 Picture = str | Path | Image.Image | np.ndarray
 _CURRENT = Path(".")
 
 
 def predict(config: PredictConfig) -> bool:
-    """Prints the likeliest classes of each image, and writes all probabilities where a file is named.
+    """Prints the likeliest classes of each image, and writes all probabilities if a file for them is named.
 
     Args:
-        config: Run, images, and what of the answer.
+        config: Run, images, and which parts of the answer to show and write.
 
     Returns:
-        Whether some files were no images; they are named and left out.
+        Whether some files were not images. A warning names each of them, and they are left out.
 
     Raises:
-        UserError: A path names nothing, or not one file is an image.
+        UserError: A path names nothing, or none of the files is an image.
     """
     known = Run(Path(config.run))
     with joined(config.strategy) as workers, Interrupts(), finished_run_for_all(known, workers) as run:
@@ -70,21 +70,23 @@ def predict(config: PredictConfig) -> bool:
 
 
 def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False) -> pd.DataFrame:
-    """Names the classes of pictures that a program has: the same network, and the same view of each picture, as
-    `predict` has of files.
+    """Returns the predicted classes of pictures that a program passes.
+
+    The network and its view of each picture are the same as in `predict`.
 
     Args:
-        run: A finished run.
-        images: Each of them a path of a file, folder or glob; a PIL image; or an array, uint8 RGB [height, width, 3] or
-            gray [height, width].
-        mirror: Whether the probabilities are means over each image and its mirror image.
+        run: Finished run.
+        images: Pictures, each a path of a file, folder or glob; a PIL image; or an array, uint8 RGB [height, width, 3]
+            or gray [height, width].
+        mirror: Whether the probabilities are averaged over each image and its mirror image.
 
     Returns:
-        One row per picture: path ("[n]" for the n-th of the arguments where that is no path), predicted, confidence,
-        and one column per class.
+        Table with one row per picture: path, predicted, confidence, and one column per class. A picture that is not
+        given as a path has its position instead, from "[0]" on.
 
     Raises:
-        UserError: The run is not finished, a path names nothing or is no image, or an array is of another kind.
+        UserError: The run is not finished, a path names nothing or is not an image, an array is of a different kind,
+            or there are no images.
     """
     known = finished_run(run.path)
     spec, names, views = input_spec_of(known), [], []
@@ -114,8 +116,11 @@ def _views_of_files(files: list[Path], spec: InputSpec) -> np.ndarray:
 
 
 def _find(config: PredictConfig) -> dict[str, Any]:
-    """Of the files that were named: "rows", the columns of those that are images, and whether some are "unreadable".
-    Only the chief looks."""
+    """Inspects the files that were named; only the chief does so.
+
+    Returns:
+        "rows", the columns of the files that are images, and "unreadable", whether some files are not.
+    """
     if config.out:
         check_place(Path(config.out))
     files = [file for pattern in config.paths for file in expand(pattern)]
@@ -128,10 +133,10 @@ def _find(config: PredictConfig) -> dict[str, Any]:
 
 
 def expand(pattern: str) -> list[Path]:
-    """The files behind a file name, a folder (all files in it, at any depth) or a glob.
+    """Returns the files that a file name, a folder (all files in it, at any depth) or a glob stands for.
 
     Raises:
-        UserError: There are none.
+        UserError: There are no such files.
     """
     path = Path(pattern)
     if path.is_file():
