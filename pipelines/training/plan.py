@@ -59,6 +59,7 @@ class Plan:
 
     Args:
         config: What the user asked for.
+        root: Folder that the manifest's paths are relative to.
         manifest: All images, divided into splits.
         weights: The file of weights, None for training from scratch.
         structure: Structure of the network: the user's choice, else that of the weights.
@@ -69,6 +70,7 @@ class Plan:
     """
 
     config: FinetuneConfig
+    root: Path
     manifest: pd.DataFrame
     weights: WeightFile | None
     structure: Structure
@@ -86,11 +88,6 @@ class Plan:
     def classes(self) -> list[str]:
         """The order of the logits."""
         return class_names(self.manifest)
-
-    @property
-    def root(self) -> Path:
-        """The folder that the manifest's paths are relative to."""
-        return data_root(self.config.data)
 
     @cached_property
     def rows(self) -> dict[str, pd.DataFrame]:
@@ -203,7 +200,7 @@ def plan_of(
         raise UserError(f"--batch-size {config.batch_size} cannot be divided among {replicas(strategy)} devices")
     devices = Devices(strategy, workers, precision)
     decisions = _decisions(config, manifest, earlier, {})
-    return Plan(config, manifest, weights, structure, devices, decisions, earlier)
+    return Plan(config, data_root(config.data), manifest, weights, structure, devices, decisions, earlier)
 
 
 def _decisions(
