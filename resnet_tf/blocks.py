@@ -8,7 +8,8 @@ from typing import Any
 from keras import layers
 
 from resnet_tf.architectures import Architecture, Options
-from resnet_tf.layers import ChannelPadding, FusedBatchNormalization, StochasticDepth
+from resnet_tf.batch_normalization import FusedBatchNormalization
+from resnet_tf.layers import ChannelPadding, StochasticDepth
 
 # Of the moving statistics: torchvision's. Keras's 0.99 is still far behind after the few hundred steps that a small
 # data set gives, and validation then judges another network than the one that was trained.

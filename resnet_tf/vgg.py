@@ -6,8 +6,8 @@ from typing import Any
 from keras import layers
 
 from resnet_tf.architectures import Architecture, Options
+from resnet_tf.batch_normalization import FusedBatchNormalization
 from resnet_tf.blocks import MOMENTUM
-from resnet_tf.layers import FusedBatchNormalization
 
 # The hidden layers of the head see 7×7 pixels, at any size of the image, as in torchvision.
 POOLED_SIZE = 7

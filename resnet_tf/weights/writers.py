@@ -9,8 +9,8 @@ import h5py
 import keras
 import numpy as np
 
+from resnet_tf.batch_normalization import FusedBatchNormalization
 from resnet_tf.errors import UserError
-from resnet_tf.layers import FusedBatchNormalization
 from resnet_tf.recursion import deep_recursion
 from resnet_tf.weights.loading import configs_of
 from resnet_tf.weights.preprocessing import Preprocessing
