@@ -13,7 +13,7 @@ from resnet_tf.networks import build, structure_for
 from resnet_tf.weights import WeightFile, find_weights, load_weights, write_weights
 from resnet_tf.weights.loading import check_complete
 from resnet_tf.weights.names import HEAD, batch_norm_of
-from resnet_tf.weights.positions import check_names
+from resnet_tf.weights.unnamed_layers import check_names
 from resnet_tf.weights.writers import check_kind
 
 

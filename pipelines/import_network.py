@@ -19,7 +19,7 @@ from resnet_tf.weights import Structure, WeightFile, find_weights, load_weights,
 from resnet_tf.weights.imagenet import CLASSES, imagenet_classes
 from resnet_tf.weights.loading import check_complete
 from resnet_tf.weights.names import HEAD
-from resnet_tf.weights.positions import check_names
+from resnet_tf.weights.unnamed_layers import check_names
 
 
 def import_network(config: ImportConfig) -> Run:

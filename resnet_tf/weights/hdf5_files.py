@@ -7,7 +7,7 @@ import numpy as np
 
 from resnet_tf.errors import UserError
 from resnet_tf.weights.names import BATCH_NORM, KERNEL_AND_BIAS
-from resnet_tf.weights.positions import position
+from resnet_tf.weights.unnamed_layers import position
 from resnet_tf.weights.weight_file import DESCRIPTION
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -17,7 +17,7 @@ def read_hdf5(file: Any, check_size: Callable[[int], None]) -> tuple[dict[str, n
     """The variables of the layers; an optimizer's are left out.
 
     Old layout: …/layer/kernel:0. New layout: layers/conv2d_3/vars/0, where `vars` has the layer's name since Keras
-    3.6; before, the tensors' names are positions (see `resnet_tf.weights.positions`).
+    3.6; before, the tensors' names are positions (see `resnet_tf.weights.unnamed_layers`).
 
     Args:
         file: A path, or an open file.

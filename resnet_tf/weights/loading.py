@@ -8,9 +8,9 @@ import numpy as np
 
 from resnet_tf.errors import UserError
 from resnet_tf.weights.names import BACKBONE_KERNEL, BACKBONE_LAYER, HEAD, batch_norm_of, stage_of, unit_of
-from resnet_tf.weights.positions import has_positions, name_positions, positions
 from resnet_tf.weights.readers import read_weights
 from resnet_tf.weights.structure import LayerConfigs, differences, structure_of
+from resnet_tf.weights.unnamed_layers import has_positions, name_positions, positions
 from resnet_tf.weights.weight_file import WeightFile
 
 # A partial file is useful, such as one without the last convolutions; one that misses more than a quarter of them, or

@@ -16,12 +16,12 @@ from resnet_tf.weights.caffe_files import looks_like_caffe, read_caffemodel
 from resnet_tf.weights.caffe_names import from_caffe
 from resnet_tf.weights.hdf5_files import HDF5_SIGNATURE, read_hdf5
 from resnet_tf.weights.names import is_preactivated
-from resnet_tf.weights.positions import name_positions, positions_in_config
 from resnet_tf.weights.preprocessing import CAFFE, CIFAR, TENSORFLOW, TORCH, Preprocessing
 from resnet_tf.weights.structure import LayerConfigs, Structure, layer_configs, structure_of
 from resnet_tf.weights.tensorflow_files import read_tensorflow
 from resnet_tf.weights.torch_files import read_torch
 from resnet_tf.weights.torch_names import from_torch, is_cifar, is_torch
+from resnet_tf.weights.unnamed_layers import name_positions, positions_in_config
 from resnet_tf.weights.weight_file import DESCRIPTION, MAX_BYTES, WeightFile, described
 
 # Where export leaves the description in a SavedModel: the folder that TensorFlow keeps for others' files.
