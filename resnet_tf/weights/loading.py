@@ -10,7 +10,7 @@ from resnet_tf.errors import UserError
 from resnet_tf.weights.names import BACKBONE_KERNEL, BACKBONE_LAYER, HEAD, batch_norm_of, stage_of, unit_of
 from resnet_tf.weights.readers import read_weights
 from resnet_tf.weights.structure import LayerConfigs, differences, structure_of
-from resnet_tf.weights.unnamed_layers import has_positions, name_positions, positions
+from resnet_tf.weights.unnamed_layers import has_unnamed_layers, layer_names_by_number, with_layer_names
 from resnet_tf.weights.weight_file import WeightFile
 
 # A partial file is useful, such as one without the last convolutions; one that misses more than a quarter of them, or
@@ -81,8 +81,8 @@ def load_weights(model: keras.Model, source: str | Path | WeightFile, *, verbose
     file = source if isinstance(source, WeightFile) else read_weights(source)
     variables = {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.weights}
     tensors = file.tensors
-    if has_positions(tensors):
-        tensors = name_positions(tensors, positions(_classes_and_names(model)))
+    if has_unnamed_layers(tensors):
+        tensors = with_layer_names(tensors, layer_names_by_number(_classes_and_names(model)))
     tensors, notes = _adapt(tensors, model)
 
     report = LoadReport(file.path, notes=notes)

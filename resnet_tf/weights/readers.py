@@ -21,7 +21,7 @@ from resnet_tf.weights.structure import LayerConfigs, Structure, layer_configs, 
 from resnet_tf.weights.tensorflow_files import read_tensorflow
 from resnet_tf.weights.torch_files import read_torch
 from resnet_tf.weights.torch_names import from_torch, is_cifar, is_torch
-from resnet_tf.weights.unnamed_layers import name_positions, positions_in_config
+from resnet_tf.weights.unnamed_layers import layer_names_in_config, with_layer_names
 from resnet_tf.weights.weight_file import DESCRIPTION, MAX_BYTES, WeightFile, described
 
 # Where export leaves the description in a SavedModel: the folder that TensorFlow keeps for others' files.
@@ -130,7 +130,7 @@ def _read_keras(path: Path) -> WeightFile:
         ours = f"{DESCRIPTION}.json"
         text = archive.read(ours).decode() if ours in archive.namelist() else None
     tensors, _ = read_hdf5(weights, lambda size: _check_size(size, path))
-    file = _weight_file(path, name_positions(tensors, positions_in_config(config)), text)
+    file = _weight_file(path, with_layer_names(tensors, layer_names_in_config(config)), text)
     if text is not None:
         return file
     layers = list(layer_configs(config))
