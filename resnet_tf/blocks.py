@@ -17,7 +17,7 @@ MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
-class Place:
+class BlockSpec:
     """Where a block stands.
 
     Args:
@@ -35,7 +35,7 @@ class Place:
     survival: float
 
 
-def places(row: Architecture, options: Options, *, strided: int = 0) -> Iterator[Place]:
+def block_specs(row: Architecture, options: Options, *, strided: int = 0) -> Iterator[BlockSpec]:
     """All blocks of a network, from the input on.
 
     Args:
@@ -47,7 +47,7 @@ def places(row: Architecture, options: Options, *, strided: int = 0) -> Iterator
     for number, (repeats, width, stride) in enumerate(zip(row.repeats, row.widths, row.strides, strict=True), start=2):
         for block in range(repeats):
             done += 1
-            yield Place(
+            yield BlockSpec(
                 stage=f"conv{number}",
                 name=f"conv{number}_block{block + 1}",
                 width=width,
@@ -68,48 +68,48 @@ def residual_stages(x: Any, row: Architecture, options: Options) -> dict[str, An
         What each stage gives, first to last: "conv2", "conv3" …
     """
     stages = {}
-    for place in places(row, options):
-        x = stages[place.stage] = residual_block(x, place, row, options)
+    for spec in block_specs(row, options):
+        x = stages[spec.stage] = residual_block(x, spec, row, options)
     return stages
 
 
-def residual_block(x: Any, place: Place, row: Architecture, options: Options) -> Any:
+def residual_block(x: Any, spec: BlockSpec, row: Architecture, options: Options) -> Any:
     """One block: a branch of two or three convolutions, added to its shortcut, and ReLU.
 
     Args:
         x: Tensor [batch, height, width, channels].
-        place: Width, stride and name.
+        spec: Width, stride and name.
         row: The architecture.
         options: What the network's blocks share.
 
     Returns:
         Tensor [batch, height / stride, width / stride, width × expansion].
     """
-    kernels, filters = row.block.kernels, place.width * row.block.expansion
+    kernels, filters = row.block.kernels, spec.width * row.block.expansion
     strided, last = row.block.stride_index(options.stride_at), len(kernels) - 1
     inputs = x
     for index, kernel in enumerate(kernels):
-        name = f"{place.name}_{index + 1}"
-        stride = place.stride if index == strided else 1
-        x = convolution(x, filters if index == last else place.width, kernel, stride, options.use_bias, name)
+        name = f"{spec.name}_{index + 1}"
+        stride = spec.stride if index == strided else 1
+        x = convolution(x, filters if index == last else spec.width, kernel, stride, options.use_bias, name)
         zero = options.zero_init and index == last
         x = batch_norm(x, row.epsilon, name, gamma="zeros" if zero else "ones")
         if index < last:
             x = layers.Activation("relu", name=f"{name}_relu")(x)
     if options.shortcut is not None:
-        x = add(_shortcut(inputs, filters, place, row, options), x, place.survival, f"{place.name}_add")
-    return layers.Activation("relu", name=f"{place.name}_out")(x)
+        x = add(_shortcut(inputs, filters, spec, row, options), x, spec.survival, f"{spec.name}_add")
+    return layers.Activation("relu", name=f"{spec.name}_out")(x)
 
 
-def _shortcut(x: Any, filters: int, place: Place, row: Architecture, options: Options) -> Any:
+def _shortcut(x: Any, filters: int, spec: BlockSpec, row: Architecture, options: Options) -> Any:
     """What is added to the branch: the input itself, padded (option A) or projected (options B and C)."""
-    same_shape = place.stride == 1 and x.shape[-1] == filters
-    name = f"{place.name}_0"
+    same_shape = spec.stride == 1 and x.shape[-1] == filters
+    name = f"{spec.name}_0"
     if options.shortcut == "C" or (options.shortcut == "B" and not same_shape):
-        return batch_norm(convolution(x, filters, 1, place.stride, options.use_bias, name), row.epsilon, name)
+        return batch_norm(convolution(x, filters, 1, spec.stride, options.use_bias, name), row.epsilon, name)
     if same_shape:
         return x
-    return ChannelPadding(filters, place.stride, name=f"{name}_pad")(x)
+    return ChannelPadding(filters, spec.stride, name=f"{name}_pad")(x)
 
 
 def add(shortcut: Any, branch: Any, survival: float, name: str) -> Any:
