@@ -41,7 +41,17 @@ def convert(config: ConvertConfig) -> Path:
     report = load_weights(model, file, verbose=False)
     check_complete(report, config.source)
     torchvision = config.names == "torchvision"
-    write_atomically(target, lambda path: write_weights(model, path, file.preprocessing, torchvision=torchvision))
+    write_atomically(
+        target,
+        lambda path: write_weights(
+            model,
+            path,
+            file.preprocessing,
+            torchvision=torchvision,
+            image_size=file.image_size,
+            classes=file.classes,
+        ),
+    )
     say(f"{report}\nwrote {target}, {target.stat().st_size:,} bytes")
     return target
 

@@ -71,7 +71,10 @@ def _import(run: Run, config: ImportConfig) -> None:
     try:
         write_csv(run.manifest, manifest)
         write_json(run.classes, classes)
-        write_atomically(run.model, lambda path: write_weights(model, path, file.preprocessing))
+        write_atomically(
+            run.model,
+            lambda path: write_weights(model, path, file.preprocessing, image_size=size, classes=classes),
+        )
         write_json(run.config, _description(config, file, structure, size, manifest))  # last: it says that all is there
     except BaseException:
         for written in _files(run):

@@ -29,12 +29,15 @@ class ChannelPadding(keras.layers.Layer):
         channels = input_shape[-1]
         if channels is None or channels > self.filters:
             raise UserError(f"option A pads channels up to {self.filters}, received an input with {channels}")
-        self._before = (self.filters - channels) // 2
-        self._after = self.filters - channels - self._before
+
+    def zeros_around(self, channels: int) -> tuple[int, int]:
+        """Returns how many zero channels come before and after those of an input."""
+        before = (self.filters - channels) // 2
+        return before, self.filters - channels - before
 
     def call(self, inputs: Any) -> Any:
         x = inputs[:, :: self.stride, :: self.stride, :]
-        return ops.pad(x, ((0, 0), (0, 0), (0, 0), (self._before, self._after)))
+        return ops.pad(x, ((0, 0), (0, 0), (0, 0), self.zeros_around(inputs.shape[-1])))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters, "stride": self.stride}

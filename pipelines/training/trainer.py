@@ -163,7 +163,10 @@ class Session:
             )
             copy_values(self.model, model)
         with changed_head(model, head_change):
-            write_atomically(path, lambda temporary: write_weights(model, temporary, self.preprocessing))
+            size, classes, preprocessing = self.config.image_size, self.classes, self.preprocessing
+            write_atomically(
+                path, lambda file: write_weights(model, file, preprocessing, image_size=size, classes=classes)
+            )
 
     def devices(self) -> dict[str, int]:
         """What config.json says of them: the batch and the peak learning rate are those of a step over all devices of

@@ -131,7 +131,7 @@ def check_complete(report: LoadReport, source: str) -> None:
 def configs_of(model: keras.Model) -> LayerConfigs:
     """Class name and config of each layer, as far as `structure_of` asks for it. Keras's own `get_config` is slow and
     imports TensorFlow."""
-    asked = ("name", "strides", "padding", "survival_probability")
+    asked = ("name", "strides", "padding", "survival_probability", "scale")
     return [
         (type(layer).__name__, {name: getattr(layer, name) for name in asked if hasattr(layer, name)})
         for layer in model.layers

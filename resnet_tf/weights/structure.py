@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from resnet_tf.architectures import DEFAULT, SHORTCUTS, STEM_POOLS, STRIDE_PLACES, Shortcut, StemPool, StridePlace
 
+# How the name of the layer ends that weighs a branch by its chance, in a file of Keras's own layers alone.
+SURVIVAL = "_survival"
 LayerConfigs = list[tuple[str, dict[str, Any]]]
 
 
@@ -60,12 +62,18 @@ def structure_of(layers: LayerConfigs) -> Structure:
         stride_at=_stride_at(named),
         stem_pool=_stem_pool(named),
         shortcut=_shortcut(named),
-        stochastic_depth=max(
-            (1.0 - config["survival_probability"] for kind, config in layers if kind == "StochasticDepth"), default=0.0
-        ),
+        stochastic_depth=1.0 - min(_survival_probabilities(layers), default=1.0),
         head_stages=1 + sum(name.endswith("_avg_pool") for name in named) if "predictions" in named else None,
         head_pooling="avg+max" if any(kind == "GlobalMaxPooling2D" for kind, _ in layers) else "avg",
     )
+
+
+def _survival_probabilities(layers: LayerConfigs) -> Iterator[float]:
+    for kind, config in layers:
+        if kind == "StochasticDepth":
+            yield config["survival_probability"]
+        elif kind == "Rescaling" and config["name"].endswith(SURVIVAL):
+            yield config["scale"]
 
 
 def differences(file: Structure, model: Structure) -> list[str]:
