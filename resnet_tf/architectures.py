@@ -12,7 +12,14 @@ StemPool = Literal["centred", "caffe"]
 SHORTCUTS: tuple[Shortcut, ...] = ("A", "B", "C", None)
 STRIDE_PLACES: tuple[StridePlace, ...] = ("1x1", "3x3")
 STEM_POOLS: tuple[StemPool, ...] = ("centred", "caffe")
-# In place of a shortcut, where None already means the plain net.
+# Where the networks of each family are published.
+PAPERS: dict[Family, str] = {
+    "resnet": "He et al. 2015, arXiv 1512.03385, table 1",
+    "resnetv2": "He et al. 2016, arXiv 1603.05027",
+    "cifar": "He et al. 2015, arXiv 1512.03385, section 4.2",
+    "vgg": "Simonyan and Zisserman 2014, arXiv 1409.1556, table 1",
+}
+# This stands for the shortcut of the weights or of the paper, since None already means the plain net.
 DEFAULT: Literal["default"] = "default"
 CHANNELS = 3
 

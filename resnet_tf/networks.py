@@ -1,14 +1,16 @@
 """Every network by its name: `build`, and one function for each."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec
 
 import keras
 
 from resnet_tf.architectures import (
     CHANNELS,
     DEFAULT,
+    PAPERS,
     Architecture,
     Options,
     Shortcut,
@@ -27,6 +29,7 @@ from resnet_tf.resnetv2 import resnetv2_stages
 from resnet_tf.vgg import vgg_stages
 from resnet_tf.weights import Structure, WeightFile, find_weights, load_weights
 
+P = ParamSpec("P")
 _STAGES = {"resnet": resnet_stages, "resnetv2": resnetv2_stages, "cifar": cifar_stages, "vgg": vgg_stages}
 
 
@@ -165,29 +168,54 @@ def _read(weights: str | WeightFile | None, name: str, include_top: bool) -> Wei
     return find_weights(weights, name, include_top=include_top)
 
 
-def _named(name: str) -> Callable[..., keras.Model]:
-    def network(**arguments: Any) -> keras.Model:
-        return build(name, **arguments)
+def _named(function: str, name: str, like: Callable[Concatenate[str, P], keras.Model]) -> Callable[P, keras.Model]:
+    """Returns `build` for one network, with a signature and a docstring of its own.
 
-    network.__doc__ = f"`{name}`; arguments as for `build`."
+    Args:
+        function: Name of what is returned.
+        name: Name of the network.
+        like: `build`, whose signature and docstring are taken, less the name of the network.
+    """
+
+    def network(*args: P.args, **kwargs: P.kwargs) -> keras.Model:
+        arguments: Any = kwargs  # a type checker compares them with P where the function is called
+        return build(name, *args, **arguments)
+
+    signature = inspect.signature(like)
+    network.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[parameter for parameter in signature.parameters.values() if parameter.name != "name"]
+    )
+    network.__name__ = network.__qualname__ = function
+    network.__doc__ = _documentation(function, find_architecture(name), inspect.getdoc(like) or "")
     return network
 
 
-ResNet18 = _named("resnet18")
-ResNet34 = _named("resnet34")
-ResNet50 = _named("resnet50")
-ResNet101 = _named("resnet101")
-ResNet152 = _named("resnet152")
-ResNet50V2 = _named("resnet50v2")
-ResNet101V2 = _named("resnet101v2")
-ResNet152V2 = _named("resnet152v2")
-CifarResNet20 = _named("cifar_resnet20")
-CifarResNet32 = _named("cifar_resnet32")
-CifarResNet44 = _named("cifar_resnet44")
-CifarResNet56 = _named("cifar_resnet56")
-CifarResNet110 = _named("cifar_resnet110")
-CifarResNet1202 = _named("cifar_resnet1202")
-VGG16 = _named("vgg16")
-VGG19 = _named("vgg19")
-VGG16BN = _named("vgg16_bn")
-VGG19BN = _named("vgg19_bn")
+def _documentation(function: str, row: Architecture, of_build: str) -> str:
+    """Returns a docstring with the arguments of `build`, without the first, which is the name."""
+    arguments = of_build.partition("Args:\n")[2].partition("\n")[2]
+    classes = 10 if row.family == "cifar" else 1000
+    return (
+        f"Builds {function}, {row.depth} layers with weights ({PAPERS[row.family]}).\n\n"
+        f"    model = resnet_tf.{function}(classes={classes}, weights=None)\n\n"
+        f"Args:\n{arguments}"
+    )
+
+
+ResNet18 = _named("ResNet18", "resnet18", build)
+ResNet34 = _named("ResNet34", "resnet34", build)
+ResNet50 = _named("ResNet50", "resnet50", build)
+ResNet101 = _named("ResNet101", "resnet101", build)
+ResNet152 = _named("ResNet152", "resnet152", build)
+ResNet50V2 = _named("ResNet50V2", "resnet50v2", build)
+ResNet101V2 = _named("ResNet101V2", "resnet101v2", build)
+ResNet152V2 = _named("ResNet152V2", "resnet152v2", build)
+CifarResNet20 = _named("CifarResNet20", "cifar_resnet20", build)
+CifarResNet32 = _named("CifarResNet32", "cifar_resnet32", build)
+CifarResNet44 = _named("CifarResNet44", "cifar_resnet44", build)
+CifarResNet56 = _named("CifarResNet56", "cifar_resnet56", build)
+CifarResNet110 = _named("CifarResNet110", "cifar_resnet110", build)
+CifarResNet1202 = _named("CifarResNet1202", "cifar_resnet1202", build)
+VGG16 = _named("VGG16", "vgg16", build)
+VGG19 = _named("VGG19", "vgg19", build)
+VGG16BN = _named("VGG16BN", "vgg16_bn", build)
+VGG19BN = _named("VGG19BN", "vgg19_bn", build)
