@@ -1,5 +1,7 @@
-"""What residual networks repeat: the block of He et al. 2015, basic or bottleneck, with shortcut options A, B and C,
-or plain; and where each block of a network stands."""
+"""The residual block of He et al. 2015, and the list of blocks that a row of the architectures stands for.
+
+A block is basic or a bottleneck; its shortcut is option A, B or C, or missing in a plain net.
+"""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,21 +13,21 @@ from resnet_tf.architectures import Architecture, Options
 from resnet_tf.batch_normalization import FusedBatchNormalization
 from resnet_tf.layers import ChannelPadding, StochasticDepth
 
-# Of the moving statistics: torchvision's. Keras's 0.99 is still far behind after the few hundred steps that a small
-# data set gives, and validation then judges another network than the one that was trained.
+# The momentum of the moving statistics is torchvision's. With Keras's 0.99 they are still far behind after the few
+# hundred steps that a small data set gives, and validation judges another network than the one that was trained.
 MOMENTUM = 0.9
 
 
 @dataclass(frozen=True)
 class BlockSpec:
-    """Where a block stands.
+    """What one block of a network is built from.
 
     Args:
-        stage: "conv2" …
+        stage: Name of its stage: "conv2", "conv3" …
         name: Prefix of its layers' names, as in keras.applications: "conv2_block1".
         width: Channels of its 3×3 convolutions.
-        stride: In height and width.
-        survival: Chance that a step of training keeps its branch.
+        stride: Step of its strided convolution in height and width, in pixels.
+        survival: Probability that a training step keeps its branch, in 0 … 1.
     """
 
     stage: str
@@ -36,12 +38,12 @@ class BlockSpec:
 
 
 def block_specs(row: Architecture, options: Options, *, strided: int = 0) -> Iterator[BlockSpec]:
-    """All blocks of a network, from the input on.
+    """Yields all blocks of a network, from the input on.
 
     Args:
-        row: The architecture.
+        row: Architecture of the network.
         options: What its blocks share.
-        strided: Which block of a stage carries the stage's stride: 0 the first, -1 the last.
+        strided: Index of the block in each stage that carries the stage's stride: 0 the first, -1 the last.
     """
     total, done = sum(row.repeats), 0
     for number, (repeats, width, stride) in enumerate(zip(row.repeats, row.widths, row.strides, strict=True), start=2):
@@ -57,15 +59,15 @@ def block_specs(row: Architecture, options: Options, *, strided: int = 0) -> Ite
 
 
 def residual_stages(x: Any, row: Architecture, options: Options) -> dict[str, Any]:
-    """All residual blocks.
+    """Builds all residual blocks.
 
     Args:
-        x: What the stem gives, [batch, height, width, channels].
-        row: The architecture.
+        x: Output of the stem, [batch, height, width, channels].
+        row: Architecture of the network.
         options: What its blocks share.
 
     Returns:
-        What each stage gives, first to last: "conv2", "conv3" …
+        The output of each stage, first to last: "conv2", "conv3" …
     """
     stages = {}
     for spec in block_specs(row, options):
@@ -74,12 +76,12 @@ def residual_stages(x: Any, row: Architecture, options: Options) -> dict[str, An
 
 
 def residual_block(x: Any, spec: BlockSpec, row: Architecture, options: Options) -> Any:
-    """One block: a branch of two or three convolutions, added to its shortcut, and ReLU.
+    """Builds one block: a branch of two or three convolutions, added to its shortcut, and ReLU.
 
     Args:
         x: Tensor [batch, height, width, channels].
-        spec: Width, stride and name.
-        row: The architecture.
+        spec: Name, width and stride of the block.
+        row: Architecture of the network.
         options: What the network's blocks share.
 
     Returns:
@@ -102,7 +104,7 @@ def residual_block(x: Any, spec: BlockSpec, row: Architecture, options: Options)
 
 
 def _shortcut(x: Any, filters: int, spec: BlockSpec, row: Architecture, options: Options) -> Any:
-    """What is added to the branch: the input itself, padded (option A) or projected (options B and C)."""
+    """Returns what is added to the branch: the input itself, padded (option A) or projected (options B and C)."""
     same_shape = spec.stride == 1 and x.shape[-1] == filters
     name = f"{spec.name}_0"
     if options.shortcut == "C" or (options.shortcut == "B" and not same_shape):
@@ -113,14 +115,16 @@ def _shortcut(x: Any, filters: int, spec: BlockSpec, row: Architecture, options:
 
 
 def add(shortcut: Any, branch: Any, survival: float, name: str) -> Any:
-    """The sum of shortcut and branch; in training, the branch is skipped with a chance of 1 - survival."""
+    """Returns the sum of shortcut and branch; training skips the branch with a probability of 1 - survival."""
     layer = layers.Add(name=name) if survival == 1.0 else StochasticDepth(survival, name=name)
     return layer([shortcut, branch])
 
 
 def convolution(x: Any, filters: int, kernel: int, stride: int, use_bias: bool, name: str) -> Any:
-    """A convolution that is padded alike on all sides, as in Caffe and torch; Keras's "same" is not where there is
-    a stride."""
+    """Builds a convolution that is padded alike on all sides, as Caffe and torch do it.
+
+    Keras's "same" pads only below and on the right where there is a stride.
+    """
     if stride > 1 and kernel > 1:
         x = layers.ZeroPadding2D(kernel // 2, name=f"{name}_pad")(x)
     return layers.Conv2D(
@@ -135,5 +139,5 @@ def convolution(x: Any, filters: int, kernel: int, stride: int, use_bias: bool, 
 
 
 def batch_norm(x: Any, epsilon: float, name: str, gamma: str = "ones") -> Any:
-    """A batch norm, its scale initialized to "ones" or "zeros"."""
+    """Builds a batch norm whose scale starts at "ones" or "zeros"."""
     return FusedBatchNormalization(momentum=MOMENTUM, epsilon=epsilon, gamma_initializer=gamma, name=f"{name}_bn")(x)

@@ -1,5 +1,7 @@
-"""ResNet-50, 101 and 152 in the pre-activation form (He et al. 2016, arXiv 1603.05027), with the layer names of
-keras.applications, so that its ImageNet files load."""
+"""ResNet-50, 101 and 152 in the pre-activation form (He et al. 2016, arXiv 1603.05027).
+
+The layers have the names of keras.applications, so that its ImageNet files load.
+"""
 
 from typing import Any
 
@@ -12,23 +14,29 @@ from resnet_tf.resnet import stem_pool
 
 
 def resnetv2_stages(x: Any, row: Architecture, options: Options) -> dict[str, Any]:
-    """The network without its head. Args and Returns are as for `resnet_tf.resnet.resnet_stages`.
+    """Builds the network without its head: the stem and the stages.
 
-    A stage carries its stride on its last block, as in keras.applications, so that "conv2" is already
-    [batch, height / 8, width / 8, channels].
+    A stage carries its stride on its last block, as in keras.applications.
+
+    Args:
+        x: Normalized images [batch, height, width, 3].
+        row: Architecture of the network.
+        options: What its blocks share.
+
+    Returns:
+        The output of each stage, first to last: "conv2" [batch, height / 8, width / 8, channels] … "conv5"
+        [batch, height / 32, width / 32, channels].
     """
     x = stem_pool(convolution(x, row.stem, 7, 2, True, "conv1"), options.stem_pool)
     stages = {}
     for spec in block_specs(row, options, strided=-1):
         x = stages[spec.stage] = _preactivated_block(x, spec, row, options)
-    last = spec.stage
-    x = batch_norm(x, row.epsilon, "post")
-    stages[last] = layers.Activation("relu", name="post_relu")(x)
+    stages[spec.stage] = layers.Activation("relu", name="post_relu")(batch_norm(x, row.epsilon, "post"))
     return stages
 
 
 def _preactivated_block(x: Any, spec: BlockSpec, row: Architecture, options: Options) -> Any:
-    """Batch norm and ReLU before each convolution, and nothing after the sum."""
+    """Builds a block with batch norm and ReLU before each convolution, and nothing after the sum."""
     kernels, filters = row.block.kernels, spec.width * row.block.expansion
     strided, last = row.block.stride_index(options.stride_at), len(kernels) - 1
     inputs = x
@@ -47,7 +55,7 @@ def _preactivated_block(x: Any, spec: BlockSpec, row: Architecture, options: Opt
 
 
 def _shortcut(x: Any, activated: Any, filters: int, spec: BlockSpec, options: Options) -> Any:
-    """The input itself, every stride-th pixel of it, or a projection of its activation where channels change."""
+    """Returns the input, every stride-th pixel of it, or a projection of its activation where channels change."""
     if options.shortcut == "C" or (options.shortcut == "B" and x.shape[-1] != filters):
         return convolution(activated, filters, 1, spec.stride, True, f"{spec.name}_0")
     if spec.stride == 1 and x.shape[-1] == filters:
