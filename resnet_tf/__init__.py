@@ -3,8 +3,9 @@
     import resnet_tf
     model = resnet_tf.ResNet50(classes=30, weights="imagenet")
     report = resnet_tf.load_weights(model, "resnet50.safetensors")
+    classifier = resnet_tf.load("runs/flowers")
 
-Nothing here imports Keras before a name that needs it is used, so that a command line built on this package
+The package imports Keras when a name that needs it is used, and not before, so that a command line built on it
 answers at once.
 """
 

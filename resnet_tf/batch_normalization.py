@@ -10,18 +10,19 @@ FUSED_DTYPES = ("float32", "bfloat16", "float16")
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` computed by one TensorFlow operation instead of many.
+    """Computes `keras.layers.BatchNormalization` by one TensorFlow operation instead of many.
 
-    Same arguments, variables, names, outputs, gradients and moving statistics. Where the fused operation does
-    not apply, Keras's own code runs: another backend, an input that is not [batch, height, width, channels]
+    Arguments, variables, names, outputs, gradients and moving statistics are Keras's. Where the fused operation does
+    not apply, Keras's own code runs: with another backend, an input that is not [batch, height, width, channels]
     with channels last, float64, a mask, or renormalization.
 
-    One that keeps its statistics and follows a convolution in a graph becomes part of it, see `_joined`; so does one
-    that learns, where the statistics of the convolution's outputs are quicker found from its inputs, see `_widens`.
+    A layer that keeps its statistics and follows a convolution in a graph becomes part of the convolution, see
+    `_joined`. A layer that learns does so where the statistics of the convolution's outputs are found faster from its
+    inputs, see `_widens`.
 
-    Statistics that are synchronized over replicas are those of the whole batch, whatever its parts: one sum over the
-    replicas per layer where Keras needs three, of differences to the moving mean, so that subtracting a large mean
-    square from another loses no digits.
+    Statistics that are synchronized over replicas are those of the whole batch, whatever part of it each replica has.
+    One sum over the replicas does for a layer, where Keras needs three. It is a sum of differences to the moving mean,
+    so that no digits are lost in subtracting one large mean square from another.
     """
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
@@ -61,8 +62,11 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):
 
 
 def _convolution_before(x: Any) -> Any:
-    """The Conv2D operation that gave x; None in eager mode, which keeps no operations, where another operation gave
-    it, and in float16, whose small range a scaled kernel may leave."""
+    """Returns the Conv2D operation that gave x, or None.
+
+    It is None in eager mode, which keeps no operations, where another operation gave x, and in float16, whose small
+    range a scaled kernel may leave.
+    """
     operation = getattr(x, "op", None)
     is_convolution = operation is not None and operation.type == "Conv2D"
     return operation if is_convolution and x.dtype != "float16" else None
@@ -71,16 +75,16 @@ def _convolution_before(x: Any) -> Any:
 def _joined(
     convolution: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float, *, training: bool
 ) -> Any:
-    """The convolution and the batch norm after it, whose statistics are known, as a convolution, a factor and a bias
-    for each channel.
+    """Computes a convolution and the batch norm after it as a convolution, a factor and a bias for each channel.
 
-    In training the factor goes into the kernel. TensorFlow then drops the original convolution, whose output nothing
-    uses, and joins this one with its bias, the shortcut and ReLU (grappler's remapper); a batch norm's backward pass,
-    which reads two whole tensors, is saved where the convolution learns.
+    The statistics are known: mean and variance are [channels]. In training the factor goes into the kernel. TensorFlow
+    then drops the original convolution, whose output nothing uses, and joins this one with its bias, the shortcut and
+    ReLU (grappler's remapper). Where the convolution learns, this saves a batch norm's backward pass, which reads two
+    whole tensors.
 
-    In inference, where the batch may be one image, it goes into whichever has fewer numbers, the kernel or the output
-    for one image. A batch norm would be as fast, joined with the convolution by the remapper, but not for one image
-    under oneDNN, where what it makes of the two takes ten times as long as all of this.
+    In inference, where the batch may be one image, the factor goes into whichever has fewer numbers, the kernel or the
+    output for one image. The remapper would also join a batch norm with the convolution, which is as fast but for one
+    image under oneDNN: there, what it makes of the two takes ten times as long.
     """
     import tensorflow as tf
 
@@ -101,9 +105,12 @@ def _joined(
 
 
 def _widens(convolution: Any) -> bool:
-    """Whether it is, on a processor, a 1×1 convolution that makes at least four channels of one, of images with more
-    pixels than it makes channels: the last of a bottleneck in a ResNet's first stages. Its outputs are the largest
-    tensors of a training step, and batch norm, sum and ReLU each read and write them, waiting for the memory."""
+    """Returns whether, on a processor, this is the last convolution of a bottleneck in a ResNet's first stages.
+
+    Such a 1×1 convolution makes at least four channels of one, of images with more pixels than it makes channels. Its
+    outputs are the largest tensors of a training step, and batch norm, sum and ReLU each read and write them, waiting
+    for the memory.
+    """
     import tensorflow as tf
 
     if convolution is None or tf.config.list_logical_devices("GPU"):
@@ -121,8 +128,11 @@ def _widens(convolution: Any) -> bool:
 
 
 def _moments_by_inputs(convolution: Any) -> tuple[Any, Any]:
-    """Mean and variance [channels] of a 1×1 convolution's outputs w · x, from the mean and the covariance of its
-    inputs: w · mean and w · covariance · w. In float32, whatever the computation is in."""
+    """Returns mean and variance [channels] of a 1×1 convolution's outputs w · x.
+
+    They are w · mean and w · covariance · w, with the mean and the covariance of its inputs, in float32 whatever the
+    precision of the computation.
+    """
     import tensorflow as tf
 
     x, kernel = convolution.inputs
@@ -133,10 +143,10 @@ def _moments_by_inputs(convolution: Any) -> tuple[Any, Any]:
 
 
 def _mean_and_covariance(x: Any) -> tuple[Any, Any]:
-    """Of the channels of x [batch, height, width, channels], over all pixels: [channels] and [channels, channels].
+    """Returns mean [channels] and covariance [channels, channels] of x [batch, height, width, channels].
 
-    The gradient of x, like those of other convolutions, is computed in x's precision; TensorFlow's own would keep
-    x - mean in float32 for it.
+    The gradient of x is computed in x's precision, as the gradients of other convolutions are. TensorFlow's own would
+    keep x - mean in float32 for it.
     """
     import tensorflow as tf
 
@@ -173,7 +183,7 @@ def _fused(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: flo
 
 
 def _fused_training(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
-    """Outputs, batch mean and batch variance, the last divided by n as in Keras."""
+    """Returns outputs, batch mean and batch variance, which is a sum divided by n, as in Keras."""
     import tensorflow as tf
 
     result = tf.raw_ops.FusedBatchNormV3(
@@ -198,11 +208,11 @@ def _in_one_of_several_replicas() -> bool:
 
 
 def _moments_of_all_replicas(x: Any, centre: Any) -> tuple[Any, Any]:
-    """Mean and variance [channels] of the batch of all replicas, which may have parts of unequal size, or none.
+    """Returns mean and variance [channels] of the batch of all replicas, whose parts may be unequal, or empty.
 
     Args:
-        x: This replica's [batch, height, width, channels].
-        centre: Any numbers near the mean, the same on all replicas.
+        x: Part of this replica [batch, height, width, channels].
+        centre: Numbers near the mean [channels], the same on all replicas.
     """
     import tensorflow as tf
 

@@ -10,10 +10,10 @@ from resnet_tf.errors import UserError
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class ChannelPadding(keras.layers.Layer):
-    """Shortcut option A: every stride-th pixel, and zero channels up to the number of filters.
+    """Takes every stride-th pixel, and adds zero channels up to the number of filters: shortcut option A.
 
-    He et al. 2015, section 3.3. The paper does not say where the zeros go; half of them stand before the
-    channels and half after, as in the published CIFAR-10 weights of akamaster/pytorch_resnet_cifar10.
+    He et al. 2015, section 3.3, do not say where the zeros go. Half of them stand before the channels and half after,
+    as in the published CIFAR-10 weights of akamaster/pytorch_resnet_cifar10.
 
     Args:
         filters: Channels of the output, not fewer than those of the input.
@@ -45,14 +45,14 @@ class ChannelPadding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class ImageNormalization(keras.layers.Layer):
-    """uint8 RGB images to what a set of weights was trained on: (x - mean) / deviation, RGB or BGR.
+    """Turns uint8 RGB images into what a set of weights was trained on: (x - mean) / deviation, RGB or BGR.
 
-    Computed in float32 whatever the precision of the network, since 8 bits do not fit into bfloat16.
+    It computes in float32 whatever the precision of the network, since 8 bits do not fit into bfloat16.
 
     Args:
-        mean: One number per channel, in 0 … 255, in the order of the output channels.
-        deviation: Likewise.
-        channels: "rgb" or "bgr", the order of the output channels.
+        mean: Mean of each channel, in 0 … 255, in the order of the output channels.
+        deviation: Standard deviation of each channel, in the same unit and order.
+        channels: Order of the output channels, "rgb" or "bgr".
     """
 
     def __init__(self, mean: list[float], deviation: list[float], channels: str = "rgb", **kwargs: Any) -> None:
@@ -84,15 +84,15 @@ class ImageNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class StochasticDepth(keras.layers.Layer):
-    """shortcut + residual, where training drops the residual of the whole batch at random.
+    """Adds shortcut and residual; training drops the residual of the whole batch at random.
 
-    Huang et al. 2016 (arXiv 1603.09382), equations 2 and 5, as `tfa.layers.StochasticDepth`: a training step
+    This is Huang et al. 2016 (arXiv 1603.09382), equations 2 and 5, and `tfa.layers.StochasticDepth`: a training step
     keeps the residual with the survival probability and does not rescale it; inference multiplies it by the
-    survival probability. Called on [shortcut, residual], two tensors of one shape.
+    survival probability. The layer is called on [shortcut, residual], two tensors of one shape.
 
     Args:
         survival_probability: Probability to keep the residual, in 0 … 1.
-        seed: Makes the draws repeatable.
+        seed: Number that makes the draws repeatable, or None.
     """
 
     def __init__(self, survival_probability: float = 0.5, seed: int | None = None, **kwargs: Any) -> None:

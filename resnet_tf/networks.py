@@ -1,4 +1,4 @@
-"""Every network by its name: `build`, and one function for each."""
+"""Builds every network by its name, with `build` or with the function of that name."""
 
 import inspect
 from collections.abc import Callable
@@ -34,12 +34,15 @@ _STAGES = {"resnet": resnet_stages, "resnetv2": resnetv2_stages, "cifar": cifar_
 
 
 def stages_of(x: Any, row: Architecture, options: Options) -> dict[str, Any]:
-    """What each stage of a network gives, first to last: its backbone.
+    """Builds the backbone of a network.
 
     Args:
         x: Normalized images [batch, height, width, 3].
-        row: The architecture.
+        row: Architecture of the network.
         options: What its blocks share.
+
+    Returns:
+        The output of each stage by name, first to last.
     """
     return _STAGES[row.family](x, row, options)
 
@@ -62,29 +65,30 @@ def build(
     zero_init: bool = False,
     classifier_activation: str | None = None,
 ) -> keras.Model:
-    """A network by name.
+    """Builds a network by its name.
 
         model = resnet_tf.build("resnet34", classes=30, shortcut="A")
 
     Args:
-        name: One of `resnet_tf.architectures.ARCHITECTURES`.
-        classes: Outputs of the head.
+        name: Name of the network in `resnet_tf.architectures.ARCHITECTURES`.
+        classes: Number of outputs.
         weights: None for random weights, "imagenet" or another source (see `resnet_tf.weights.find_weights`),
             or what was read from a file. A head of another size than the file's stays random.
-        input_shape: Height, width and 3; None where a size is free. By default both are, but for a VGG with its
-            head, whose hidden layers want a fixed size: (224, 224, 3).
+        input_shape: Height and width in pixels, None where a size is free, and 3 channels. By default both sizes are
+            free; only a VGG with its head, whose hidden layers want a fixed size, has (224, 224, 3).
         include_top: Whether to add pooling and the classifier.
-        pooling: Without a top: None for feature maps, "avg" or "max" for vectors.
-        shortcut: "A", "B", "C", or None for the plain net; the default is that of the weights where they say it, else
-            the papers': A in the CIFAR nets, B in the others.
-        stride_at: Where a bottleneck has its stride: "1x1" (the paper, Caffe, Keras) or "3x3" (torchvision);
-            None takes that of the weights, else the architecture's.
-        stem_pool: How the stem's pooling is padded: "centred", or "caffe"; None takes that of the weights.
-        use_bias: Whether convolutions before a batch norm have a bias; None takes keras.applications' choice.
+        pooling: Pooling of a network without its top: None for feature maps, "avg" or "max" for vectors.
+        shortcut: Option "A", "B" or "C" of the paper, or None for the plain net. The default is that of the weights
+            where they say it, and the papers' otherwise: A in the CIFAR nets, B in the others.
+        stride_at: Place of a bottleneck's stride: "1x1" (the paper, Caffe, Keras) or "3x3" (torchvision). None takes
+            that of the weights, or the architecture's where they do not say it.
+        stem_pool: Padding of the stem's pooling: "centred" or "caffe". None takes that of the weights, or "centred".
+        use_bias: Whether convolutions before a batch norm have a bias. None takes keras.applications' choice.
         width: Factor of the channels of every layer but the classifier.
-        dropout: Share of the features that training drops before the classifier.
-        stochastic_depth: Chance that training skips the last block's branch, see `resnet_tf.architectures.Options`.
-        zero_init: Whether blocks start as identities, see there.
+        dropout: Share of the features that training drops before the classifier, in 0 … 1.
+        stochastic_depth: Probability that a training step skips the last block's branch, see
+            `resnet_tf.architectures.Options`.
+        zero_init: Whether blocks start as identities, see `resnet_tf.architectures.Options`.
         classifier_activation: None for logits, "softmax" for probabilities.
 
     Returns:
@@ -130,8 +134,14 @@ def structure_for(
     shortcut: Shortcut | Literal["default"] = DEFAULT,
     stride_at: StridePlace | None = None,
 ) -> Structure:
-    """What the caller has chosen, and where that is nothing, what a file says of its network, as far as it matters in
-    this one."""
+    """Returns the structure of a network: the caller's choices, and what a file says where the caller leaves one open.
+
+    Args:
+        row: Architecture of the network, which leaves out what it has no place for.
+        file: Weights that the network is for, or None.
+        shortcut: Choice of the caller, or "default".
+        stride_at: Choice of the caller, or None.
+    """
     known = file.structure if file else Structure()
     return replace(
         known,
@@ -193,10 +203,9 @@ def _named(function: str, name: str, like: Callable[Concatenate[str, P], keras.M
 def _documentation(function: str, row: Architecture, of_build: str) -> str:
     """Returns a docstring with the arguments of `build`, without the first, which is the name."""
     arguments = of_build.partition("Args:\n")[2].partition("\n")[2]
-    classes = 10 if row.family == "cifar" else 1000
     return (
         f"Builds {function}, {row.depth} layers with weights ({PAPERS[row.family]}).\n\n"
-        f"    model = resnet_tf.{function}(classes={classes}, weights=None)\n\n"
+        f"    model = resnet_tf.{function}(classes=30)\n\n"
         f"Args:\n{arguments}"
     )
 
