@@ -13,7 +13,7 @@ from resnet_tf.networks import build, structure_for
 from resnet_tf.weights import WeightFile, find_weights, load_weights, write_weights
 from resnet_tf.weights.loading import check_complete
 from resnet_tf.weights.names import HEAD, batch_norm_of
-from resnet_tf.weights.positions import check_names
+from resnet_tf.weights.unnamed_layers import check_layer_names
 from resnet_tf.weights.writers import check_kind
 
 
@@ -35,13 +35,23 @@ def convert(config: ConvertConfig) -> Path:
     if target.exists():
         raise UserError(f"{config.target!r} exists; choose another target, or remove it")
     file = find_weights(config.source, config.arch)
-    check_names(file.tensors, config.source)
+    check_layer_names(file.tensors, config.source)
     _check_head(file, config.source)
     model = network_of(file, config)
     report = load_weights(model, file, verbose=False)
     check_complete(report, config.source)
     torchvision = config.names == "torchvision"
-    write_atomically(target, lambda path: write_weights(model, path, file.preprocessing, torchvision=torchvision))
+    write_atomically(
+        target,
+        lambda path: write_weights(
+            model,
+            path,
+            file.preprocessing,
+            torchvision=torchvision,
+            image_size=file.image_size,
+            classes=file.classes,
+        ),
+    )
     say(f"{report}\nwrote {target}, {target.stat().st_size:,} bytes")
     return target
 

@@ -16,15 +16,13 @@ from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root, load_manifest
 from pipelines.data.sample import CLASSES, draw_image
 from pipelines.evaluation.inference import logits_of
-from pipelines.evaluation.predictions import input_spec_of, preprocessing_of
+from pipelines.evaluation.predictions import input_spec_of
 from pipelines.images.decode import decode_file, decode_region_of_bytes, encoded_png
 from pipelines.images.stream import InputSpec
 from pipelines.runs.directory import Run, load_classes, load_model
 from pipelines.runs.files import read_json, sha256, write_json
 from resnet_tf.errors import UserError
-from resnet_tf.weights.loading import configs_of
-from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION
-from resnet_tf.weights.structure import structure_of
+from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION, said_by_keras_file
 from resnet_tf.weights.weight_file import description
 
 LARGEST_DIFFERENCE = 1e-3
@@ -60,7 +58,7 @@ def export(run: Run, mirror: bool = False) -> Path:
                 f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
                 f"{LARGEST_DIFFERENCE:g}; it is not kept"
             )
-        _describe(folder, run, model)
+        _describe(folder, run)
         _replace_folder(folder, run.saved_model)
     write_json(
         run.export_report,
@@ -100,11 +98,25 @@ def save_serving_model(
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-def _describe(folder: Path, run: Run, model: keras.Model) -> None:
-    """Writes into the SavedModel what images must look like, for those who take the weights from it."""
+def _describe(folder: Path, run: Run) -> None:
+    """Writes the description of the model's file into the SavedModel.
+
+    It says what images must look like, for those who take the weights from the SavedModel. The run's config.json has
+    the normalization of the weights that training began with. If these want BGR, it does not suit the model, whose
+    first convolution is for RGB.
+    """
+    said = said_by_keras_file(run.model)
+    assert said is not None, run.model  # every version has written a description
+    text = description(
+        said.preprocessing,
+        said.structure,
+        architecture=said.architecture,
+        image_size=said.image_size,
+        classes=said.classes,
+    )
     file = folder / SAVED_MODEL_DESCRIPTION
     file.parent.mkdir()
-    file.write_text(description(preprocessing_of(run), structure_of(configs_of(model))), encoding="utf-8")
+    file.write_text(text, encoding="utf-8")
 
 
 class _Serving(tf.Module):

@@ -19,7 +19,7 @@ from resnet_tf.weights import Structure, WeightFile, find_weights, load_weights,
 from resnet_tf.weights.imagenet import CLASSES, imagenet_classes
 from resnet_tf.weights.loading import check_complete
 from resnet_tf.weights.names import HEAD
-from resnet_tf.weights.positions import check_names
+from resnet_tf.weights.unnamed_layers import check_layer_names
 
 
 def import_network(config: ImportConfig) -> Run:
@@ -47,7 +47,7 @@ def import_network(config: ImportConfig) -> Run:
 def _import(run: Run, config: ImportConfig) -> None:
     row = find_architecture(config.arch)
     file = find_weights(config.source, config.arch)
-    check_names(file.tensors, config.source)
+    check_layer_names(file.tensors, config.source)
     if f"{HEAD}/kernel" not in file.tensors:
         raise UserError(f"{config.source!r} has no classifier; fit one to your classes with `resnet-tf finetune`")
     manifest = _manifest(config)
@@ -71,7 +71,10 @@ def _import(run: Run, config: ImportConfig) -> None:
     try:
         write_csv(run.manifest, manifest)
         write_json(run.classes, classes)
-        write_atomically(run.model, lambda path: write_weights(model, path, file.preprocessing))
+        write_atomically(
+            run.model,
+            lambda path: write_weights(model, path, file.preprocessing, image_size=size, classes=classes),
+        )
         write_json(run.config, _description(config, file, structure, size, manifest))  # last: it marks a complete run
     except BaseException:
         for written in _files(run):

@@ -3,13 +3,16 @@
     import resnet_tf
     model = resnet_tf.ResNet50(classes=30, weights="imagenet")
     report = resnet_tf.load_weights(model, "resnet50.safetensors")
+    classifier = resnet_tf.load("runs/flowers")
 
-Nothing here imports Keras before a name that needs it is used, so that a command line built on this package
+The package imports Keras when a name that needs it is used, and not before, so that a command line built on it
 answers at once.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from resnet_tf.registration import register_with_keras
 
 __version__ = "0.1.0"
 
@@ -34,6 +37,8 @@ if TYPE_CHECKING:
     from resnet_tf.networks import ResNet152 as ResNet152
     from resnet_tf.networks import ResNet152V2 as ResNet152V2
     from resnet_tf.networks import build as build
+    from resnet_tf.saved import Classifier as Classifier
+    from resnet_tf.saved import load as load
     from resnet_tf.weights import load_weights as load_weights
 
 _NETWORKS = (
@@ -60,6 +65,8 @@ _HOME_OF = {
     "build": "resnet_tf.networks",
     **dict.fromkeys(_NETWORKS, "resnet_tf.networks"),
     "build_classifier": "resnet_tf.classifier",
+    "Classifier": "resnet_tf.saved",
+    "load": "resnet_tf.saved",
     "load_weights": "resnet_tf.weights",
 }
 __all__ = ["__version__", *_HOME_OF]
@@ -69,3 +76,6 @@ def __getattr__(name: str) -> Any:
     if name not in _HOME_OF:
         raise AttributeError(f"module 'resnet_tf' has no attribute {name!r}")
     return getattr(import_module(_HOME_OF[name]), name)
+
+
+register_with_keras()

@@ -1,4 +1,8 @@
-"""Every network as a row of data. Knows no Keras, so a command line can read it at once."""
+"""Every network as a row of data, and the options that its blocks share.
+
+This file does not import Keras, so that a command line can read it at once. From a row, `resnet_tf.blocks` makes the
+list of blocks and builds them, and `resnet_tf.resnet` and its like put the stem before them.
+"""
 
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -12,23 +16,34 @@ StemPool = Literal["centred", "caffe"]
 SHORTCUTS: tuple[Shortcut, ...] = ("A", "B", "C", None)
 STRIDE_PLACES: tuple[StridePlace, ...] = ("1x1", "3x3")
 STEM_POOLS: tuple[StemPool, ...] = ("centred", "caffe")
-# In place of a shortcut, where None already means the plain net.
+# Where the networks of each family are published.
+PAPERS: dict[Family, str] = {
+    "resnet": "He et al. 2015, arXiv 1512.03385, table 1",
+    "resnetv2": "He et al. 2016, arXiv 1603.05027",
+    "cifar": "He et al. 2015, arXiv 1512.03385, section 4.2",
+    "vgg": "Simonyan and Zisserman 2014, arXiv 1409.1556, table 1",
+}
+# This stands for the shortcut of the weights or of the paper, since None already means the plain net.
 DEFAULT: Literal["default"] = "default"
 CHANNELS = 3
 
 
 @dataclass(frozen=True)
 class Block:
-    """A residual branch: the kernel sizes of its convolutions, and how much wider its last one is.
+    """The branch of a residual block.
 
-    He et al. 2015 (arXiv 1512.03385), figure 5: the basic block on the left, the bottleneck on the right.
+    He et al. 2015 (arXiv 1512.03385), figure 5, have the basic block on the left and the bottleneck on the right.
+
+    Args:
+        kernels: Height and width of the kernel of each convolution, in pixels.
+        expansion: Channels of the last convolution for one channel of the others.
     """
 
     kernels: tuple[int, ...]
     expansion: int
 
     def stride_index(self, place: StridePlace) -> int:
-        """Which of the convolutions carries the stride: the first, or the 3×3 of a bottleneck ("v1.5")."""
+        """Returns the index of the convolution with the stride: the first, or the 3×3 of a bottleneck ("v1.5")."""
         return self.kernels.index(3) if place == "3x3" else 0
 
 
@@ -39,25 +54,24 @@ SINGLE = Block(kernels=(3,), expansion=1)
 
 @dataclass(frozen=True)
 class Architecture:
-    """What a network is made of: a row of He et al. 2015, table 1, and its like.
+    """A row of He et al. 2015, table 1, or of the table of another paper in `PAPERS`.
 
     Args:
-        name: As `build` and `--arch` take it.
-        family: "resnet" (He et al. 2015), "resnetv2" (He et al. 2016, arXiv 1603.05027), "cifar" (He et al. 2015,
-            section 4.2), "vgg" (Simonyan and Zisserman 2014, arXiv 1409.1556, table 1).
-        block: What is repeated.
-        repeats: Blocks in each stage.
+        name: Name of the network for `build` and `--arch`.
+        family: Kind of network, one of `PAPERS`.
+        block: Branch that is repeated.
+        repeats: Number of blocks in each stage.
         widths: Channels of the 3×3 convolutions in each stage.
-        strides: Stride of each stage; a VGG pools after its stages instead.
+        strides: Stride of each stage in height and width, in pixels; a VGG pools after its stages instead.
         stem: Channels of the first convolution; a VGG has no stem.
         hidden: Units of each hidden layer of the head.
-        shortcut: The default: the paper has B on ImageNet and A on CIFAR-10.
-        stride_at: The default place of a bottleneck's stride.
-        batch_norm: Whether convolutions are followed by one.
+        shortcut: Default of the shortcut option; the paper has B on ImageNet and A on CIFAR-10.
+        stride_at: Default place of a bottleneck's stride.
+        batch_norm: Whether a batch norm follows each convolution.
         use_bias: Whether convolutions before a batch norm have a bias. It does nothing there, but
             keras.applications has it in 50, 101 and 152, and so do its weight files and parameter counts.
-        epsilon: Of every batch norm: keras.applications' 1.001e-5, torchvision's 1e-5.
-        image_size: Height and width that the paper trains on, in pixels.
+        epsilon: Number that every batch norm adds to the variance: keras.applications' 1.001e-5, torchvision's 1e-5.
+        image_size: Height and width of the images that the paper trains on, in pixels.
     """
 
     name: str
@@ -77,18 +91,18 @@ class Architecture:
 
     @property
     def parts(self) -> tuple[str, ...]:
-        """What the layer names of the backbone begin with, from the input on."""
+        """Names of the stem and the stages from the input on, with which the names of their layers begin."""
         if self.family == "vgg":
             return tuple(f"block{number}" for number in range(1, len(self.repeats) + 1))
         return tuple(f"conv{number}" for number in range(1, len(self.repeats) + 2))
 
     @property
     def depth(self) -> int:
-        """Layers with weights on the way from the image to the classes, as the papers count them."""
+        """Number of layers with weights on the way from the image to the classes, as the papers count them."""
         return (self.family != "vgg") + sum(self.repeats) * len(self.block.kernels) + len(self.hidden) + 1
 
     def widened(self, factor: float) -> "Architecture":
-        """The same network with `factor` times the channels in every layer but the classifier."""
+        """Returns the same network with `factor` times the channels in every layer but the classifier."""
 
         def wider(channels: int) -> int:
             return max(1, round(factor * channels))
@@ -102,17 +116,17 @@ class Architecture:
 
     @property
     def has_bottlenecks(self) -> bool:
-        """Whether there is a choice where the stride is."""
+        """Whether the blocks are bottlenecks, whose stride can stand in two places."""
         return self.block.kernels == BOTTLENECK.kernels
 
     @property
     def pools_in_stem(self) -> bool:
-        """Whether there is a choice how that is padded."""
+        """Whether the stem pools, which can be padded in two ways."""
         return self.family in ("resnet", "resnetv2")
 
     @property
     def smallest_image(self) -> int:
-        """Height and width that leave a pixel, in pixels: only a VGG pools without padding."""
+        """Least height and width of an image, in pixels: more than one for a VGG, which pools without padding."""
         return 2 ** len(self.repeats) if self.family == "vgg" else 1
 
 
@@ -125,7 +139,7 @@ def _preactivated(name: str, repeats: tuple[int, ...]) -> Architecture:
 
 
 def _cifar(depth: int) -> Architecture:
-    """Section 4.2: 6n + 2 layers, three stages of n basic blocks."""
+    """Returns a net of section 4.2, which has three stages of n basic blocks in 6n + 2 layers."""
     blocks = (depth - 2) // 6
     return Architecture(
         f"cifar_resnet{depth}",
@@ -176,10 +190,10 @@ ARCHITECTURES = {
 
 
 def find_architecture(name: str) -> Architecture:
-    """The row of that name.
+    """Returns the row of that name.
 
     Raises:
-        UserError: There is none; the message lists those there are.
+        UserError: There is no such row; the message lists all names.
     """
     try:
         return ARCHITECTURES[name]
@@ -188,13 +202,14 @@ def find_architecture(name: str) -> Architecture:
 
 
 def check_image_shape(row: Architecture, shape: tuple[int | None, ...]) -> None:
-    """
+    """Checks that a network can read images of a shape.
+
     Args:
-        row: The architecture.
-        shape: Height, width and channels of the input; None where a size is free.
+        row: Architecture of the network.
+        shape: Height and width of the input in pixels, None where a size is free, and its channels.
 
     Raises:
-        UserError: There are not three of them, not three channels, or too few pixels.
+        UserError: These are not three numbers, the channels are not three, or the pixels are too few.
     """
     if len(shape) != 3 or shape[-1] != CHANNELS:
         raise UserError(f"input_shape must be (height, width, 3), received {tuple(shape)}")
@@ -210,20 +225,21 @@ def check_image_shape(row: Architecture, shape: tuple[int | None, ...]) -> None:
 
 @dataclass(frozen=True)
 class Options:
-    """What all blocks of one network share, beyond its row.
+    """The choices that all blocks of one network share, beyond its row.
 
     Args:
-        shortcut: "A" identity, padded with zero channels where the shape changes; "B" projection where the
-            shape changes; "C" projection everywhere; None no shortcut, which makes the net plain.
-        stride_at: "1x1" puts a bottleneck's stride on its first convolution, as in the paper, Caffe and
-            Keras; "3x3" on its second, as in torchvision ("v1.5").
-        stem_pool: "centred" pads the 3×3 pooling of the stem on all sides, as torchvision and Keras do;
-            "caffe" below and on the right alone, as Caffe's rounding up amounts to.
-        use_bias: Whether convolutions before a batch norm have a bias; those without one behind them always do.
+        shortcut: Option of He et al. 2015, section 3.3: "A" is the identity, padded with zero channels where the shape
+            changes; "B" is a projection where the shape changes; "C" is a projection everywhere. None leaves the
+            shortcut out, which makes the net plain.
+        stride_at: Place of a bottleneck's stride: "1x1" is its first convolution, as in the paper, Caffe and Keras;
+            "3x3" is its second, as in torchvision ("v1.5").
+        stem_pool: Padding of the 3×3 pooling of the stem: "centred" pads all sides, as torchvision and Keras do;
+            "caffe" pads below and on the right alone, which Caffe's rounding up amounts to.
+        use_bias: Whether convolutions before a batch norm have a bias; all others always have one.
         zero_init: Whether the last batch norm of each block starts at zero, so that blocks start as identities
             (Goyal et al. 2017, arXiv 1706.02677, section 5.1).
-        stochastic_depth: Chance that training skips the branch of the last block; it grows linearly with
-            depth, from 0 (Huang et al. 2016, arXiv 1603.09382).
+        stochastic_depth: Probability that a training step skips the branch of the last block; that of the others
+            grows linearly with depth, from 0 (Huang et al. 2016, arXiv 1603.09382).
     """
 
     shortcut: Shortcut
@@ -244,10 +260,19 @@ def choose_options(
     zero_init: bool = False,
     stochastic_depth: float = 0.0,
 ) -> Options:
-    """The options of a network, from its row and the choices that a caller has.
+    """Returns the options of a network: the caller's choices, and its row's where the caller leaves one open.
+
+    Args:
+        row: Architecture of the network.
+        shortcut: Choice as in `Options`, or "default" for the row's.
+        stride_at: Choice as in `Options`, or None for the row's.
+        stem_pool: Choice as in `Options`, or None for "centred".
+        use_bias: Choice as in `Options`, or None for the row's.
+        zero_init: Choice as in `Options`.
+        stochastic_depth: Choice as in `Options`.
 
     Raises:
-        UserError: A value is out of its range, or the family has nothing that it could change.
+        UserError: A value is out of its range, or the network has nothing that it could change.
     """
     shortcut = row.shortcut if shortcut == DEFAULT else shortcut
     if shortcut not in SHORTCUTS:

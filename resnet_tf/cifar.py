@@ -9,16 +9,16 @@ from resnet_tf.blocks import batch_norm, convolution, residual_stages
 
 
 def cifar_stages(x: Any, row: Architecture, options: Options) -> dict[str, Any]:
-    """The network without its head.
+    """Builds the network without its head: the stem and the stages.
 
     Args:
         x: Normalized images [batch, height, width, 3].
-        row: The architecture.
+        row: Architecture of the network.
         options: What its blocks share.
 
     Returns:
-        What each stage gives: "conv2" [batch, height, width, 16], "conv3" at half of the size with 32 channels,
-        "conv4" at a quarter with 64.
+        The output of each stage, first to last: "conv2" [batch, height, width, 16],
+        "conv3" [batch, height / 2, width / 2, 32], "conv4" [batch, height / 4, width / 4, 64].
     """
     x = batch_norm(convolution(x, row.stem, 3, 1, options.use_bias, "conv1"), row.epsilon, "conv1")
     return residual_stages(layers.Activation("relu", name="conv1_relu")(x), row, options)

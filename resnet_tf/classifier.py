@@ -1,4 +1,4 @@
-"""The whole classifier: uint8 image in, logits out. Normalization + backbone + head, in one flat model."""
+"""Classifiers from uint8 images to logits: normalization, backbone and head in one flat model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ from resnet_tf.recursion import deep_recursion
 from resnet_tf.weights.names import HEAD
 from resnet_tf.weights.preprocessing import TORCH, Preprocessing
 
-# What is added to the kernel [channels, classes] and the bias [classes] of the last layer.
+# The numbers that are added to the kernel [channels, classes] and the bias [classes] of the last layer.
 HeadChange = tuple[np.ndarray, np.ndarray]
 
 
@@ -42,20 +42,23 @@ def build_classifier(
     head_pooling: str = "avg",
     precision: str = "float32",
 ) -> keras.Model:
-    """A classifier that normalizes its own input, so that training, evaluation and serving cannot disagree.
+    """Builds a classifier that normalizes its own input, so that training, evaluation and serving cannot disagree.
+
+        model = resnet_tf.build_classifier("resnet50", classes=30)
+        resnet_tf.load_weights(model, "resnet50.safetensors")
 
     Args:
-        architecture: As in `resnet_tf.build`.
+        architecture: Name of the network in `resnet_tf.architectures.ARCHITECTURES`.
         classes: Number of logits.
-        image_size: Height and width of the input, in pixels; None where they are free, as in all but a VGG.
-        preprocessing: What the weights expect; becomes a layer.
-        shortcut: As in `resnet_tf.build`.
-        stride_at: As in `resnet_tf.build`; None takes the architecture's.
-        stem_pool: As in `resnet_tf.build`.
+        image_size: Height and width of the input, in pixels; None leaves them free, which a VGG does not allow.
+        preprocessing: Normalization that the weights expect; it becomes a layer.
+        shortcut: Option "A", "B" or "C" of the paper, None for the plain net, or "default" for the architecture's.
+        stride_at: Place of a bottleneck's stride, "1x1" or "3x3"; None takes the architecture's.
+        stem_pool: Padding of the stem's pooling, "centred" or "caffe"; None takes "centred".
         use_bias: Whether convolutions before a batch norm have a bias. It is useless there, and `load_weights`
             moves it into the batch norm without changing the function, so that it is left out here.
-        head_stages: How many of the last stages the head sees, see `resnet_tf.heads.classifier_head`.
-        head_pooling: How each is pooled, "avg" or "avg+max", likewise.
+        head_stages: Number of the last stages that the head sees, see `resnet_tf.heads.classifier_head`.
+        head_pooling: Pooling of each of these stages, "avg" or "avg+max", see `resnet_tf.heads.classifier_head`.
         precision: "float32", or "bfloat16" or "float16" for computation with float32 variables.
 
     Returns:
@@ -82,37 +85,36 @@ def build_classifier(
 
 
 def normalization_layer(preprocessing: Preprocessing) -> keras.layers.Layer:
-    """The layer that does to images what the weights expect."""
+    """Returns the layer that normalizes images as the weights expect them."""
     return ImageNormalization(
         list(preprocessing.mean), list(preprocessing.deviation), preprocessing.channels, name="normalization"
     )
 
 
 def feature_extractor(model: keras.Model) -> keras.Model:
-    """The same network up to what its head sees, [batch, channels]; shares the variables."""
+    """Returns the same network up to what its head sees, [batch, channels], with the same variables."""
     with deep_recursion():
         return keras.Model(model.input, head(model).input, name=f"{model.name}_features")
 
 
 def head(model: keras.Model) -> keras.layers.Dense:
-    """The classifier's last layer."""
+    """Returns the classifier's last layer."""
     return model.get_layer(HEAD)
 
 
 def averaged_features(model: keras.Model) -> int:
-    """How many of the features that the head sees, from the first one on, are averages (or a VGG's hidden units);
-    the others are maxima."""
+    """Counts the features that are averages, or hidden units of a VGG. The head sees them before the maxima."""
     maxima = [layer for layer in model.layers if isinstance(layer, keras.layers.GlobalMaxPooling2D)]
     return int(head(model).input.shape[-1]) - sum(layer.output.shape[-1] for layer in maxima)
 
 
 @contextmanager
 def changed_head(model: keras.Model, change: HeadChange | None) -> Iterator[None]:
-    """The classifier with another last layer, for a while; afterwards every bit is as before.
+    """Gives a classifier another last layer inside of the context, and restores every bit of it afterwards.
 
     Args:
-        model: With variables that belong to no tf.distribute strategy.
-        change: What is added, or None.
+        model: Classifier whose variables belong to no tf.distribute strategy.
+        change: Numbers that are added, or None to change nothing.
     """
     if change is None:
         yield
@@ -126,8 +128,13 @@ def changed_head(model: keras.Model, change: HeadChange | None) -> Iterator[None
 
 
 def freeze_batch_norms(model: keras.Model) -> int:
-    """Makes all batch norms use their moving statistics in training and keep them, as is usual where the
-    statistics were learned on far more images than there are now. Returns their number."""
+    """Makes all batch norms use their moving statistics in training and keep them.
+
+    This is usual where the statistics were learned on far more images than there are now.
+
+    Returns:
+        The number of batch norms.
+    """
     batch_norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
     for layer in batch_norms:
         layer.trainable = False
@@ -135,20 +142,23 @@ def freeze_batch_norms(model: keras.Model) -> int:
 
 
 def synchronize_batch_norms(model: keras.Model) -> None:
-    """Makes all batch norms use the statistics of the whole batch where replicas have parts of it, so that training
-    does not depend on their number. Of no effect on one device, and on frozen batch norms."""
+    """Makes all batch norms use the statistics of the whole batch where each replica has a part of it.
+
+    Training then does not depend on the number of replicas. On one device, and for frozen batch norms, this changes
+    nothing.
+    """
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = True
 
 
 def freeze_stages(model: keras.Model, stages: tuple[str, ...]) -> None:
-    """Keeps all variables of whole stages as they are, which saves their part of the backward pass.
+    """Keeps training from changing the variables of whole stages, which saves their part of the backward pass.
 
     Args:
-        model: From `build_classifier`.
-        stages: Among its architecture's `parts`. They should be the first ones: nothing is saved behind a layer
-            that learns.
+        model: Classifier from `build_classifier`.
+        stages: Names among its architecture's `parts`. They should be the first ones, since nothing is saved behind a
+            layer that learns.
     """
     for layer in model.layers:
         if layer.name.partition("_")[0] in stages:
@@ -156,22 +166,23 @@ def freeze_stages(model: keras.Model, stages: tuple[str, ...]) -> None:
 
 
 def divide(model: keras.Model) -> tuple[keras.Model, keras.Model]:
-    """The network in two parts: what nothing changes in training, and the rest.
+    """Divides a network into the part that training does not change, and the rest.
 
     Args:
-        model: From `build_classifier`, some of its first stages frozen.
+        model: Classifier from `build_classifier` with some of its first stages frozen.
 
     Returns:
-        From images to a tensor or a list of them, and from these to the logits; both share the network's variables.
+        A model from images to a tensor or a list of tensors, and a model from these to the logits. Both share the
+        network's variables.
     """
-    fixed: dict[int, Any] = {id(model.input): model.input}  # what to pass on, by what it is needed for
+    fixed: dict[int, Any] = {id(model.input): model.input}  # the tensor to pass on for each tensor that is fixed
     crossing: dict[int, Any] = {}
     for layer in model.layers:
         inputs = keras.tree.flatten(layer.input)
         passed = [fixed[id(tensor)] for tensor in inputs if id(tensor) in fixed]
         if len(passed) < len(inputs) or layer.trainable_variables:
             crossing |= {id(tensor): tensor for tensor in passed}
-        else:  # the padded is quickly padded again, and would take as much room once more
+        else:  # a padded tensor takes as much room once more, and padding it again takes no time
             padding = isinstance(layer, keras.layers.ZeroPadding2D)
             fixed[id(layer.output)] = passed[0] if padding else layer.output
     tensors = list(crossing.values())
@@ -180,7 +191,7 @@ def divide(model: keras.Model) -> tuple[keras.Model, keras.Model]:
 
 
 def copy_values(source: keras.Model, target: keras.Model) -> None:
-    """Copies all variables between two classifiers of one architecture, whatever their precisions."""
+    """Copies all variables between two classifiers of one architecture, whatever the precision of each."""
     values: dict[str, Any] = {variable.path: variable for variable in source.variables}
     for variable in target.variables:
         variable.assign(keras.ops.convert_to_numpy(values[variable.path]))

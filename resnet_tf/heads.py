@@ -1,4 +1,4 @@
-"""From what the stages give to logits or features."""
+"""Heads: the layers from what the stages give to logits."""
 
 from typing import Any
 
@@ -20,30 +20,33 @@ def classifier_head(
     head_stages: int = 1,
     head_pooling: str = "avg",
 ) -> Any:
-    """The paper's head: average pooling, or hidden layers in a VGG; then the classifier, in float32 so that
-    probabilities keep their precision.
+    """Builds the paper's head: average pooling, or the hidden layers of a VGG, and the classifier.
+
+    The classifier computes in float32, so that probabilities keep their precision.
 
     Args:
-        stages: What each stage gives, first to last.
-        row: The architecture.
+        stages: Output of each stage, first to last.
+        row: Architecture of the network.
         classes: Number of outputs.
         activation: None for logits, "softmax" for probabilities.
-        dropout: Share of the features that training drops.
-        head_stages: How many of the last stages the classifier sees, each pooled; the papers have 1. A classifier
+        dropout: Share of the features that training drops, in 0 … 1.
+        head_stages: Number of the last stages that the classifier sees, each pooled; the papers have 1. A classifier
             of other classes than the weights' gains from more (Evci et al. 2022, "Head2Toe", arXiv 2201.03529).
-        head_pooling: "avg", or "avg+max": behind all averages stand the maxima of the same stages. A VGG's hidden
-            layers stand for its last stage and have no maximum.
+        head_pooling: "avg", or "avg+max" to put the maxima of the same stages behind all averages. The hidden layers
+            of a VGG stand for its last stage and have no maximum.
 
     Returns:
         Tensor [batch, classes].
     """
     *earlier, (_, last) = list(stages.items())[-head_stages:]
-    pooled = [POOLINGS["avg"](name=f"{name}_avg_pool")(x) for name, x in earlier]
-    pooled.append(hidden_layers(last, row, dropout) if row.hidden else POOLINGS["avg"](name="avg_pool")(last))
+    # keras.applications calls the pooling of the last stage avg_pool.
+    maps = {f"{name}_": x for name, x in earlier} | ({} if row.hidden else {"": last})
+    features = [POOLINGS["avg"](name=f"{prefix}avg_pool")(x) for prefix, x in maps.items()]
+    if row.hidden:
+        features.append(hidden_layers(last, row, dropout))
     if head_pooling == "avg+max":
-        pooled += [POOLINGS["max"](name=f"{name}_max_pool")(x) for name, x in earlier]
-        pooled += [] if row.hidden else [POOLINGS["max"](name="max_pool")(last)]
-    x = pooled[0] if len(pooled) == 1 else layers.Concatenate(name="features")(pooled)
+        features += [POOLINGS["max"](name=f"{prefix}max_pool")(x) for prefix, x in maps.items()]
+    x = features[0] if len(features) == 1 else layers.Concatenate(name="features")(features)
     if dropout and not row.hidden:
         x = layers.Dropout(dropout, name="dropout")(x)
     return layers.Dense(classes, activation=activation, dtype="float32", name="predictions")(x)

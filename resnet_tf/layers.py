@@ -1,4 +1,4 @@
-"""The layers that Keras does not have, or not fast enough."""
+"""The layers that Keras does not have."""
 
 from typing import Any
 
@@ -7,230 +7,13 @@ from keras import ops
 
 from resnet_tf.errors import UserError
 
-FUSED_DTYPES = ("float32", "bfloat16", "float16")
-
-
-@keras.saving.register_keras_serializable(package="resnet_tf")
-class FusedBatchNormalization(keras.layers.BatchNormalization):
-    """`keras.layers.BatchNormalization` computed by one TensorFlow operation instead of many.
-
-    Same arguments, variables, names, outputs, gradients and moving statistics. Where the fused operation does
-    not apply, Keras's own code runs: another backend, an input that is not [batch, height, width, channels]
-    with channels last, float64, a mask, or renormalization.
-
-    One that keeps its statistics and follows a convolution in a graph becomes part of it, see `_joined`; so does one
-    that learns, where the statistics of the convolution's outputs are quicker found from its inputs, see `_widens`.
-
-    Statistics that are synchronized over replicas are those of the whole batch, whatever its parts: one sum over the
-    replicas per layer where Keras needs three, of differences to the moving mean, so that subtracting a large mean
-    square from another loses no digits.
-    """
-
-    def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
-        if not self._fused_applies(inputs, mask):
-            return super().call(inputs, training=training, mask=mask)
-        inputs = ops.cast(inputs, self.compute_dtype)
-        gamma = self.gamma if self.scale else ops.ones_like(self.moving_mean)
-        beta = self.beta if self.center else ops.zeros_like(self.moving_mean)
-        convolution = _convolution_before(inputs)
-        if not (training and self.trainable):
-            statistics = gamma, beta, self.moving_mean, self.moving_variance, self.epsilon
-            if convolution is None:
-                return _fused(inputs, *statistics)
-            return _joined(convolution, *statistics, training=bool(training))
-        if self.synchronized and _in_one_of_several_replicas():
-            mean, variance = _moments_of_all_replicas(inputs, self.moving_mean)
-            outputs = _normalized(inputs, gamma, beta, mean, variance, self.epsilon)
-        elif _widens(convolution):
-            mean, variance = _moments_by_inputs(convolution)
-            outputs = _joined(convolution, gamma, beta, mean, variance, self.epsilon, training=True)
-        else:
-            outputs, mean, variance = _fused_training(inputs, gamma, beta, self.epsilon)
-        self.moving_mean.assign(self.moving_mean * self.momentum + mean * (1.0 - self.momentum))
-        self.moving_variance.assign(self.moving_variance * self.momentum + variance * (1.0 - self.momentum))
-        return outputs
-
-    def _fused_applies(self, inputs: Any, mask: Any) -> bool:
-        return (
-            keras.backend.backend() == "tensorflow"
-            and mask is None
-            and len(inputs.shape) == 4
-            and self.axis in (-1, 3)
-            and self.compute_dtype in FUSED_DTYPES
-            and self.variable_dtype == "float32"
-            and not self.renorm
-        )
-
-
-def _convolution_before(x: Any) -> Any:
-    """The Conv2D operation that gave x; None in eager mode, which keeps no operations, where another operation gave
-    it, and in float16, whose small range a scaled kernel may leave."""
-    operation = getattr(x, "op", None)
-    is_convolution = operation is not None and operation.type == "Conv2D"
-    return operation if is_convolution and x.dtype != "float16" else None
-
-
-def _joined(
-    convolution: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float, *, training: bool
-) -> Any:
-    """The convolution and the batch norm after it, whose statistics are known, as a convolution, a factor and a bias
-    for each channel.
-
-    In training the factor goes into the kernel. TensorFlow then drops the original convolution, whose output nothing
-    uses, and joins this one with its bias, the shortcut and ReLU (grappler's remapper); a batch norm's backward pass,
-    which reads two whole tensors, is saved where the convolution learns.
-
-    In inference, where the batch may be one image, it goes into whichever has fewer numbers, the kernel or the output
-    for one image. A batch norm would be as fast, joined with the convolution by the remapper, but not for one image
-    under oneDNN, where what it makes of the two takes ten times as long as all of this.
-    """
-    import tensorflow as tf
-
-    x, kernel = convolution.inputs
-    output = convolution.outputs[0]
-    scale = ops.convert_to_tensor(gamma) * tf.math.rsqrt(ops.convert_to_tensor(variance) + epsilon)
-    bias = tf.cast(ops.convert_to_tensor(beta) - ops.convert_to_tensor(mean) * scale, output.dtype)
-    per_image = output.shape[1:].num_elements()  # None where the size of the images is free
-    if not training and per_image is not None and per_image < kernel.shape.num_elements():
-        return tf.nn.bias_add(output * tf.cast(scale, output.dtype), bias)
-    scaled = tf.raw_ops.Conv2D(
-        input=x,
-        filter=tf.cast(tf.cast(kernel, tf.float32) * scale, kernel.dtype),
-        **{name: convolution.get_attr(name) for name in ("strides", "explicit_paddings", "dilations")},
-        **{name: convolution.get_attr(name).decode() for name in ("padding", "data_format")},
-    )
-    return tf.nn.bias_add(scaled, bias)
-
-
-def _widens(convolution: Any) -> bool:
-    """Whether it is, on a processor, a 1×1 convolution that makes at least four channels of one, of images with more
-    pixels than it makes channels: the last of a bottleneck in a ResNet's first stages. Its outputs are the largest
-    tensors of a training step, and batch norm, sum and ReLU each read and write them, waiting for the memory."""
-    import tensorflow as tf
-
-    if convolution is None or tf.config.list_logical_devices("GPU"):
-        return False
-    x, kernel = convolution.inputs
-    height, width, channels, outputs = kernel.shape
-    pixels = x.shape[1:3].num_elements()  # None where the size of the images is free
-    return (
-        (height, width) == (1, 1)
-        and set(convolution.get_attr("strides")) == {1}
-        and outputs >= 4 * channels
-        and pixels is not None
-        and pixels >= outputs
-    )
-
-
-def _moments_by_inputs(convolution: Any) -> tuple[Any, Any]:
-    """Mean and variance [channels] of a 1×1 convolution's outputs w · x, from the mean and the covariance of its
-    inputs: w · mean and w · covariance · w. In float32, whatever the computation is in."""
-    import tensorflow as tf
-
-    x, kernel = convolution.inputs
-    mean, covariance = _mean_and_covariance(x)
-    kernel = tf.cast(tf.reshape(kernel, kernel.shape[2:]), tf.float32)
-    variance = tf.reduce_sum(kernel * (covariance @ kernel), axis=0)
-    return tf.linalg.matvec(kernel, mean, transpose_a=True), tf.maximum(variance, 0.0)
-
-
-def _mean_and_covariance(x: Any) -> tuple[Any, Any]:
-    """Of the channels of x [batch, height, width, channels], over all pixels: [channels] and [channels, channels].
-
-    The gradient of x, like those of other convolutions, is computed in x's precision; TensorFlow's own would keep
-    x - mean in float32 for it.
-    """
-    import tensorflow as tf
-
-    @tf.custom_gradient
-    def moments(x: Any) -> tuple[tuple[Any, Any], Any]:
-        rows = tf.cast(tf.reshape(x, (-1, x.shape[-1])), tf.float32)
-        count = tf.cast(tf.shape(rows)[0], tf.float32)
-        mean = tf.reduce_mean(rows, axis=0)
-        difference = rows - mean
-
-        def gradient(of_mean: Any, of_covariance: Any) -> Any:
-            kernel = (of_covariance + tf.transpose(of_covariance)) / count
-            bias = of_mean / count - tf.linalg.matvec(kernel, mean)
-            product = tf.nn.conv2d(x, tf.cast(kernel, x.dtype)[None, None], 1, "VALID")
-            return tf.nn.bias_add(product, tf.cast(bias, x.dtype))
-
-        return (mean, tf.matmul(difference, difference, transpose_a=True) / count), gradient
-
-    return moments(x)
-
-
-def _fused(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:
-    import tensorflow as tf
-
-    return tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=ops.convert_to_tensor(gamma),
-        offset=ops.convert_to_tensor(beta),
-        mean=ops.convert_to_tensor(mean),
-        variance=ops.convert_to_tensor(variance),
-        epsilon=epsilon,
-        is_training=False,
-    ).y
-
-
-def _fused_training(x: Any, gamma: Any, beta: Any, epsilon: float) -> tuple[Any, Any, Any]:
-    """Outputs, batch mean and batch variance, the last divided by n as in Keras."""
-    import tensorflow as tf
-
-    result = tf.raw_ops.FusedBatchNormV3(
-        x=x,
-        scale=ops.convert_to_tensor(gamma),
-        offset=ops.convert_to_tensor(beta),
-        mean=tf.constant([], tf.float32),
-        variance=tf.constant([], tf.float32),
-        epsilon=epsilon,
-        is_training=True,
-    )
-    # The operation returns the unbiased variance, divided by n - 1; Keras averages the biased one.
-    count = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
-    return result.y, result.batch_mean, result.batch_variance * ((count - 1.0) / count)
-
-
-def _in_one_of_several_replicas() -> bool:
-    import tensorflow as tf
-
-    replica = tf.distribute.get_replica_context()
-    return replica is not None and replica.num_replicas_in_sync > 1
-
-
-def _moments_of_all_replicas(x: Any, centre: Any) -> tuple[Any, Any]:
-    """Mean and variance [channels] of the batch of all replicas, which may have parts of unequal size, or none.
-
-    Args:
-        x: This replica's [batch, height, width, channels].
-        centre: Any numbers near the mean, the same on all replicas.
-    """
-    import tensorflow as tf
-
-    centre = tf.stop_gradient(ops.convert_to_tensor(centre))
-    difference = tf.cast(x, tf.float32) - centre
-    count = tf.cast(tf.size(x) // tf.shape(x)[-1], tf.float32)
-    local = [tf.reduce_sum(difference, [0, 1, 2]), tf.reduce_sum(difference**2, [0, 1, 2]), count[None]]
-    total = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, tf.concat(local, 0))
-    channels = x.shape[-1]
-    first, second = total[:channels] / total[-1], total[channels:-1] / total[-1]
-    return first + centre, second - first**2
-
-
-def _normalized(x: Any, gamma: Any, beta: Any, mean: Any, variance: Any, epsilon: float) -> Any:
-    import tensorflow as tf
-
-    scale = ops.convert_to_tensor(gamma) * tf.math.rsqrt(variance + epsilon)
-    return tf.cast((tf.cast(x, tf.float32) - mean) * scale + ops.convert_to_tensor(beta), x.dtype)
-
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class ChannelPadding(keras.layers.Layer):
-    """Shortcut option A: every stride-th pixel, and zero channels up to the number of filters.
+    """Takes every stride-th pixel, and adds zero channels up to the number of filters: shortcut option A.
 
-    He et al. 2015, section 3.3. The paper does not say where the zeros go; half of them stand before the
-    channels and half after, as in the published CIFAR-10 weights of akamaster/pytorch_resnet_cifar10.
+    He et al. 2015, section 3.3, do not say where the zeros go. Half of them stand before the channels and half after,
+    as in the published CIFAR-10 weights of akamaster/pytorch_resnet_cifar10.
 
     Args:
         filters: Channels of the output, not fewer than those of the input.
@@ -246,12 +29,15 @@ class ChannelPadding(keras.layers.Layer):
         channels = input_shape[-1]
         if channels is None or channels > self.filters:
             raise UserError(f"option A pads channels up to {self.filters}, received an input with {channels}")
-        self._before = (self.filters - channels) // 2
-        self._after = self.filters - channels - self._before
+
+    def zeros_around(self, channels: int) -> tuple[int, int]:
+        """Returns how many zero channels come before and after those of an input."""
+        before = (self.filters - channels) // 2
+        return before, self.filters - channels - before
 
     def call(self, inputs: Any) -> Any:
         x = inputs[:, :: self.stride, :: self.stride, :]
-        return ops.pad(x, ((0, 0), (0, 0), (0, 0), (self._before, self._after)))
+        return ops.pad(x, ((0, 0), (0, 0), (0, 0), self.zeros_around(inputs.shape[-1])))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "filters": self.filters, "stride": self.stride}
@@ -259,14 +45,14 @@ class ChannelPadding(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class ImageNormalization(keras.layers.Layer):
-    """uint8 RGB images to what a set of weights was trained on: (x - mean) / deviation, RGB or BGR.
+    """Turns uint8 RGB images into what a set of weights was trained on: (x - mean) / deviation, RGB or BGR.
 
-    Computed in float32 whatever the precision of the network, since 8 bits do not fit into bfloat16.
+    It computes in float32 whatever the precision of the network, since 8 bits do not fit into bfloat16.
 
     Args:
-        mean: One number per channel, in 0 … 255, in the order of the output channels.
-        deviation: Likewise.
-        channels: "rgb" or "bgr", the order of the output channels.
+        mean: Mean of each channel, in 0 … 255, in the order of the output channels.
+        deviation: Standard deviation of each channel, in the same unit and order.
+        channels: Order of the output channels, "rgb" or "bgr".
     """
 
     def __init__(self, mean: list[float], deviation: list[float], channels: str = "rgb", **kwargs: Any) -> None:
@@ -298,15 +84,15 @@ class ImageNormalization(keras.layers.Layer):
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class StochasticDepth(keras.layers.Layer):
-    """shortcut + residual, where training drops the residual of the whole batch at random.
+    """Adds shortcut and residual; training drops the residual of the whole batch at random.
 
-    Huang et al. 2016 (arXiv 1603.09382), equations 2 and 5, as `tfa.layers.StochasticDepth`: a training step
+    This is Huang et al. 2016 (arXiv 1603.09382), equations 2 and 5, and `tfa.layers.StochasticDepth`: a training step
     keeps the residual with the survival probability and does not rescale it; inference multiplies it by the
-    survival probability. Called on [shortcut, residual], two tensors of one shape.
+    survival probability. The layer is called on [shortcut, residual], two tensors of one shape.
 
     Args:
         survival_probability: Probability to keep the residual, in 0 … 1.
-        seed: Makes the draws repeatable.
+        seed: Number that makes the draws repeatable, or None.
     """
 
     def __init__(self, survival_probability: float = 0.5, seed: int | None = None, **kwargs: Any) -> None:

@@ -1,14 +1,16 @@
-"""Every network by its name: `build`, and one function for each."""
+"""Builds every network by its name, with `build` or with the function of that name."""
 
+import inspect
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Any, Concatenate, Literal, ParamSpec
 
 import keras
 
 from resnet_tf.architectures import (
     CHANNELS,
     DEFAULT,
+    PAPERS,
     Architecture,
     Options,
     Shortcut,
@@ -27,16 +29,20 @@ from resnet_tf.resnetv2 import resnetv2_stages
 from resnet_tf.vgg import vgg_stages
 from resnet_tf.weights import Structure, WeightFile, find_weights, load_weights
 
+P = ParamSpec("P")
 _STAGES = {"resnet": resnet_stages, "resnetv2": resnetv2_stages, "cifar": cifar_stages, "vgg": vgg_stages}
 
 
 def stages_of(x: Any, row: Architecture, options: Options) -> dict[str, Any]:
-    """What each stage of a network gives, first to last: its backbone.
+    """Builds the backbone of a network.
 
     Args:
         x: Normalized images [batch, height, width, 3].
-        row: The architecture.
+        row: Architecture of the network.
         options: What its blocks share.
+
+    Returns:
+        The output of each stage by name, first to last.
     """
     return _STAGES[row.family](x, row, options)
 
@@ -59,29 +65,30 @@ def build(
     zero_init: bool = False,
     classifier_activation: str | None = None,
 ) -> keras.Model:
-    """A network by name.
+    """Builds a network by its name.
 
         model = resnet_tf.build("resnet34", classes=30, shortcut="A")
 
     Args:
-        name: One of `resnet_tf.architectures.ARCHITECTURES`.
-        classes: Outputs of the head.
+        name: Name of the network in `resnet_tf.architectures.ARCHITECTURES`.
+        classes: Number of outputs.
         weights: None for random weights, "imagenet" or another source (see `resnet_tf.weights.find_weights`),
             or what was read from a file. A head of another size than the file's stays random.
-        input_shape: Height, width and 3; None where a size is free. By default both are, but for a VGG with its
-            head, whose hidden layers want a fixed size: (224, 224, 3).
+        input_shape: Height and width in pixels, None where a size is free, and 3 channels. By default both sizes are
+            free; only a VGG with its head, whose hidden layers want a fixed size, has (224, 224, 3).
         include_top: Whether to add pooling and the classifier.
-        pooling: Without a top: None for feature maps, "avg" or "max" for vectors.
-        shortcut: "A", "B", "C", or None for the plain net; the default is that of the weights where they say it, else
-            the papers': A in the CIFAR nets, B in the others.
-        stride_at: Where a bottleneck has its stride: "1x1" (the paper, Caffe, Keras) or "3x3" (torchvision);
-            None takes that of the weights, else the architecture's.
-        stem_pool: How the stem's pooling is padded: "centred", or "caffe"; None takes that of the weights.
-        use_bias: Whether convolutions before a batch norm have a bias; None takes keras.applications' choice.
+        pooling: Pooling of a network without its top: None for feature maps, "avg" or "max" for vectors.
+        shortcut: Option "A", "B" or "C" of the paper, or None for the plain net. The default is that of the weights
+            where they say it, and the papers' otherwise: A in the CIFAR nets, B in the others.
+        stride_at: Place of a bottleneck's stride: "1x1" (the paper, Caffe, Keras) or "3x3" (torchvision). None takes
+            that of the weights, or the architecture's where they do not say it.
+        stem_pool: Padding of the stem's pooling: "centred" or "caffe". None takes that of the weights, or "centred".
+        use_bias: Whether convolutions before a batch norm have a bias. None takes keras.applications' choice.
         width: Factor of the channels of every layer but the classifier.
-        dropout: Share of the features that training drops before the classifier.
-        stochastic_depth: Chance that training skips the last block's branch, see `resnet_tf.architectures.Options`.
-        zero_init: Whether blocks start as identities, see there.
+        dropout: Share of the features that training drops before the classifier, in 0 … 1.
+        stochastic_depth: Probability that a training step skips the last block's branch, see
+            `resnet_tf.architectures.Options`.
+        zero_init: Whether blocks start as identities, see `resnet_tf.architectures.Options`.
         classifier_activation: None for logits, "softmax" for probabilities.
 
     Returns:
@@ -127,8 +134,14 @@ def structure_for(
     shortcut: Shortcut | Literal["default"] = DEFAULT,
     stride_at: StridePlace | None = None,
 ) -> Structure:
-    """What the caller has chosen, and where that is nothing, what a file says of its network, as far as it matters in
-    this one."""
+    """Returns the structure of a network: the caller's choices, and what a file says where the caller leaves one open.
+
+    Args:
+        row: Architecture of the network, which leaves out what it has no place for.
+        file: Weights that the network is for, or None.
+        shortcut: Choice of the caller, or "default".
+        stride_at: Choice of the caller, or None.
+    """
     known = file.structure if file else Structure()
     return replace(
         known,
@@ -165,29 +178,53 @@ def _read(weights: str | WeightFile | None, name: str, include_top: bool) -> Wei
     return find_weights(weights, name, include_top=include_top)
 
 
-def _named(name: str) -> Callable[..., keras.Model]:
-    def network(**arguments: Any) -> keras.Model:
-        return build(name, **arguments)
+def _named(function: str, name: str, like: Callable[Concatenate[str, P], keras.Model]) -> Callable[P, keras.Model]:
+    """Returns `build` for one network, with a signature and a docstring of its own.
 
-    network.__doc__ = f"`{name}`; arguments as for `build`."
+    Args:
+        function: Name of what is returned.
+        name: Name of the network.
+        like: `build`, whose signature and docstring are taken, less the name of the network.
+    """
+
+    def network(*args: P.args, **kwargs: P.kwargs) -> keras.Model:
+        arguments: Any = kwargs  # a type checker compares them with P where the function is called
+        return build(name, *args, **arguments)
+
+    signature = inspect.signature(like)
+    network.__signature__ = signature.replace(  # type: ignore[attr-defined]
+        parameters=[parameter for parameter in signature.parameters.values() if parameter.name != "name"]
+    )
+    network.__name__ = network.__qualname__ = function
+    network.__doc__ = _documentation(function, find_architecture(name), inspect.getdoc(like) or "")
     return network
 
 
-ResNet18 = _named("resnet18")
-ResNet34 = _named("resnet34")
-ResNet50 = _named("resnet50")
-ResNet101 = _named("resnet101")
-ResNet152 = _named("resnet152")
-ResNet50V2 = _named("resnet50v2")
-ResNet101V2 = _named("resnet101v2")
-ResNet152V2 = _named("resnet152v2")
-CifarResNet20 = _named("cifar_resnet20")
-CifarResNet32 = _named("cifar_resnet32")
-CifarResNet44 = _named("cifar_resnet44")
-CifarResNet56 = _named("cifar_resnet56")
-CifarResNet110 = _named("cifar_resnet110")
-CifarResNet1202 = _named("cifar_resnet1202")
-VGG16 = _named("vgg16")
-VGG19 = _named("vgg19")
-VGG16BN = _named("vgg16_bn")
-VGG19BN = _named("vgg19_bn")
+def _documentation(function: str, row: Architecture, of_build: str) -> str:
+    """Returns a docstring with the arguments of `build`, without the first, which is the name."""
+    arguments = of_build.partition("Args:\n")[2].partition("\n")[2]
+    return (
+        f"Builds {function}, {row.depth} layers with weights ({PAPERS[row.family]}).\n\n"
+        f"    model = resnet_tf.{function}(classes=30)\n\n"
+        f"Args:\n{arguments}"
+    )
+
+
+ResNet18 = _named("ResNet18", "resnet18", build)
+ResNet34 = _named("ResNet34", "resnet34", build)
+ResNet50 = _named("ResNet50", "resnet50", build)
+ResNet101 = _named("ResNet101", "resnet101", build)
+ResNet152 = _named("ResNet152", "resnet152", build)
+ResNet50V2 = _named("ResNet50V2", "resnet50v2", build)
+ResNet101V2 = _named("ResNet101V2", "resnet101v2", build)
+ResNet152V2 = _named("ResNet152V2", "resnet152v2", build)
+CifarResNet20 = _named("CifarResNet20", "cifar_resnet20", build)
+CifarResNet32 = _named("CifarResNet32", "cifar_resnet32", build)
+CifarResNet44 = _named("CifarResNet44", "cifar_resnet44", build)
+CifarResNet56 = _named("CifarResNet56", "cifar_resnet56", build)
+CifarResNet110 = _named("CifarResNet110", "cifar_resnet110", build)
+CifarResNet1202 = _named("CifarResNet1202", "cifar_resnet1202", build)
+VGG16 = _named("VGG16", "vgg16", build)
+VGG19 = _named("VGG19", "vgg19", build)
+VGG16BN = _named("VGG16BN", "vgg16_bn", build)
+VGG19BN = _named("VGG19BN", "vgg19_bn", build)

@@ -9,15 +9,15 @@ from resnet_tf.blocks import batch_norm, convolution, residual_stages
 
 
 def resnet_stages(x: Any, row: Architecture, options: Options) -> dict[str, Any]:
-    """The network without its head: stem and stages.
+    """Builds the network without its head: the stem and the stages.
 
     Args:
         x: Normalized images [batch, height, width, 3].
-        row: The architecture.
+        row: Architecture of the network.
         options: What its blocks share.
 
     Returns:
-        What each stage gives, first to last: "conv2" [batch, height / 4, width / 4, channels] … "conv5"
+        The output of each stage, first to last: "conv2" [batch, height / 4, width / 4, channels] … "conv5"
         [batch, height / 32, width / 32, channels].
     """
     x = batch_norm(convolution(x, row.stem, 7, 2, options.use_bias, "conv1"), row.epsilon, "conv1")
@@ -25,12 +25,12 @@ def resnet_stages(x: Any, row: Architecture, options: Options) -> dict[str, Any]
     return residual_stages(stem_pool(x, options.stem_pool), row, options)
 
 
-def stem_pool(x: Any, place: StemPool) -> Any:
-    """3×3 maxima at every second pixel.
+def stem_pool(x: Any, padding: StemPool) -> Any:
+    """Takes 3×3 maxima at every second pixel.
 
-    Caffe pads nothing and rounds the size up, so that its last window hangs over the lower right edge. After a
-    ReLU, zeros there are the same.
+    "centred" pads all sides. "caffe" pads below and on the right: Caffe itself pads nothing and rounds the size up, so
+    that its last window hangs over the lower right edge, which is the same as zeros there, after a ReLU.
     """
-    padding = ((0, 1), (0, 1)) if place == "caffe" else ((1, 1), (1, 1))
-    x = layers.ZeroPadding2D(padding, name="pool1_pad")(x)
+    pixels = ((0, 1), (0, 1)) if padding == "caffe" else ((1, 1), (1, 1))
+    x = layers.ZeroPadding2D(pixels, name="pool1_pad")(x)
     return layers.MaxPooling2D(3, strides=2, name="pool1_pool")(x)

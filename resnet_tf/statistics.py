@@ -1,4 +1,4 @@
-"""What a network costs: its layers, parameters and multiply-adds."""
+"""The cost of a network: its layers, parameters and multiply-adds."""
 
 from dataclasses import dataclass
 from math import prod
@@ -9,14 +9,15 @@ import keras
 
 @dataclass(frozen=True)
 class LayerCost:
-    """One layer of a network.
+    """What one layer of a network costs.
 
     Args:
-        name: Of the layer.
-        kind: Its class.
-        output_shape: Without the batch.
-        parameters: That training changes.
-        multiply_adds: For one image, of convolutions and dense layers, as the papers count them.
+        name: Name of the layer.
+        kind: Name of its class.
+        output_shape: Shape of its output without the batch; None where a size is free.
+        parameters: Number of values that training changes.
+        multiply_adds: Multiplications with their additions for one image, which the papers count in convolutions and
+            dense layers alone.
     """
 
     name: str
@@ -27,10 +28,10 @@ class LayerCost:
 
 
 def layer_costs(model: keras.Model) -> list[LayerCost]:
-    """Every layer, from the input on.
+    """Returns the cost of every layer, from the input on.
 
     Args:
-        model: Built for a fixed input shape.
+        model: Network that is built for a fixed input shape.
     """
     return [
         LayerCost(
@@ -45,17 +46,17 @@ def layer_costs(model: keras.Model) -> list[LayerCost]:
 
 
 def parameters(model: keras.Model) -> int:
-    """Numbers that training changes: the moving statistics of batch norms are none."""
+    """Counts the values that training changes, to which the moving statistics of batch norms do not belong."""
     return sum(prod(variable.shape) for variable in model.trainable_variables)
 
 
 def multiply_adds(model: keras.Model) -> int:
-    """Multiplications, each with its addition, for one image, in convolutions and dense layers.
+    """Counts the multiplications, each with its addition, for one image, in convolutions and dense layers.
 
-    He et al. 2015, table 1, calls them FLOPs.
+    He et al. 2015, table 1, call them FLOPs.
 
     Args:
-        model: Built for a fixed input shape.
+        model: Network that is built for a fixed input shape.
     """
     return sum(_multiply_adds(layer) for layer in model.layers)
 

@@ -6,7 +6,6 @@ from typing import Any
 
 from pipelines.runs.files import WRITING, read_json, try_place
 from resnet_tf.errors import UserError
-from resnet_tf.recursion import deep_recursion
 
 
 @dataclass(frozen=True)
@@ -117,9 +116,6 @@ def load_classes(run: Run) -> list[str]:
 
 def load_model(run: Run) -> Any:
     """Loads the best model of a run, a `keras.Model` from uint8 images to logits."""
-    import keras
+    from resnet_tf import saved  # not before it is needed, since it imports Keras
 
-    import resnet_tf.layers  # noqa: F401  the import registers its layers for loading
-
-    with deep_recursion():
-        return keras.models.load_model(run.model, compile=False, safe_mode=True)
+    return saved.load_model(run.model)

@@ -72,7 +72,10 @@ def save_model(trainer: Trainer, path: Path, head_change: HeadChange | None = No
         model = _build(plan, "float32")
         copy_values(trainer.model, model)
     with changed_head(model, head_change):
-        write_atomically(path, lambda temporary: write_weights(model, temporary, plan.preprocessing))
+        size, classes = plan.config.image_size, plan.classes
+        write_atomically(
+            path, lambda file: write_weights(model, file, plan.preprocessing, image_size=size, classes=classes)
+        )
 
 
 def _build(plan: Plan, precision: str) -> keras.Model:

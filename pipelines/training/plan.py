@@ -63,6 +63,7 @@ class Plan:
 
     Args:
         config: Settings that the user asked for.
+        root: Folder that the manifest's paths are relative to.
         manifest: Table of all images, divided into splits.
         weights: File of weights, or None for training from scratch.
         structure: Structure of the network, which is the user's choice or else that of the weights.
@@ -73,6 +74,7 @@ class Plan:
     """
 
     config: FinetuneConfig
+    root: Path
     manifest: pd.DataFrame
     weights: WeightFile | None
     structure: Structure
@@ -90,11 +92,6 @@ class Plan:
     def classes(self) -> list[str]:
         """Names of the classes, in the order of the logits."""
         return class_names(self.manifest)
-
-    @property
-    def root(self) -> Path:
-        """The folder that the manifest's paths are relative to."""
-        return data_root(self.config.data)
 
     @cached_property
     def rows(self) -> dict[str, pd.DataFrame]:
@@ -210,7 +207,7 @@ def plan_of(
         raise UserError(f"--batch-size {config.batch_size} cannot be divided among {replicas(strategy)} devices")
     devices = Devices(strategy, workers, precision)
     decisions = _decisions(config, manifest, earlier, {})
-    return Plan(config, manifest, weights, structure, devices, decisions, earlier)
+    return Plan(config, data_root(config.data), manifest, weights, structure, devices, decisions, earlier)
 
 
 def _decisions(

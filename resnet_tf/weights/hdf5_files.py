@@ -7,7 +7,7 @@ import numpy as np
 
 from resnet_tf.errors import UserError
 from resnet_tf.weights.names import BATCH_NORM, KERNEL_AND_BIAS
-from resnet_tf.weights.positions import position
+from resnet_tf.weights.unnamed_layers import unnamed_key
 from resnet_tf.weights.weight_file import DESCRIPTION
 
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
@@ -17,8 +17,8 @@ def read_hdf5(file: Any, check_size: Callable[[int], None]) -> tuple[dict[str, n
     """Reads the variables of the layers, without those of an optimizer.
 
     In the old layout, a variable is at …/layer/kernel:0. In the new layout, it is at layers/conv2d_3/vars/0, and since
-    Keras 3.6 `vars` has an attribute with the layer's name. Files of earlier versions have only positions for names
-    (see `resnet_tf.weights.positions`).
+    Keras 3.6 `vars` has an attribute with the layer's name. A tensor of an older file has an `unnamed_key` (see
+    `resnet_tf.weights.unnamed_layers`).
 
     Args:
         file: Path, or an open file.
@@ -70,7 +70,7 @@ def _key(name: str, dataset: Any) -> str | None:
         return f"{parts[-2]}/{parts[-1].partition(':')[0]}"
     layer = dataset.parent.attrs.get("name")
     if layer is None:
-        return position(parts)
+        return unnamed_key(parts)
     variables = BATCH_NORM if len(dataset.parent) == len(BATCH_NORM) else KERNEL_AND_BIAS
     index = int(parts[-1])
     return f"{layer}/{variables[index]}" if index < len(variables) else None

@@ -8,9 +8,9 @@ import numpy as np
 
 from resnet_tf.errors import UserError
 from resnet_tf.weights.names import BACKBONE_KERNEL, BACKBONE_LAYER, HEAD, batch_norm_of, stage_of, unit_of
-from resnet_tf.weights.positions import has_positions, name_positions, positions
 from resnet_tf.weights.readers import read_weights
 from resnet_tf.weights.structure import LayerConfigs, differences, structure_of
+from resnet_tf.weights.unnamed_layers import has_unnamed_layers, layer_names_by_number, with_layer_names
 from resnet_tf.weights.weight_file import WeightFile
 
 # A partial file is useful, such as one without the last convolutions; one that misses more than a quarter of them, or
@@ -81,8 +81,8 @@ def load_weights(model: keras.Model, source: str | Path | WeightFile, *, verbose
     file = source if isinstance(source, WeightFile) else read_weights(source)
     variables = {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.weights}
     tensors = file.tensors
-    if has_positions(tensors):
-        tensors = name_positions(tensors, positions(_classes_and_names(model)))
+    if has_unnamed_layers(tensors):
+        tensors = with_layer_names(tensors, layer_names_by_number(_classes_and_names(model)))
     tensors, notes = _adapt(tensors, model)
 
     report = LoadReport(file.path, notes=notes)
@@ -131,7 +131,7 @@ def check_complete(report: LoadReport, source: str) -> None:
 def configs_of(model: keras.Model) -> LayerConfigs:
     """Class name and config of each layer, as far as `structure_of` asks for it. Keras's own `get_config` is slow and
     imports TensorFlow."""
-    asked = ("name", "strides", "padding", "survival_probability")
+    asked = ("name", "strides", "padding", "survival_probability", "scale")
     return [
         (type(layer).__name__, {name: getattr(layer, name) for name in asked if hasattr(layer, name)})
         for layer in model.layers

@@ -42,6 +42,13 @@ class Preprocessing:
         if not sound or self.channels not in CHANNELS or self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"its preprocessing is not understood: {self}")
 
+    def in_rgb(self) -> "Preprocessing":
+        """Returns the same normalization for output channels in the order RGB."""
+        if self.channels == "rgb":
+            return self
+        (blue, green, red), (of_blue, of_green, of_red) = self.mean, self.deviation
+        return replace(self, mean=(red, green, blue), deviation=(of_red, of_green, of_blue), channels="rgb")
+
     def normalization(self) -> str:
         """Returns the description of the normalization in words."""
         mean, deviation = (" ".join(f"{value:.6g}" for value in values) for values in (self.mean, self.deviation))

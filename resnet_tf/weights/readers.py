@@ -7,7 +7,9 @@ import io
 import json
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -16,12 +18,12 @@ from resnet_tf.weights.caffe_files import looks_like_caffe, read_caffemodel
 from resnet_tf.weights.caffe_names import from_caffe
 from resnet_tf.weights.hdf5_files import HDF5_SIGNATURE, read_hdf5
 from resnet_tf.weights.names import is_preactivated
-from resnet_tf.weights.positions import name_positions, positions_in_config
 from resnet_tf.weights.preprocessing import CAFFE, CIFAR, TENSORFLOW, TORCH, Preprocessing
 from resnet_tf.weights.structure import LayerConfigs, Structure, layer_configs, structure_of
 from resnet_tf.weights.tensorflow_files import read_tensorflow
 from resnet_tf.weights.torch_files import read_torch
 from resnet_tf.weights.torch_names import from_torch, is_cifar, is_torch
+from resnet_tf.weights.unnamed_layers import layer_names_in_config, with_layer_names
 from resnet_tf.weights.weight_file import DESCRIPTION, MAX_BYTES, WeightFile, described
 
 # Where export leaves the description in a SavedModel: the folder that TensorFlow keeps for others' files.
@@ -52,7 +54,7 @@ def read_weights(path: str | Path) -> WeightFile:
     except UserError:
         raise
     except Exception as error:  # each format's library has its own errors for damaged bytes
-        raise UserError(f"the weights {str(path)!r} are damaged or incomplete: {_first_line(error)}") from error
+        raise UserError(f"the weights {str(path)!r} are damaged or incomplete: {first_line(error)}") from error
 
 
 def _find_reader(path: Path) -> Callable[[Path], WeightFile]:
@@ -127,27 +129,50 @@ def _read_keras(path: Path) -> WeightFile:
         _check_size(sum(member.file_size for member in archive.infolist()), path)
         weights = io.BytesIO(archive.read("model.weights.h5"))
         config = json.loads(archive.read("config.json"))
-        ours = f"{DESCRIPTION}.json"
-        text = archive.read(ours).decode() if ours in archive.namelist() else None
     tensors, _ = read_hdf5(weights, lambda size: _check_size(size, path))
-    file = _weight_file(path, name_positions(tensors, positions_in_config(config)), text)
-    if text is not None:
-        return file
+    file = _weight_file(path, with_layer_names(tensors, layer_names_in_config(config)), None)
+    said = said_by_keras_file(path)
+    if said is not None:
+        return replace(said, tensors=file.tensors)
+    return replace(file, structure=structure_of(list(layer_configs(config))))
+
+
+def said_by_keras_file(path: Path) -> WeightFile | None:
+    """Reads what a .keras file says of its network, in its description or else in its layers.
+
+    Returns:
+        The weight file without its tensors, or None where nothing says what the images must look like.
+    """
+    with zipfile.ZipFile(path) as archive:
+        config = json.loads(archive.read("config.json"))
+        ours = f"{DESCRIPTION}.json"
+        if ours in archive.namelist():
+            return described(path, {}, archive.read(ours).decode())
     layers = list(layer_configs(config))
     stated = _preprocessing_in(layers)
-    return WeightFile(path, file.tensors, stated or file.preprocessing, structure_of(layers), assumed=stated is None)
+    return WeightFile(path, {}, stated, structure_of(layers)) if stated else None
 
 
 def _preprocessing_in(layers: LayerConfigs) -> Preprocessing | None:
-    """What a model does to its images by itself, by our layer or by Keras's Rescaling."""
+    """What a model does to its images before its first convolution, by our layer or by Keras's Rescaling."""
     for kind, config in layers:
+        if kind == "Conv2D":
+            return None
         if kind == "ImageNormalization":
             mean, deviation = tuple(config["mean"]), tuple(config["deviation"])
             return Preprocessing(mean, deviation, config["channels"])
-        if kind == "Rescaling" and isinstance(config["scale"], float) and isinstance(config["offset"], int | float):
-            scale, offset = config["scale"], float(config["offset"])
-            return Preprocessing((-offset / scale,) * 3, (1.0 / scale,) * 3)
+        if kind == "Rescaling":
+            scale, offset = _per_channel(config["scale"]), _per_channel(config["offset"])
+            if scale and offset:
+                mean = -offset[0] / scale[0], -offset[1] / scale[1], -offset[2] / scale[2]
+                return Preprocessing(mean, (1.0 / scale[0], 1.0 / scale[1], 1.0 / scale[2]))
     return None
+
+
+def _per_channel(numbers: Any) -> list[float] | None:
+    numbers = numbers if isinstance(numbers, list) else [numbers] * 3
+    plain = len(numbers) == 3 and all(isinstance(number, int | float) for number in numbers)
+    return [float(number) for number in numbers] if plain else None
 
 
 def _weight_file(path: Path, tensors: dict[str, np.ndarray], text: str | None) -> WeightFile:
@@ -187,6 +212,7 @@ def _float32(tensor: np.ndarray) -> np.ndarray:
     return tensor.astype(np.float32) if tensor.dtype.kind in "fV" else tensor
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """Returns what an error says, or its kind where it says nothing."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

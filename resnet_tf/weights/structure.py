@@ -1,4 +1,4 @@
-"""What a network must be, beyond the shapes of its tensors, for them to mean what they meant."""
+"""The structure of a network, without which its tensors do not mean what they meant."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,21 +6,24 @@ from typing import Any, Literal
 
 from resnet_tf.architectures import DEFAULT, SHORTCUTS, STEM_POOLS, STRIDE_PLACES, Shortcut, StemPool, StridePlace
 
+# In a file of Keras's own layers alone, the name of the layer that weighs a branch by its probability ends so.
+SURVIVAL = "_survival"
 LayerConfigs = list[tuple[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Structure:
-    """Where two networks with the same tensors may differ. None, and "default" for the shortcut, where nothing is
-    known.
+    """What may differ in two networks with the same tensors.
+
+    A value is None, and the shortcut is "default", where nothing is known.
 
     Args:
-        stride_at: Where bottlenecks have their stride.
-        stem_pool: How the stem's pooling is padded.
-        shortcut: Option A and the plain net have the same tensors.
-        stochastic_depth: Inference weighs the branches by their chances.
-        head_stages: How many of the last stages the classifier sees.
-        head_pooling: How each is pooled for it, "avg" or "avg+max".
+        stride_at: Place of a bottleneck's stride.
+        stem_pool: Padding of the stem's pooling.
+        shortcut: Option of the shortcut; option A and the plain net have the same tensors.
+        stochastic_depth: Probability that training skips the last branch; inference weighs all branches by theirs.
+        head_stages: Number of the last stages that the classifier sees.
+        head_pooling: Pooling of these stages, "avg" or "avg+max".
     """
 
     stride_at: StridePlace | None = None
@@ -43,33 +46,39 @@ class Structure:
 
 
 def layer_configs(config: Any) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Every (class name, config) of a Keras model's config, nested models included."""
+    """Yields (class name, config) of every layer in a Keras model's config, nested models included."""
     for layer in config.get("config", {}).get("layers", []):
         yield layer["class_name"], layer["config"]
         yield from layer_configs(layer)
 
 
 def structure_of(layers: LayerConfigs) -> Structure:
-    """The structure of one of our networks or of keras.applications', from its layers.
+    """Returns the structure of a network of this package or of keras.applications, from its layers.
 
     Args:
-        layers: Class name and config of each, from `layer_configs`.
+        layers: Class name and config of each layer, from `layer_configs`.
     """
     named = {config.get("name", ""): (kind, config) for kind, config in layers}
     return Structure(
         stride_at=_stride_at(named),
         stem_pool=_stem_pool(named),
         shortcut=_shortcut(named),
-        stochastic_depth=max(
-            (1.0 - config["survival_probability"] for kind, config in layers if kind == "StochasticDepth"), default=0.0
-        ),
+        stochastic_depth=1.0 - min(_survival_probabilities(layers), default=1.0),
         head_stages=1 + sum(name.endswith("_avg_pool") for name in named) if "predictions" in named else None,
         head_pooling="avg+max" if any(kind == "GlobalMaxPooling2D" for kind, _ in layers) else "avg",
     )
 
 
+def _survival_probabilities(layers: LayerConfigs) -> Iterator[float]:
+    for kind, config in layers:
+        if kind == "StochasticDepth":
+            yield config["survival_probability"]
+        elif kind == "Rescaling" and config["name"].endswith(SURVIVAL):
+            yield config["scale"]
+
+
 def differences(file: Structure, model: Structure) -> list[str]:
-    """Where the file's network computes something else than the model with the same tensors does."""
+    """Says in words where the file's network computes something else than the model with the same tensors does."""
     notes = []
     if None not in (file.stride_at, model.stride_at) and file.stride_at != model.stride_at:
         notes.append(

@@ -1,11 +1,15 @@
 """What was read from a file of weights, and its description, which our own files carry with them."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
+import keras
 import numpy as np
 
+from resnet_tf import __version__
 from resnet_tf.weights.preprocessing import Preprocessing
 from resnet_tf.weights.structure import Structure
 
@@ -24,6 +28,9 @@ class WeightFile:
         preprocessing: What the images must look like.
         structure: What of the network its tensors do not show.
         assumed: Whether the preprocessing is only what files with such names usually want.
+        architecture: Name of the network in `resnet_tf.architectures.ARCHITECTURES`; None where the file names none.
+        image_size: Height and width of the images that it was trained on, in pixels; None where the file has none.
+        classes: Names of the classes in the order of the logits; None where the file has none.
     """
 
     path: Path
@@ -31,15 +38,34 @@ class WeightFile:
     preprocessing: Preprocessing
     structure: Structure = field(default_factory=Structure)
     assumed: bool = False
+    architecture: str | None = None
+    image_size: int | None = None
+    classes: tuple[str, ...] | None = None
 
 
-def description(preprocessing: Preprocessing, structure: Structure) -> str:
-    """What a file says of itself, as JSON."""
-    return json.dumps({"preprocessing": asdict(preprocessing), "structure": asdict(structure)})
+def description(
+    preprocessing: Preprocessing,
+    structure: Structure,
+    *,
+    architecture: str | None = None,
+    image_size: int | None = None,
+    classes: Sequence[str] | None = None,
+) -> str:
+    """Returns what a file says of itself, as JSON. Arguments are as in `WeightFile`."""
+    return json.dumps(
+        {
+            "architecture": architecture,
+            "image_size": image_size,
+            "classes": None if classes is None else list(classes),
+            "preprocessing": asdict(preprocessing),
+            "structure": asdict(structure),
+            "versions": {"resnet_tf": __version__, "keras": keras.__version__},
+        }
+    )
 
 
 def described(path: Path, tensors: dict[str, np.ndarray], text: str) -> WeightFile:
-    """A weight file from its tensors and its `description`.
+    """Returns a weight file from its tensors and its `description`, which an earlier version may have written.
 
     Raises:
         ValueError: The description is not one of ours.
@@ -49,6 +75,26 @@ def described(path: Path, tensors: dict[str, np.ndarray], text: str) -> WeightFi
         preprocessing = dict(fields["preprocessing"])
         for name in ("mean", "deviation"):
             preprocessing[name] = tuple(preprocessing[name])
-        return WeightFile(path, tensors, Preprocessing(**preprocessing), Structure(**fields["structure"]))
+        return WeightFile(
+            path,
+            tensors,
+            Preprocessing(**preprocessing),
+            Structure(**fields["structure"]),
+            architecture=_checked(fields.get("architecture"), str),
+            image_size=_checked(fields.get("image_size"), int),
+            classes=_names(fields.get("classes")),
+        )
     except (KeyError, TypeError) as error:
         raise ValueError(f"its description is not understood: {error}") from error
+
+
+def _names(values: Any) -> tuple[str, ...] | None:
+    names = _checked(values, list)
+    return None if names is None else tuple(_checked(name, str) for name in names)
+
+
+def _checked(value: Any, kind: type) -> Any:
+    """Returns a value that comes from outside, if it is None or of its kind."""
+    if value is not None and not isinstance(value, kind):
+        raise TypeError(f"{value!r} is not of the kind {kind.__name__}")
+    return value

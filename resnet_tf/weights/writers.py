@@ -1,7 +1,7 @@
 """Files of weights that carry their description: .safetensors, .npz, .weights.h5 and .keras."""
 
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +9,9 @@ import h5py
 import keras
 import numpy as np
 
+from resnet_tf.architectures import ARCHITECTURES
 from resnet_tf.errors import UserError
-from resnet_tf.layers import FusedBatchNormalization
-from resnet_tf.recursion import deep_recursion
+from resnet_tf.portable import portable_twin, with_batch_norms
 from resnet_tf.weights.loading import configs_of
 from resnet_tf.weights.preprocessing import Preprocessing
 from resnet_tf.weights.structure import structure_of
@@ -21,14 +21,27 @@ from resnet_tf.weights.weight_file import DESCRIPTION, description
 KINDS = (".safetensors", ".npz", ".weights.h5", ".keras")
 
 
-def write_weights(model: keras.Model, path: Path, preprocessing: Preprocessing, *, torchvision: bool = False) -> None:
+def write_weights(
+    model: keras.Model,
+    path: Path,
+    preprocessing: Preprocessing,
+    *,
+    torchvision: bool = False,
+    image_size: int | None = None,
+    classes: Sequence[str] | None = None,
+) -> None:
     """Writes all variables of a model's layers, in float32, bit for bit.
 
+    A .keras file holds the whole network, of Keras's own layers alone, so that `keras.saving.load_model` opens it where
+    this package is not installed. The first convolution of a network that reads BGR is stored for RGB there.
+
     Args:
-        model: From `resnet_tf.build`.
-        path: Its ending says the kind of file, one of `KINDS`.
+        model: A network from `resnet_tf.build` or `resnet_tf.build_classifier`.
+        path: File to be written; its ending says the kind, one of `KINDS`.
         preprocessing: What the images must look like; it is written with the weights, and so is the structure.
         torchvision: Whether to use torchvision's names and axes, in .safetensors and .npz.
+        image_size: Height and width of the images that the network was trained on, in pixels, where that is known.
+        classes: Names of the classes in the order of the logits, where they are known.
 
     Raises:
         UserError: The ending is another, or torchvision's names have no place for a tensor.
@@ -36,12 +49,16 @@ def write_weights(model: keras.Model, path: Path, preprocessing: Preprocessing, 
     writer = _find_writer(path)
     if torchvision and writer not in (_write_safetensors, _write_npz):
         raise UserError(f"torchvision's names are for .safetensors and .npz, received {path.name!r}")
-    text = description(preprocessing, structure_of(configs_of(model)))
+    structure = structure_of(configs_of(model))
+    architecture = model.name if model.name in ARCHITECTURES else None
+    if writer is _write_keras:
+        model, preprocessing = portable_twin(model, preprocessing)
+    text = description(preprocessing, structure, architecture=architecture, image_size=image_size, classes=classes)
     writer(model, path, text, torchvision)
 
 
 def check_kind(path: Path) -> None:
-    """Before anything is computed.
+    """Checks the ending of a file before anything is computed.
 
     Raises:
         UserError: A file of this ending cannot be written.
@@ -70,27 +87,14 @@ def _write_npz(model: keras.Model, path: Path, text: str, torchvision: bool) -> 
 
 
 def _write_weights_h5(model: keras.Model, path: Path, text: str, torchvision: bool) -> None:
-    _with_plain_batch_norms(model).save_weights(path)
+    # Variables are found by the class of their layer in such a file, and keras.applications has to find them.
+    with_batch_norms(model, keras.layers.BatchNormalization).save_weights(path)
     with h5py.File(path, "a") as opened:
         opened.attrs[DESCRIPTION] = text
 
 
-def _with_plain_batch_norms(model: keras.Model) -> keras.Model:
-    """The same network of Keras's own layers: in this kind of file, variables are found by the class of their layer,
-    and keras.applications has to find them."""
-
-    def plain(layer: keras.layers.Layer) -> keras.layers.Layer:
-        kind = keras.layers.BatchNormalization if isinstance(layer, FusedBatchNormalization) else type(layer)
-        return kind.from_config(layer.get_config())
-
-    with deep_recursion():
-        twin = keras.models.clone_model(model, clone_function=plain)
-    twin.set_weights(model.get_weights())
-    return twin
-
-
 def _write_keras(model: keras.Model, path: Path, text: str, torchvision: bool) -> None:
-    model.save(path, include_optimizer=False)
+    model.save(path)
     with zipfile.ZipFile(path, "a") as archive:
         archive.writestr(f"{DESCRIPTION}.json", text)
 

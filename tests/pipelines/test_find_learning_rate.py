@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pipelines import range_test as module
+from pipelines import find_learning_rate as module
 from pipelines.cli import main
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.verbs import RangeTestConfig

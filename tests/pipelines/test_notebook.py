@@ -83,7 +83,7 @@ def test_pictures_in_memory_get_the_answers_of_their_files(after_the_job, desk, 
 
 
 @pytest.mark.parametrize(
-    ("images", "message"),
+    ("pictures", "message"),
     [
         ([], "there are no images to predict"),
         (["none.jpg"], "no file is named or matched by 'none.jpg'"),
@@ -94,10 +94,10 @@ def test_pictures_in_memory_get_the_answers_of_their_files(after_the_job, desk, 
         ([3], "received int int64"),
     ],
 )
-def test_what_is_no_picture_is_named(after_the_job, desk, monkeypatch, images, message):
+def test_what_is_no_picture_is_named(after_the_job, desk, monkeypatch, pictures, message):
     monkeypatch.chdir(desk)
     with pytest.raises(UserError, match=message):
-        predict("saved_models/insects", images)
+        predict("saved_models/insects", pictures)
 
 
 def test_a_plan_can_be_changed_and_is_never_changed_in_place(images, tiny, tmp_path):

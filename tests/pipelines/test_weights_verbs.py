@@ -17,11 +17,11 @@ from pipelines import import_network
 from pipelines.cli import main
 from pipelines.export import export
 from pipelines.runs.directory import Run, load_model
-from resnet_tf.weights import CIFAR, TORCH, read_weights, write_weights
+from resnet_tf.weights import CAFFE, CIFAR, TORCH, read_weights, write_weights
 from resnet_tf.weights.imagenet import imagenet_classes
 from resnet_tf.weights.loading import configs_of
 from resnet_tf.weights.structure import structure_of
-from tests.conftest import randomize
+from tests.conftest import randomize, relative_error
 
 
 @pytest.fixture(scope="module")
@@ -210,7 +210,7 @@ def test_a_run_that_another_process_writes_is_not_imported_into(cifar_file, imag
 
 
 def test_an_import_that_the_disk_does_not_take_leaves_nothing(cifar_file, images, tmp_path, capsys, monkeypatch):
-    def full(*arguments):
+    def full(*arguments, **options):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(import_network, "write_weights", full)
@@ -236,6 +236,28 @@ def test_a_saved_model_of_ours_brings_its_preprocessing_along(finished, images, 
     assert main(["finetune", str(images), *words]) == 0
     config = json.loads((tmp_path / "tuned" / "config.json").read_text())
     assert len(config["weights"]["sha256"]) == 64
+
+
+def test_a_network_for_bgr_is_the_same_in_a_run_a_saved_model_and_a_converted_file(images, tmp_path):
+    """The file of a run has its first convolution turned around, and what is taken from it must know that."""
+    model, classes = resnet_tf.CifarResNet20(classes=3), sorted(folder.name for folder in images.iterdir())
+    randomize(model)
+    sources = {"caffe": tmp_path / "caffe.npz", "converted": tmp_path / "converted.npz"}
+    write_weights(model, sources["caffe"], CAFFE)
+    run = Run(tmp_path / "caffe")
+    words = ["--arch", "cifar_resnet20", "--data", str(images)]
+    assert main(["import", str(sources["caffe"]), "--run", str(run.path), *words]) == 0
+    sources["exported"] = export(run)
+    assert main(["convert", str(run.model), str(sources["converted"]), "--arch", "cifar_resnet20"]) == 0
+    for name in ("converted", "exported"):
+        assert read_weights(sources[name]).classes == tuple(classes)
+        assert main(["import", str(sources[name]), "--run", str(tmp_path / name), *words]) == 0
+    pictures = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3)).astype("uint8")
+    expected = model(keras.applications.imagenet_utils.preprocess_input(pictures.astype("float32"), mode="caffe"))
+    for name in sources:
+        classifier = resnet_tf.load(tmp_path / name)
+        assert classifier.classes == classes
+        assert relative_error(np.asarray(classifier.model(pictures)), np.asarray(expected)) < 1e-5
 
 
 def test_a_finished_run_is_imported_with_its_classifier(finished, images, tmp_path):

@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from resnet_tf.architectures import BASIC, BOTTLENECK, Architecture, choose_options
-from resnet_tf.blocks import Place, residual_block
+from resnet_tf.blocks import BlockSpec, residual_block
 from resnet_tf.networks import stages_of
 from tests.conftest import randomize
 
@@ -30,7 +30,9 @@ def tiny(family, block, shortcut):
         else:
             outputs = inputs
             for number, stride in ((1, 2), (2, 1)):
-                outputs = residual_block(outputs, Place("conv2", f"conv2_block{number}", 4, stride, 1.0), row, options)
+                outputs = residual_block(
+                    outputs, BlockSpec("conv2", f"conv2_block{number}", 4, stride, 1.0), row, options
+                )
         model = keras.Model(inputs, outputs)
     finally:
         keras.config.set_dtype_policy(policy)

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from resnet_tf.batch_normalization import FusedBatchNormalization
 from resnet_tf.errors import UserError
-from resnet_tf.layers import ChannelPadding, FusedBatchNormalization, ImageNormalization
+from resnet_tf.layers import ChannelPadding, ImageNormalization
 
 # float32 numbers are added in different orders; bfloat16 has 8 bits, and the two round at different places.
 TOLERANCE = {"float32": 2e-6, "mixed_bfloat16": 2e-2}

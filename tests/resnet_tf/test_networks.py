@@ -1,5 +1,6 @@
 """The builders: shapes, names, parameter counts, shortcuts, and errors."""
 
+import inspect
 import os
 import re
 import subprocess
@@ -95,6 +96,23 @@ def test_named_functions_build_what_their_name_says(monkeypatch):
         assert getattr(networks, name)(classes=2) == (expected, {"classes": 2})
         assert getattr(resnet_tf, name) is getattr(networks, name)
     assert len(functions) == len(ARCHITECTURES)
+
+
+def test_named_functions_explain_themselves():
+    parameters = dict(inspect.signature(resnet_tf.build).parameters)
+    del parameters["name"]
+    for name in (name for name in resnet_tf.__all__ if name.startswith(("ResNet", "CifarResNet", "VGG"))):
+        function = getattr(resnet_tf, name)
+        assert function.__name__ == name
+        assert dict(inspect.signature(function).parameters) == parameters
+        first, *_ = function.__doc__.splitlines()
+        assert re.fullmatch(rf"Builds {name}, \d+ layers with weights \(.* arXiv .*\)\.", first)
+        for section in (f"resnet_tf.{name}(", "Args:\n    classes: ", "Returns:\n    ", "Raises:\n    "):
+            assert section in function.__doc__
+        assert " name: " not in function.__doc__
+    parameters = inspect.signature(resnet_tf.ResNet50).parameters
+    assert [parameters[name].default for name in ("classes", "weights", "shortcut")] == [1000, None, "default"]
+    assert resnet_tf.ResNet50.__doc__.startswith("Builds ResNet50, 50 layers")
 
 
 def test_any_input_size_and_feature_outputs():

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from resnet_tf.batch_normalization import FusedBatchNormalization
 from resnet_tf.classifier import synchronize_batch_norms
 from resnet_tf.distribution import choose_strategy, scope
-from resnet_tf.layers import FusedBatchNormalization
 from resnet_tf.loss_scaling import AgreedLossScaleOptimizer
 from resnet_tf.losses import SmoothedCrossentropy
 
