@@ -57,7 +57,7 @@ def export(run: Run, mirror: bool = False) -> Path:
                 f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
                 f"{LARGEST_DIFFERENCE:g}; it is not kept"
             )
-        _describe(folder, run)
+        _describe(folder, run, classes, view.size)
         _replace_folder(folder, run.saved_model)
     write_json(
         run.export_report,
@@ -93,18 +93,21 @@ def save_serving_model(model: keras.Model, classes: list[str], view: View, folde
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-def _describe(folder: Path, run: Run) -> None:
-    """Writes what the file of the model says of itself, so that whoever takes the weights from the SavedModel knows
-    what images must look like. The run's config.json has the normalization of the weights that training began with:
-    where these wanted BGR, the model has a first convolution for RGB."""
+def _describe(folder: Path, run: Run, classes: list[str], image_size: int) -> None:
+    """Writes into the SavedModel what the file of the model says of itself, so that whoever takes the weights from it
+    knows what images must look like.
+
+    The run's config.json does not say that. It has the normalization of the weights that training began with, and
+    where these wanted BGR, the first convolution of the model is for RGB.
+    """
     said = said_by_keras_file(run.model)
     assert said is not None, run.model  # every version has written it
     text = description(
         said.preprocessing,
         said.structure,
         architecture=said.architecture,
-        image_size=said.image_size,
-        classes=said.classes,
+        image_size=image_size,
+        classes=classes,
     )
     file = folder / SAVED_MODEL_DESCRIPTION
     file.parent.mkdir()
