@@ -58,7 +58,7 @@ def export(run: Run, mirror: bool = False) -> Path:
                 f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
                 f"{LARGEST_DIFFERENCE:g}; it is not kept"
             )
-        _describe(folder, run)
+        _describe(folder, run, classes, view.size)
         _replace_folder(folder, run.saved_model)
     write_json(
         run.export_report,
@@ -98,7 +98,7 @@ def save_serving_model(
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-def _describe(folder: Path, run: Run) -> None:
+def _describe(folder: Path, run: Run, classes: list[str], image_size: int) -> None:
     """Writes the description of the model's file into the SavedModel.
 
     It says what images must look like, for those who take the weights from the SavedModel. The run's config.json has
@@ -111,8 +111,8 @@ def _describe(folder: Path, run: Run) -> None:
         said.preprocessing,
         said.structure,
         architecture=said.architecture,
-        image_size=said.image_size,
-        classes=said.classes,
+        image_size=image_size,
+        classes=classes,
     )
     file = folder / SAVED_MODEL_DESCRIPTION
     file.parent.mkdir()

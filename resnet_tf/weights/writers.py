@@ -11,8 +11,8 @@ import numpy as np
 
 from resnet_tf.architectures import ARCHITECTURES
 from resnet_tf.errors import UserError
-from resnet_tf.portable import portable_twin, with_batch_norms
 from resnet_tf.weights.loading import configs_of
+from resnet_tf.weights.portable import portable_twin, with_batch_norms
 from resnet_tf.weights.preprocessing import Preprocessing
 from resnet_tf.weights.structure import structure_of
 from resnet_tf.weights.torch_names import to_torchvision
