@@ -58,7 +58,7 @@ def export(run: Run, mirror: bool = False) -> Path:
                 f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
                 f"{LARGEST_DIFFERENCE:g}; it is not kept"
             )
-        _describe(folder, run, classes, view.size)
+        _describe(folder, run, classes, input_spec.size)
         _replace_folder(folder, run.saved_model)
     write_json(
         run.export_report,
