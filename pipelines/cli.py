@@ -187,7 +187,7 @@ def _export(config: Any) -> int:
     import_tensorflow()
     from pipelines.export import export
 
-    export(run, config.mirror)
+    export(run, config.mirror, unfinished=config.unfinished, data=config.data)
     return DONE
 
 

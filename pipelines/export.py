@@ -13,14 +13,16 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.console.terminal import say
-from pipelines.data.manifest import data_root, load_manifest
+from pipelines.data.manifest import data_root
 from pipelines.data.sample import CLASSES, draw_image
 from pipelines.evaluation.inference import logits_of
+from pipelines.evaluation.integrity import check_same_images, load_network, load_run_manifest
 from pipelines.evaluation.predictions import input_spec_of
 from pipelines.images.decode import decode_file, decode_region_of_bytes, encoded_png
 from pipelines.images.stream import InputSpec
-from pipelines.runs.directory import Run, load_classes, load_model
+from pipelines.runs.directory import Run
 from pipelines.runs.files import read_json, sha256, write_json
+from pipelines.runs.state import state_of
 from resnet_tf.errors import UserError
 from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION, said_by_keras_file
 from resnet_tf.weights.weight_file import description
@@ -31,29 +33,35 @@ _DRAWN_SIZE = 256
 _CHECK = Path(__file__).parent / "evaluation" / "check_saved_model.py"
 
 
-def export(run: Run, mirror: bool = False) -> Path:
+def export(run: Run, mirror: bool = False, *, unfinished: bool = False, data: str | None = None) -> Path:
     """Writes export/saved_model/1 in the run, after a fresh process has served held-out images with it.
 
     Args:
-        run: Finished run.
+        run: Run that has a model.
         mirror: Whether the probabilities are averaged over each image and its mirror image.
+        unfinished: Whether the best model so far of an unfinished run will do.
+        data: Folder or CSV where the images are now, or None if they have not moved.
 
     Returns:
         The SavedModel's folder.
 
     Raises:
-        UserError: A held-out image is missing, the fresh process cannot serve the SavedModel, or the served
-            probabilities differ by more than `LARGEST_DIFFERENCE`. The SavedModel is not kept then.
+        UserError: The run is not finished, a held-out image is missing or another one, the fresh process cannot serve
+            the SavedModel, or the served probabilities differ by more than `LARGEST_DIFFERENCE`. The SavedModel is not
+            kept then.
     """
-    classes, model, input_spec = load_classes(run), load_model(run), input_spec_of(run)
-    images = _held_out_images(run)
+    state = state_of(run)
+    if state.text and not unfinished:
+        raise UserError(f"{state.text}; finish it, or export its best model so far with --unfinished")
+    (model, classes), input_spec = load_network(run), input_spec_of(run)
+    images = _held_out_images(run, data)
     run.saved_model.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=run.saved_model.parent, prefix=".writing-") as temporary:
         folder = Path(temporary) / "1"
         save_serving_model(model, classes, input_spec, folder, mirror)
         expected = _expected(model, images, input_spec, mirror)
         difference = _check_in_fresh_process(folder, images, expected, Path(temporary))
-        if difference > LARGEST_DIFFERENCE:
+        if not difference <= LARGEST_DIFFERENCE:  # NaN is no agreement
             raise UserError(
                 f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
                 f"{LARGEST_DIFFERENCE:g}; it is not kept"
@@ -65,6 +73,7 @@ def export(run: Run, mirror: bool = False) -> Path:
         {
             "model_sha256": sha256(run.model),
             "mirror": mirror,
+            "finished": state.finished,
             "saved_model": {"images_checked": len(images), "largest_difference": difference},
         },
     )
@@ -151,21 +160,19 @@ class _Serving(tf.Module):
         }
 
 
-def _held_out_images(run: Run) -> list[np.ndarray]:
+def _held_out_images(run: Run, data: str | None) -> list[np.ndarray]:
     """Returns upright pictures of the test split, or of validation if there is no test, at their own sizes.
 
     An imported network may have come without images; then some are drawn.
     """
-    manifest = load_manifest(run.manifest)
+    manifest = load_run_manifest(run)
     if manifest.empty:
         return [np.asarray(draw_image(name, _DRAWN_SIZE, np.random.default_rng(0))) for name in CLASSES]
     split = "test" if (manifest["split"] == "test").any() else "val"
     held_out = manifest[manifest["split"] == split]
     rows: pd.DataFrame = held_out.iloc[:: max(1, len(held_out) // CHECKED_IMAGES)].head(CHECKED_IMAGES)
-    root = data_root(read_json(run.config)["arguments"]["data"])
-    missing = [path for path in rows["path"] if not (root / path).is_file()]
-    if missing:
-        raise UserError(f"the check needs held-out images, and {missing[0]!r} is not in {str(root)!r} any more")
+    root = data_root(read_json(run.config)["arguments"]["data"] if data is None else data)
+    check_same_images(rows, root)
     columns = zip(rows["path"], rows["decoder"], rows["orientation"], strict=True)
     return [
         decode_file(tf.constant(str(root / path)), tf.constant(decoder), tf.constant(orientation)).numpy()

@@ -7,12 +7,12 @@ from pathlib import Path
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say
-from pipelines.data.manifest import load_manifest
+from pipelines.evaluation.integrity import load_run_manifest
 from pipelines.images.cache import remove_cache
 from pipelines.images.lost_images import LostImage
 from pipelines.recipe.earlier import Earlier, earlier_for_all, read_earlier
 from pipelines.runs.directory import Run, check_writable, foreign_files
-from pipelines.runs.files import read_json, write_csv, write_json
+from pipelines.runs.files import write_csv, write_json
 from pipelines.runs.lock import locked
 from pipelines.training.callback import TrainingCallback, write_history
 from pipelines.training.checkpoint import (
@@ -25,6 +25,7 @@ from pipelines.training.checkpoint import (
     save_start,
     values_of,
 )
+from pipelines.training.continuation import check_moved, check_same_settings
 from pipelines.training.head import fit_head
 from pipelines.training.loop import fit
 from pipelines.training.network import build_trainer
@@ -108,12 +109,7 @@ def _check_run(run: Run, config: FinetuneConfig) -> None:
         if foreign_files(run, run.manifest, run.classes):  # config.json is written last, so it may be missing
             raise UserError(f"{str(run.path)!r} exists and is no run directory; choose another --run")
         return
-    before, now = read_json(run.config)["arguments"], config.as_arguments()
-    changed = [f"{name} {before.get(name)!r}, now {now[name]!r}" for name in now if before.get(name) != now[name]]
-    if changed:
-        raise UserError(
-            f"the run {str(run.path)!r} exists with other settings ({'; '.join(changed)}); choose another --run"
-        )
+    check_same_settings(run, config)
 
 
 def _plan(run: Run, asked: FinetuneConfig | Plan, repeated: Earlier | None, workers: Workers) -> Plan:
@@ -125,8 +121,10 @@ def _plan(run: Run, asked: FinetuneConfig | Plan, repeated: Earlier | None, work
             raise UserError("a plan that was made in Python is for one process; give finetune the settings instead")
         return asked
     earlier = earlier_for_all(workers, lambda: read_earlier(run.config) if kept else repeated)
-    find_manifest = (lambda: load_manifest(run.manifest)) if kept else None
+    find_manifest = (lambda: load_run_manifest(run)) if kept else None
     plan = make_plan(config, earlier, workers=workers, find_manifest=find_manifest)
+    if kept and run.writable:
+        check_moved(run, plan)
     if passed and plan.changed(**passed).recipe != plan.recipe:
         raise UserError(f"the run {str(run.path)!r} exists with another recipe than the plan's; choose another run")
     return plan

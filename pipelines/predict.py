@@ -14,19 +14,22 @@ from pipelines.config.verbs import PredictConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import progress, say, warn
 from pipelines.data.inspect import inspect_images
-from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
+from pipelines.evaluation.inference import Inference, images_of, outputs
+from pipelines.evaluation.integrity import load_network
 from pipelines.evaluation.predictions import (
     BATCH_SIZE,
     finished_run_for_all,
     input_spec_of,
     prediction_table,
+    probabilities_from,
     probabilities_of,
 )
 from pipelines.images.decode import rgb_array
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
-from pipelines.runs.directory import Run, finished_run, load_classes, load_model
+from pipelines.runs.directory import Run, finished_run, load_classes
 from pipelines.runs.files import check_place, write_csv
+from pipelines.runs.state import state_of
 from resnet_tf.errors import UserError
 from resnet_tf.workers import check_settings, joined
 
@@ -52,6 +55,9 @@ def predict(config: PredictConfig) -> bool:
         check_settings(workers, {"command": "predict", "mirror": config.mirror})
         found = workers.from_chief(lambda: _find(config))
         paths, classes = found["rows"]["path"], load_classes(run)
+        unfinished = workers.from_chief(lambda: state_of(known).text)
+        if unfinished and workers.chief:
+            warn(f"{unfinished}; these are the answers of its best model so far")
         probabilities = probabilities_of(
             pd.DataFrame(found["rows"]),
             _CURRENT,
@@ -100,10 +106,11 @@ def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False)
             views.append(spec.for_evaluation(tf.constant(rgb_array(image)))[None].numpy())
     if not names:
         raise UserError("there are no images to predict; give at least one")
-    inference, seen = Inference(load_model(known), mirror), np.concatenate(views)
+    model, classes = load_network(known)
+    inference, seen = Inference(model, mirror), np.concatenate(views)
     batches = (tf.constant(seen[begin : begin + BATCH_SIZE]) for begin in range(0, len(seen), BATCH_SIZE))
     logits = outputs(inference, batches, len(seen), BATCH_SIZE, "")
-    return prediction_table(names, None, softmax(logits), load_classes(known))
+    return prediction_table(names, None, probabilities_from(logits), classes)
 
 
 def _views_of_files(files: list[Path], spec: InputSpec) -> np.ndarray:
