@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipelines.console.terminal import progress
@@ -11,6 +12,8 @@ from pipelines.runs.directory import Run, load_classes, load_model
 from pipelines.runs.files import read_json, sha256
 from resnet_tf.errors import UserError
 
+# No trained network has such a large number; sums of squares of it are infinite in float32.
+LARGEST_VALUE = 1e15
 # From so many images on, hashing them takes long enough to say so.
 _MANY = 2000
 
@@ -28,7 +31,27 @@ def load_network(run: Run) -> tuple[Any, list[str]]:
     outputs = model.output_shape[-1]
     if len(classes) != outputs:
         raise UserError(f"{str(run.classes)!r} names {len(classes)} classes, but the model has {outputs} outputs")
+    check_values(model)
     return model, classes
+
+
+def check_values(model: Any) -> None:
+    """Checks that a network has numbers that can be computed with. Its outputs alone do not show it: a ReLU makes 0 of
+    NaN on some processors.
+
+    Args:
+        model: A `keras.Model`.
+
+    Raises:
+        UserError: A variable is NaN, infinite, or larger than that of any trained network, or a variance is negative.
+    """
+    for variable in model.variables:
+        value = np.asarray(variable)
+        largest = float(np.abs(value).max(initial=0.0))
+        if not largest < LARGEST_VALUE:
+            raise UserError(f"the model's variable {variable.path!r} has the value {largest:g}; its weights are broken")
+        if variable.name == "moving_variance" and float(value.min(initial=0.0)) < 0.0:
+            raise UserError(f"the model's variable {variable.path!r} is negative; its weights are broken")
 
 
 def load_run_manifest(run: Run) -> pd.DataFrame:
