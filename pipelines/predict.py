@@ -2,6 +2,7 @@
 
 import glob
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +107,24 @@ def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False)
             views.append(spec.for_evaluation(tf.constant(rgb_array(image)))[None].numpy())
     if not names:
         raise UserError("there are no images to predict; give at least one")
-    model, classes = load_network(known)
-    inference, seen = Inference(model, mirror), np.concatenate(views)
+    inference, classes = _inference_of(known.path, _stamp(known), mirror)
+    seen = np.concatenate(views)
     batches = (tf.constant(seen[begin : begin + BATCH_SIZE]) for begin in range(0, len(seen), BATCH_SIZE))
     logits = outputs(inference, batches, len(seen), BATCH_SIZE, "")
     return prediction_table(names, None, probabilities_from(logits), classes)
+
+
+@lru_cache(maxsize=1)
+def _inference_of(path: Path, stamp: tuple[int, ...], mirror: bool) -> tuple[Inference, list[str]]:
+    """Loads a model once for all pictures that a program names one after the other, until another one is wanted."""
+    model, classes = load_network(Run(path))
+    return Inference(model, mirror), classes
+
+
+def _stamp(run: Run) -> tuple[int, ...]:
+    """Returns numbers that change when the model or its classes are written anew."""
+    states = [file.stat() for file in (run.model, run.classes)]
+    return tuple(number for state in states for number in (state.st_size, state.st_mtime_ns))
 
 
 def _views_of_files(files: list[Path], spec: InputSpec) -> np.ndarray:
