@@ -15,8 +15,8 @@ from pipelines.evaluation.predictions import BATCH_SIZE, finished_run_for_all, p
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.report.html import framed
 from pipelines.report.page import render_page
-from pipelines.runs.directory import Run, load_classes
-from pipelines.runs.files import read_json, write_atomically, write_csv, write_json, write_text
+from pipelines.runs.directory import Run, load_classes, read_config
+from pipelines.runs.files import write_atomically, write_csv, write_json, write_text
 from pipelines.runs.state import RunState, state_of
 from resnet_tf.errors import UserError
 from resnet_tf.workers import check_settings, joined
@@ -177,11 +177,11 @@ def _is_new(run: Run, split: str) -> bool:
 
     An imported network has no recipe, because it was not fitted to any images here.
     """
-    recipe = read_json(run.config).get("recipe")
+    recipe = read_config(run).get("recipe")
     return split == "test" or not recipe or (split == "val" and not recipe.get("refit_head"))
 
 
 def _root(run: Run, data: str | None) -> Path:
     if data is not None and not Path(data).exists():
         raise UserError(f"there is nothing at {data!r}; --data names the folder, or the table, of the images")
-    return data_root(read_json(run.config)["arguments"]["data"] if data is None else data)
+    return data_root(read_config(run)["arguments"]["data"] if data is None else data)

@@ -20,8 +20,8 @@ from pipelines.evaluation.integrity import check_same_images, load_network, load
 from pipelines.evaluation.predictions import input_spec_of
 from pipelines.images.decode import decode_file, decode_region_of_bytes, encoded_png
 from pipelines.images.stream import InputSpec
-from pipelines.runs.directory import Run
-from pipelines.runs.files import read_json, sha256, write_json
+from pipelines.runs.directory import Run, read_config
+from pipelines.runs.files import sha256, write_json
 from pipelines.runs.state import state_of
 from resnet_tf.errors import UserError
 from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION, said_by_keras_file
@@ -171,7 +171,7 @@ def _held_out_images(run: Run, data: str | None) -> list[np.ndarray]:
     split = "test" if (manifest["split"] == "test").any() else "val"
     held_out = manifest[manifest["split"] == split]
     rows: pd.DataFrame = held_out.iloc[:: max(1, len(held_out) // CHECKED_IMAGES)].head(CHECKED_IMAGES)
-    root = data_root(read_json(run.config)["arguments"]["data"] if data is None else data)
+    root = data_root(read_config(run)["arguments"]["data"] if data is None else data)
     check_same_images(rows, root)
     columns = zip(rows["path"], rows["decoder"], rows["orientation"], strict=True)
     return [

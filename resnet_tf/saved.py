@@ -15,6 +15,7 @@ from resnet_tf.recursion import deep_recursion
 from resnet_tf.weights.portable import with_batch_norms
 from resnet_tf.weights.preprocessing import Preprocessing
 from resnet_tf.weights.readers import first_line, said_by_keras_file
+from resnet_tf.weights.weight_file import WeightFile
 
 # What a run directory calls its files, see pipelines/runs/directory.py.
 _MODEL, _CLASSES, _CONFIG = "model.keras", "classes.json", "config.json"
@@ -94,6 +95,19 @@ def load_model(path: str | Path) -> keras.Model:
     if any(type(layer) is keras.layers.BatchNormalization for layer in model.layers):
         return with_batch_norms(model, FusedBatchNormalization)
     return model
+
+
+def what_a_model_says(path: str | Path) -> WeightFile | None:
+    """Reads what a .keras file says of its network, without loading it.
+
+    Returns:
+        Its preprocessing, structure, classes and image size, or None if it says nothing of its images.
+
+    Raises:
+        UserError: The file is damaged.
+    """
+    with _one_line(Path(path)):
+        return said_by_keras_file(Path(path))
 
 
 def _json_beside(file: Path, name: str) -> Any:

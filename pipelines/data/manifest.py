@@ -147,6 +147,9 @@ def load_manifest(path: Path | TextIO) -> pd.DataFrame:
         table = pd.read_csv(path, dtype=text, keep_default_na=False)
     except ValueError as error:
         raise UserError(f"{str(path)!r} is not a CSV table: {error}") from error
+    missing = [name for name in COLUMNS if name not in table and name not in _ADDED]
+    if missing:
+        raise UserError(f"{str(path)!r} is no manifest: it has no column {', '.join(missing)}")
     for name, value in _ADDED.items():
         if name not in table:
             table[name] = value

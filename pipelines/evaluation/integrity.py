@@ -8,8 +8,8 @@ import pandas as pd
 
 from pipelines.console.terminal import progress
 from pipelines.data.manifest import fingerprint, load_manifest
-from pipelines.runs.directory import Run, load_classes, load_model
-from pipelines.runs.files import read_json, sha256
+from pipelines.runs.directory import Run, load_classes, load_model, read_config
+from pipelines.runs.files import sha256
 from resnet_tf.errors import UserError
 
 # No trained network has such a large number; sums of squares of it are infinite in float32.
@@ -60,10 +60,13 @@ def load_run_manifest(run: Run) -> pd.DataFrame:
     Raises:
         UserError: It is no table, or rows of it are missing, added or changed.
     """
-    manifest, content = load_manifest(run.manifest), read_json(run.config)
-    data = (content.get("data") if isinstance(content, dict) else None) or {}
+    manifest, content = load_manifest(run.manifest), read_config(run)
+    data = content.get("data")
+    data = data if isinstance(data, dict) else {}
     made = data.get("fingerprint")
-    if made is not None and made != fingerprint(manifest):
+    if made is None:
+        raise UserError(f"{str(run.config)!r} says nothing of the run's images: it has no fingerprint of 'data'")
+    if made != fingerprint(manifest):
         raise UserError(
             f"{str(run.manifest)!r} is not the table that the run was made with: it has {len(manifest)} images, and "
             f"config.json is of {data.get('images')} with another fingerprint; bring the original back"

@@ -14,10 +14,10 @@ from pipelines.evaluation.inference import Inference, images_of, outputs, softma
 from pipelines.evaluation.integrity import load_network
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
-from pipelines.runs.directory import Run, finished_run
-from pipelines.runs.files import read_json
+from pipelines.runs.directory import Run, finished_run, read_config
 from resnet_tf.distribution import choose_strategy, scope
 from resnet_tf.errors import UserError
+from resnet_tf.saved import what_a_model_says
 from resnet_tf.weights import Preprocessing
 from resnet_tf.workers import Workers
 
@@ -25,15 +25,36 @@ BATCH_SIZE = 32
 
 
 def input_spec_of(run: Run) -> InputSpec:
-    """Reads from a run's config.json how its model's images are sized and cropped."""
-    preprocessing = preprocessing_of(run)
-    size = read_json(run.config)["arguments"]["image_size"]
-    return InputSpec(size, preprocessing.crop_fraction, preprocessing.interpolation)
+    """Returns how a run's model wants its images sized and cropped. The model says it, and config.json must agree.
+
+    Raises:
+        UserError: They disagree, or neither says it.
+    """
+    said, look = what_a_model_says(run.model), preprocessing_of(run)
+    size = read_config(run)["arguments"].get("image_size")
+    if said is not None and said.image_size is not None:
+        models = said.image_size, said.preprocessing.crop_fraction, said.preprocessing.interpolation
+        if models != (size, look.crop_fraction, look.interpolation):
+            raise UserError(
+                f"{str(run.config)!r} and {run.model.name} disagree about the size, the crop or the interpolation of "
+                "images; bring the original files back"
+            )
+    elif not isinstance(size, int):
+        raise UserError(f"{str(run.config)!r} has no 'image_size'")
+    return InputSpec(size, look.crop_fraction, look.interpolation)
 
 
 def preprocessing_of(run: Run) -> Preprocessing:
-    """Reads from a run's config.json how its images are normalized, cropped and resized."""
-    return Preprocessing(**read_json(run.config)["preprocessing"])  # old configs lack interpolation
+    """Reads from a run's config.json how its images are normalized, cropped and resized.
+
+    Raises:
+        UserError: It says nothing that can be understood.
+    """
+    fields: Any = read_config(run).get("preprocessing")
+    try:
+        return Preprocessing(**fields)  # old configs lack interpolation
+    except (TypeError, ValueError) as error:
+        raise UserError(f"the 'preprocessing' of {str(run.config)!r} is not understood: {error}") from error
 
 
 def probabilities_of(

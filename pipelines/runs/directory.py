@@ -109,6 +109,18 @@ def finished_run(path: str | Path) -> Run:
     return run
 
 
+def read_config(run: Run) -> dict[str, Any]:
+    """Reads config.json of a run.
+
+    Raises:
+        UserError: It cannot be read, or it lacks what every run has: its arguments.
+    """
+    content = read_json(run.config)
+    if not isinstance(content, dict) or not isinstance(content.get("arguments"), dict):
+        raise UserError(f"{str(run.config)!r} is no config.json of a run: it has no 'arguments'")
+    return content
+
+
 def load_classes(run: Run) -> list[str]:
     """Reads the class names of a run, in the order of every matrix and column.
 

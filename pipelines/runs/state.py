@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipelines.runs.directory import Run
-from pipelines.runs.files import read_json
+from pipelines.runs.directory import Run, read_config
 
 
 @dataclass(frozen=True)
@@ -32,15 +31,15 @@ def state_of(run: Run) -> RunState:
     Raises:
         UserError: config.json cannot be read.
     """
-    config = read_json(run.config)
-    if isinstance(config, dict) and config.get("imported"):
+    config = read_config(run)
+    if config.get("imported"):
         return RunState(True)
     for path in sorted(run.checkpoints.glob("[0-9]*.npz"), reverse=True):
         try:
             with np.load(path, allow_pickle=False) as file:
                 progress = json.loads(file["progress"].tobytes())
             finished, done = bool(progress["finished"]), int(progress["epochs_done"])
-        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # damaged; the one before may be whole
+        except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # the one before may be whole
             continue
         return RunState(True) if finished else RunState(False, f"the run is not finished: {_epochs(done)}")
     return RunState(None, "nothing says whether the run is finished, since its checkpoints are gone")

@@ -7,13 +7,14 @@ from typing import Any
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.data.manifest import fingerprint, load_manifest
 from pipelines.evaluation.integrity import check_same_images, load_run_manifest
-from pipelines.runs.directory import Run
-from pipelines.runs.files import fingerprint_of, read_json, write_json
+from pipelines.runs.directory import Run, read_config
+from pipelines.runs.files import fingerprint_of, write_json
 from pipelines.training.plan import Plan
 from resnet_tf.errors import UserError
 from resnet_tf.source_kinds import is_path
 
 # Settings that name places. What is there is compared by its content, since a mount or a job's folder may move.
+_NAMED = 3
 _PLACES = ("data", "weights", "manifest")
 
 
@@ -31,7 +32,8 @@ def check_same_settings(run: Run, config: FinetuneConfig) -> None:
     before, now = _arguments(run), config.as_arguments()
     changed = [name for name in now if before.get(name) != now[name] and not _moved(name, before.get(name), now[name])]
     if changed:
-        what = "; ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in changed)
+        what = "; ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in changed[:_NAMED])
+        what += f"; and {len(changed) - _NAMED} more" if len(changed) > _NAMED else ""
         raise UserError(f"the run {str(run.path)!r} exists with other settings ({what}); choose another --run")
 
 
@@ -50,7 +52,7 @@ def check_moved(run: Run, plan: Plan) -> None:
     moved = [name for name in _PLACES if before.get(name) != now[name]]
     if not moved:
         return
-    content = read_json(run.config)
+    content = read_config(run)
     if "data" in moved:
         check_same_images(plan.manifest, plan.root)
     if "weights" in moved and plan.weights is not None:
@@ -70,10 +72,7 @@ def check_moved(run: Run, plan: Plan) -> None:
 
 def _arguments(run: Run) -> dict[str, Any]:
     """The settings of a run, with the defaults of those that it does not have."""
-    content = read_json(run.config)
-    arguments = content.get("arguments") if isinstance(content, dict) else None
-    if not isinstance(arguments, dict):
-        raise UserError(f"{str(run.config)!r} is no config.json of a run: it has no 'arguments'")
+    arguments = read_config(run)["arguments"]
     defaults = {each.name: each.default for each in fields(FinetuneConfig) if each.default is not MISSING}
     return {**defaults, **arguments}
 
