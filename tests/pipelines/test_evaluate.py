@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn import metrics as sk
 
 from pipelines.config.verbs import PredictConfig
+from pipelines.data.manifest import describe_data, load_manifest
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import softmax
 from pipelines.evaluation.metrics import (
@@ -28,7 +29,7 @@ from pipelines.images.pixel_limit import MAX_PIXELS
 from pipelines.predict import expand, predict
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.runs.directory import Run, load_model
-from pipelines.runs.files import read_json
+from pipelines.runs.files import read_json, write_json
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
 from tests.pipelines.test_pixel_limit import BOMBS
@@ -78,6 +79,7 @@ def test_the_evaluation_has_what_the_design_names(folder):
         "classes",
         "split",
         "mirror",
+        "finished",
     }
 
 
@@ -134,9 +136,11 @@ def test_predict_names_what_is_no_image_and_goes_on(run, images, tmp_path, capsy
 
 
 def test_a_split_without_images_is_named(run):
-    manifest = pd.read_csv(run.manifest, dtype=str, keep_default_na=False)
+    manifest = load_manifest(run.manifest)
     other = Run(shutil.copytree(run.path, run.path.with_name("other")))
-    manifest[manifest["split"] != "test"].to_csv(other.manifest, index=False)
+    without = manifest[manifest["split"] != "test"]
+    without.to_csv(other.manifest, index=False)
+    write_json(other.config, {**read_json(run.config), "data": describe_data(without)})
     with pytest.raises(UserError, match="no images in the split 'test'; it has train, val"):
         evaluate(other, "test")
 
