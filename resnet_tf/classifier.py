@@ -18,9 +18,10 @@ from resnet_tf.architectures import (
     choose_options,
     find_architecture,
 )
+from resnet_tf.data_format import check_data_format
 from resnet_tf.heads import classifier_head
 from resnet_tf.layers import ImageNormalization
-from resnet_tf.networks import check_data_format, stages_of
+from resnet_tf.networks import stages_of
 from resnet_tf.recursion import deep_recursion
 from resnet_tf.weights.names import HEAD
 from resnet_tf.weights.preprocessing import TORCH, Preprocessing

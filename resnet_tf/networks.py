@@ -22,6 +22,7 @@ from resnet_tf.architectures import (
     find_architecture,
 )
 from resnet_tf.cifar import cifar_stages
+from resnet_tf.data_format import check_data_format
 from resnet_tf.errors import UserError
 from resnet_tf.heads import POOLINGS, classifier_head
 from resnet_tf.recursion import deep_recursion
@@ -156,19 +157,6 @@ def structure_for(
         stem_pool=known.stem_pool if row.pools_in_stem else None,
         shortcut=shortcut if shortcut != DEFAULT or row.family == "vgg" else known.shortcut,
     )
-
-
-def check_data_format() -> None:
-    """Checks that Keras is configured for the axes that the networks are written for.
-
-    Raises:
-        UserError: Keras is configured for channels first, and would build another network.
-    """
-    if keras.config.image_data_format() != "channels_last":
-        raise UserError(
-            "Keras is configured for channels_first, in keras.json or by keras.config.set_image_data_format, and these "
-            "networks are channels_last; call keras.config.set_image_data_format('channels_last') first"
-        )
 
 
 def _check_arguments(pooling: str | None, width: float, dropout: float) -> None:

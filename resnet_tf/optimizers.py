@@ -22,7 +22,7 @@ class FusedSGD(keras.optimizers.SGD):
             return
         import tensorflow as tf
 
-        gradient = as_dense(gradient)
+        gradient = as_dense(gradient, variable)
 
         velocity = self.momentums[self._get_variable_index(variable)]
         tf.raw_ops.ResourceApplyKerasMomentum(
@@ -62,7 +62,7 @@ class PenalizedSGD(FusedSGD):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         # In mixed precision, a custom loop's gradients have fewer bits than the variables.
-        gradient = ops.cast(as_dense(gradient), variable.dtype)
+        gradient = ops.cast(as_dense(gradient, variable), variable.dtype)
         super().update_step(gradient + self.penalty * variable, variable, learning_rate)
 
     def get_config(self) -> dict[str, Any]:

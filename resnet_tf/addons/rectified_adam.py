@@ -66,8 +66,8 @@ class RectifiedAdam(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
-        rows = touched_rows(gradient)
-        gradient = ops.cast(as_dense(gradient), variable.dtype)
+        rows = touched_rows(gradient, variable)
+        gradient = ops.cast(as_dense(gradient, variable), variable.dtype)
         mean, square = self._means[index], self._squares[index]
         self.assign(mean, self.beta_1 * mean + (1.0 - self.beta_1) * gradient)
         self.assign(square, self.beta_2 * square + (1.0 - self.beta_2) * ops.square(gradient))

@@ -55,47 +55,51 @@ def check_belongs(
     lacking = set(missing)
     filled = sum(name not in lacking and name not in wrong_shape for name in kernels)
 
+    seen = seen_in(tensors) or _first_difference(wrong_shape, model.name)
+
     def refuse(what: str) -> UserError:
-        seen = seen_in(tensors)
-        return UserError(f"the weights {str(path)!r} {what}{f'; {seen}' if seen else ''}")
+        return UserError(
+            f"the weights {str(path)!r} are for another architecture: {what}"
+            + (f"; {seen}" if seen and seen != what else "")
+        )
 
     if filled < MINIMUM_MATCHED * len(kernels):
-        raise refuse(
-            f"fill only {filled} of the {len(kernels)} convolutions of {model.name}; are they for another architecture?"
+        raise UserError(
+            f"the weights {str(path)!r} fill only {filled} of the {len(kernels)} convolutions of {model.name}"
+            + (f", and {seen}" if seen else "")
+            + "; are they for another architecture?"
         )
     foreign = [name for name in left_over if _INSIDE.fullmatch(name) and not _is_bias_of_missing(name, lacking)]
     if foreign:
-        raise refuse(
-            f"are for another architecture: it has {len(foreign)} tensors that the network has not, {model.name}, "
-            f"such as {foreign[0]}"
-        )
+        raise refuse(f"the file has {len(foreign)} tensors that the network has not, such as {foreign[0]}")
     shorter = _shorter_stage(variables, tensors)
     if shorter:
-        raise refuse(f"are for a shallower network than {model.name}: they end before {shorter}")
-    for name, (here, there) in wrong_shape.items():
-        if BACKBONE_LAYER.fullmatch(name):
-            raise refuse(f"are for another architecture: {name} is {there} there, and {here} in {model.name}")
+        raise UserError(
+            f"the weights {str(path)!r} are for a shallower network than {model.name}: they end before {shorter}"
+        )
+    differing = _first_difference(wrong_shape, model.name)
+    if differing:
+        raise refuse(differing)
     needed = _needed(variables, lacking)
     if needed:
-        raise refuse(
-            f"are for another architecture: it lacks {len(needed)} tensors of {model.name}, such as {needed[0]}"
-        )
+        raise refuse(f"the file lacks {len(needed)} tensors of {model.name}, such as {needed[0]}")
     return filled, len(kernels)
 
 
 def seen_in(tensors: Mapping[str, np.ndarray]) -> str:
     """Returns in words what in a file shows another architecture than the papers', or ""."""
+    names = [name for name in tensors if not name.endswith("num_batches_tracked")]
     for pattern, what in _SIGNS:
-        found = next((name for name in tensors if pattern.search(name)), None)
+        found = next(filter(pattern.search, names), None)
         if found:
-            return f"it has {what} ({found})"
+            return f"the file has {what} ({found})"
     for name, tensor in tensors.items():
         layer, _, variable = name.partition("/")
         if variable == "gamma" and f"{layer}/moving_mean" not in tensors:
-            return f"it has normalization without moving statistics ({layer}), as group norm has"
+            return f"the file has normalization without moving statistics ({layer}), as group norm has"
         before = tensors.get(name.replace("_2_conv", "_1_conv")) if name.endswith("_block1_2_conv/kernel") else None
         if before is not None and tensor.ndim == before.ndim == 4 and tensor.shape[2] < before.shape[3]:
-            return f"it has grouped convolutions ({name} is {tensor.shape}), as ResNeXt has"
+            return f"the file has grouped convolutions ({name} is {tensor.shape}), as ResNeXt has"
     return ""
 
 
@@ -119,6 +123,13 @@ _SIGNS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
         ),
     )
 )
+
+
+def _first_difference(wrong_shape: Shapes, model: str) -> str:
+    for name, (here, there) in wrong_shape.items():
+        if BACKBONE_LAYER.fullmatch(name):
+            return f"{name} is {there} in the file and {here} in {model}"
+    return ""
 
 
 def random_layers(missing: list[str]) -> list[str]:

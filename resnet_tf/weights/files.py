@@ -6,6 +6,8 @@ from pathlib import Path
 from resnet_tf.errors import UserError
 from resnet_tf.weights.weight_file import MAX_BYTES
 
+UNSUSPICIOUS_BYTES, MOST_RATIO = 256 * 2**20, 50
+
 
 def check_regular(path: Path) -> None:
     """Checks that a path leads to a file of bytes. Opening a pipe would wait for its writer, perhaps for ever.
@@ -31,11 +33,23 @@ _KINDS = (
 )
 
 
-def check_size(size: int, path: Path, most: int = MAX_BYTES) -> None:
+def check_size(size: int, path: Path, most: int = MAX_BYTES, stored: int | None = None) -> None:
     """Checks how much memory a file will take.
 
+    Weights hardly compress, so that a small file that unpacks to very much is none of weights.
+
+    Args:
+        size: Number of bytes that are to be read.
+        path: Path of the file.
+        most: Most bytes that are allowed.
+        stored: Number of bytes that the file has; None asks the file system.
+
     Raises:
-        UserError: It is more than `most` bytes.
+        UserError: It is too much.
     """
     if size > most:
         raise UserError(f"the weights {str(path)!r} unpack to {size:,} bytes, more than {most:,}")
+    if stored is None:
+        stored = path.stat().st_size if path.is_file() else size
+    if size > UNSUSPICIOUS_BYTES and size > MOST_RATIO * stored:
+        raise UserError(f"the weights {str(path)!r} have {stored:,} bytes and unpack to {size:,}, as no weights do")

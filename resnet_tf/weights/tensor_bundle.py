@@ -8,6 +8,7 @@ of a tensor; its value says where in which shard its bytes are.
 import math
 import os
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -93,6 +94,11 @@ class TensorBundle:
     def names(self) -> set[str]:
         """Names of all tensors."""
         return {key.decode(errors="replace") for key in self._raw}
+
+    def stored_bytes(self) -> int:
+        """Returns the number of bytes of all shards that are there."""
+        shards = self.prefix.parent.glob(f"{escape(self.prefix.name)}.data-*")
+        return sum(shard.stat().st_size for shard in shards)
 
     def entry(self, name: str) -> Entry:
         """Returns what the index says of a tensor.

@@ -80,7 +80,8 @@ def _read_layers(prefix: Path) -> dict[str, np.ndarray]:
         parts = full_name.split("/")
         if name == _VALUE and len(parts) >= 2:  # counters and metrics have no layer
             found.setdefault("/".join(parts[-2:]), []).append(key)
-    check_size(sum(bundle.entry(key).size for several in found.values() for key in set(several)), prefix)
+    size = sum(bundle.entry(key).size for several in found.values() for key in set(several))
+    check_size(size, prefix, stored=bundle.stored_bytes())
     tensors: dict[str, np.ndarray] = {}
     for name, several in found.items():
         for key in dict.fromkeys(several):

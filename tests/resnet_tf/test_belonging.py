@@ -104,18 +104,18 @@ OTHERS = [
     ),
     (group_norm_with_biases, "without moving statistics"),
     (deep_stem, r"a stem of several convolutions, as ResNet-C.*\(conv1\.0\.weight\)"),
-    (deep_stem_of_the_same_name, r"conv1_conv/kernel is \(3, 3, 4, 4\) there, and \(7, 7, 3, 4\) in resnet50"),
+    (deep_stem_of_the_same_name, r"conv1_conv/kernel is \(3, 3, 4, 4\) in the file and \(7, 7, 3, 4\) in resnet50"),
     (pooled_projections, "a pooling before its projections"),
-    (squeeze_and_excitation, r"as SE nets have \(layer1\.0\.se\.fc1\.weight\)"),
+    (squeeze_and_excitation, r"as SE nets have \(layer1\.0\.se\.fc1\."),
     (efficient_attention, "as ECA nets have"),
     (grouped, r"grouped convolutions .* as ResNeXt has"),
-    (one_wide_kernel, r"conv2_block1_2_conv/kernel is \(3, 3, 4, 8\) there"),
-    (stem_of_cifar, r"conv1_conv/kernel is \(3, 3, 3, 4\) there"),
+    (one_wide_kernel, r"conv2_block1_2_conv/kernel is \(3, 3, 4, 8\) in the file"),
+    (stem_of_cifar, r"conv1_conv/kernel is \(3, 3, 3, 4\) in the file"),
     (without_a_norm, "lacks 4 tensors of resnet50, such as conv3_block2_2_bn/gamma"),
     (without_a_variance, "lacks 1 tensors of resnet50, such as conv1_bn/moving_variance"),
     (without_a_middle_kernel, "lacks 1 tensors of resnet50, such as conv3_block2_2_conv/kernel"),
     (blurred, "filters against aliasing"),
-    (one_more_block, r"has 1 tensors that the network has not, resnet50, such as conv5_block4_1_conv/kernel"),
+    (one_more_block, r"has 1 tensors that the network has not, such as conv5_block4_1_conv/kernel"),
 ]
 
 
@@ -242,7 +242,7 @@ def test_doubles_beyond_float32_are_infinite_without_a_warning(tmp_path, recwarn
     np.savez(tmp_path / "x.npz", **tensors)
     with pytest.raises(UserError, match="infinite or none"):
         load_weights(model, tmp_path / "x.npz")
-    assert not recwarn.list
+    assert not [warning for warning in recwarn if issubclass(warning.category, RuntimeWarning)]
 
 
 def test_a_description_of_our_own_still_loads(tmp_path):
