@@ -117,10 +117,12 @@ def test_a_small_file_of_very_many_numbers_is_refused_before_they_are_read(tmp_p
     refused(tmp_path / "empty.h5", r"unpack to 1,073,741,824, as no weights do")
     array = io.BytesIO()
     np.save(array, np.zeros(2**20, "float32"))
-    with zipfile.ZipFile(tmp_path / "zeros.npz", "w", zipfile.ZIP_DEFLATED) as archive:
-        with archive.open("conv1_conv/kernel.npy", "w", force_zip64=True) as member:
-            for _ in range(70):
-                member.write(array.getvalue())
+    with (
+        zipfile.ZipFile(tmp_path / "zeros.npz", "w", zipfile.ZIP_DEFLATED) as archive,
+        archive.open("conv1_conv/kernel.npy", "w", force_zip64=True) as member,
+    ):
+        for _ in range(70):
+            member.write(array.getvalue())
     refused(tmp_path / "zeros.npz", "as no weights do")
 
 
