@@ -13,14 +13,15 @@ import keras
 import numpy as np
 
 from resnet_tf.errors import UserError
-from resnet_tf.weights.names import BACKBONE_KERNEL, BACKBONE_LAYER, batch_norm_of, stage_of, unit_of
+from resnet_tf.weights.names import BACKBONE_KERNEL, BACKBONE_LAYER, batch_norm_of, shown, stage_of, unit_of
 
 # A file that lacks more than a quarter of the convolutions is of a different network.
 MINIMUM_MATCHED = 0.75
 # The names of layers inside of a backbone, in all conventions. A classifier, a projection or an optimizer has others.
 _INSIDE = re.compile(
     r"(conv\d+|bn\d+|gn\d+|norm\d+|layer\d+|block\d+|res\d\w*|scale\d\w*|stem|maxpool|downsample|features|stages?|post"
-    r"|resnet|embedder|encoder|visual|backbone)[._/].*"
+    r"|resnet|embedder|encoder|visual|backbone)[._/].*",
+    re.DOTALL,
 )
 
 Shapes = Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]
@@ -71,7 +72,7 @@ def check_belongs(
         )
     foreign = [name for name in left_over if _INSIDE.fullmatch(name) and not _is_bias_of_missing(name, lacking)]
     if foreign:
-        raise refuse(f"the file has {len(foreign)} tensors that the network has not, such as {foreign[0]}")
+        raise refuse(f"the file has {len(foreign)} tensors that the network has not, such as {shown(foreign[0])}")
     shorter = _shorter_stage(variables, tensors)
     if shorter:
         raise UserError(
@@ -92,11 +93,11 @@ def seen_in(tensors: Mapping[str, np.ndarray]) -> str:
     for pattern, what in _SIGNS:
         found = next(filter(pattern.search, names), None)
         if found:
-            return f"the file has {what} ({found})"
+            return f"the file has {what} ({shown(found)})"
     for name, tensor in tensors.items():
         layer, _, variable = name.partition("/")
         if variable == "gamma" and f"{layer}/moving_mean" not in tensors:
-            return f"the file has normalization without moving statistics ({layer}), as group norm has"
+            return f"the file has normalization without moving statistics ({shown(layer)}), as group norm has"
         before = tensors.get(name.replace("_2_conv", "_1_conv")) if name.endswith("_block1_2_conv/kernel") else None
         if before is not None and tensor.ndim == before.ndim == 4 and tensor.shape[2] < before.shape[3]:
             return f"the file has grouped convolutions ({name} is {tensor.shape}), as ResNeXt has"

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from resnet_tf.errors import UserError
-from resnet_tf.weights.names import BATCH_NORM, KERNEL_AND_BIAS
+from resnet_tf.weights.names import BATCH_NORM, KERNEL_AND_BIAS, shown
 from resnet_tf.weights.unnamed_layers import unnamed_key
 from resnet_tf.weights.weight_file import DESCRIPTION
 
@@ -40,16 +40,20 @@ def read_hdf5(file: Any, check_size: Callable[[int], None]) -> tuple[dict[str, n
         found = list(_datasets(root))
         for name, dataset in found:
             if dataset.external or dataset.is_virtual:
-                raise UserError(f"the weights have a tensor outside of their file, {name!r}; that is not followed")
+                raise UserError(
+                    f"the weights have a tensor outside of their file, {shown(name)!r}; that is not followed"
+                )
             if dataset.dtype.hasobject:  # texts and lists of any length, which no size says
-                raise UserError(f"the weights have texts or lists in {name!r} where numbers should be")
+                raise UserError(f"the weights have texts or lists in {shown(name)!r} where numbers should be")
         check_size(sum(dataset.nbytes for _, dataset in found))
         for name, dataset in found:
             key = _key(name, dataset)
             if key is None:
                 continue
             if key in tensors and dataset.dtype.kind in "fV":  # random generators have integers, and often one name
-                raise UserError(f"the weights have two tensors of the name {key!r}, the second in {name!r}")
+                raise UserError(
+                    f"the weights have two tensors of the name {shown(key)!r}, the second in {shown(name)!r}"
+                )
             tensors[key] = _numbers(dataset)
         description = _text(root.attrs, DESCRIPTION)
     return tensors, description

@@ -9,7 +9,7 @@ import numpy as np
 from resnet_tf.errors import UserError
 from resnet_tf.weights.belonging import check_belongs, random_layers
 from resnet_tf.weights.fitting import fit_to
-from resnet_tf.weights.names import BACKBONE_BLOCK, HEAD
+from resnet_tf.weights.names import BACKBONE_BLOCK, HEAD, shown
 from resnet_tf.weights.readers import read_weights
 from resnet_tf.weights.structure import LayerConfigs, differences, structure_of
 from resnet_tf.weights.unnamed_layers import has_unnamed_layers, layer_names_by_number, with_layer_names
@@ -151,9 +151,8 @@ def check_complete(report: LoadReport, source: str) -> None:
         name, (here, there) = next(iter(report.wrong_shape.items()))
         raise UserError(f"{source!r} has {name} in the shape {there}, and the network wants {here}")
     if report.left_over:
-        raise UserError(
-            f"{source!r} has {len(report.left_over)} tensors that the network has not, such as {report.left_over[0]}"
-        )
+        example = shown(report.left_over[0])
+        raise UserError(f"{source!r} has {len(report.left_over)} tensors that the network has not, such as {example}")
 
 
 def configs_of(model: keras.Model) -> LayerConfigs:
@@ -211,4 +210,4 @@ def _check_numbers(values: dict[str, np.ndarray], path: Path) -> None:
 
 def _shortened(names: list[str], most: int = 8) -> str:
     rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(map(shown, names[:most])) + (f" and {rest} more" if rest > 0 else "")

@@ -37,3 +37,9 @@ def batch_norm_of(convolution: str) -> str:
 def is_preactivated(names: Iterable[str]) -> bool:
     """Returns whether the names are those of a ResNet in the pre-activation form (v2)."""
     return any("_preact_bn/" in name for name in names)
+
+
+def shown(text: str, most: int = 120) -> str:
+    """Returns a name or a message out of a file for one line of a terminal: short, and without control characters."""
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= most else f"{text[: most - 1]}…"

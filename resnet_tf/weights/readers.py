@@ -19,7 +19,7 @@ from resnet_tf.weights.caffe_files import looks_like_caffe, read_caffemodel
 from resnet_tf.weights.caffe_names import from_caffe
 from resnet_tf.weights.files import check_regular, check_size
 from resnet_tf.weights.hdf5_files import HDF5_SIGNATURE, read_hdf5
-from resnet_tf.weights.names import is_preactivated
+from resnet_tf.weights.names import is_preactivated, shown
 from resnet_tf.weights.neighbours import Stated, stated_architecture
 from resnet_tf.weights.preprocessing import CAFFE, CIFAR, TENSORFLOW, TORCH, Preprocessing
 from resnet_tf.weights.structure import LayerConfigs, Structure, layer_configs, structure_of
@@ -213,7 +213,7 @@ def _names_in_json(text: bytes) -> list[str]:
 def _check_names(names: list[str], path: Path) -> None:
     twice = next((name for name, count in Counter(names).items() if count > 1), None)
     if twice is not None:
-        raise UserError(f"the weights {str(path)!r} have two tensors of the name {twice!r}")
+        raise UserError(f"the weights {str(path)!r} have two tensors of the name {shown(twice)!r}")
 
 
 def _unwrapped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -229,7 +229,7 @@ def _zip_members(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
     except zipfile.BadZipFile as error:
-        raise UserError(f"the weights {str(path)!r} are damaged or incomplete: {error}") from error
+        raise UserError(f"the weights {str(path)!r} are damaged or incomplete: {first_line(error)}") from error
 
 
 def _float32(tensor: np.ndarray) -> np.ndarray:
@@ -238,6 +238,6 @@ def _float32(tensor: np.ndarray) -> np.ndarray:
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or the error's kind if the message is empty."""
+    """Returns the beginning of an error's message, or the error's kind if the message is empty."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return shown(lines[0], 200) if lines else type(error).__name__

@@ -124,7 +124,7 @@ def main() -> int:
         print(f"{count:5} {outcome}")
     failures = [trial for trial in trials if not trial.passed]
     for trial in failures:
-        print(f"{trial.name}: {trial.outcome} {trial.detail}")
+        print(f"{trial.name}: {trial.outcome} {trial.detail[:300]}")
     return 1 if failures else 0
 
 

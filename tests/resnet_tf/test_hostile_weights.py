@@ -241,6 +241,35 @@ def test_the_check_sum_is_that_of_the_standard():
     assert whole == plain
 
 
+def test_names_in_a_file_reach_the_terminal_short_and_without_control_characters(tmp_path, capsys):
+    model = resnet_tf.CifarResNet20(classes=3)
+    tensors = {f"{layer.name}/{v.name}": np.array(v) for layer in model.layers for v in layer.weights}
+    save_file({**tensors, "\x1b[2J\nhead": ONES, "x" * 5000: ONES}, tmp_path / "head.safetensors")
+    resnet_tf.load_weights(model, tmp_path / "head.safetensors")
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert r"\x1b[2J\nhead" in out
+    assert max(map(len, out.splitlines())) < 400
+    save_file({**tensors, "conv9_\x1b[2J\n" + "x" * 5000: ONES}, tmp_path / "backbone.safetensors")
+    with pytest.raises(UserError, match="has 1 tensors that the network has not") as caught:
+        resnet_tf.load_weights(model, tmp_path / "backbone.safetensors")
+    assert str(caught.value).isprintable()
+    assert len(str(caught.value)) < 600
+
+
+def test_the_error_of_a_library_is_cut_to_one_line(tmp_path):
+    """zipfile quotes a member's name from the member, whose length may be anything."""
+    with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+        archive.writestr("a.npy", bytes(5000))
+    content = bytearray((tmp_path / "x.npz").read_bytes())
+    content[26:28] = b"\xff\x10"  # the length of the name before the member's bytes
+    (tmp_path / "x.npz").write_bytes(content)
+    refused(tmp_path / "x.npz", "damaged or incomplete")
+    with pytest.raises(UserError) as caught:
+        read_weights(tmp_path / "x.npz")
+    assert len(str(caught.value)) < 500
+
+
 def test_damaged_files_of_every_format_are_read_or_refused():
     failures = [trial for trial in run(count=60, seed=1) if not trial.passed]
     assert failures == []
