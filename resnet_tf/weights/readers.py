@@ -54,8 +54,10 @@ def read_weights(path: str | Path) -> WeightFile:
     try:
         reader = _find_reader(path)
         return reader(path)
-    except UserError:
-        raise
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise UserError(f"{str(path)!r}: {error}") from error
     except Exception as error:  # each format's library has its own errors for damaged bytes
         raise UserError(f"the weights {str(path)!r} are damaged or incomplete: {first_line(error)}") from error
 

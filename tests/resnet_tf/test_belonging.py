@@ -235,6 +235,19 @@ def test_numbers_that_no_network_has_are_refused(name, number, message, tmp_path
     assert "\n" not in str(caught.value)
 
 
+def test_import_refuses_a_network_that_leaves_float32_only_as_a_whole(tmp_path, capsys):
+    model = resnet_tf.CifarResNet20(classes=1000)
+    randomize(model)
+    for layer in model.layers:
+        if layer.name.endswith("_2_bn"):
+            layer.gamma.assign(np.full(layer.gamma.shape, 1e8, "float32"))
+    write_weights(model, tmp_path / "x.npz", TORCH)
+    words = ["import", str(tmp_path / "x.npz"), "--arch", "cifar_resnet20", "--run", str(tmp_path / "run")]
+    assert main(words) == 2
+    assert "gives infinite numbers or NaN for images" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 def test_doubles_beyond_float32_are_infinite_without_a_warning(tmp_path, recwarn):
     model = resnet_tf.CifarResNet20(classes=3)
     tensors = {f"{layer.name}/{v.name}": np.array(v, "float64") for layer in model.layers for v in layer.weights}

@@ -33,6 +33,7 @@ def refused(path, message):
     with pytest.raises(UserError, match=message) as caught:
         read_weights(path)
     assert time.monotonic() - started < 2.0
+    assert str(path) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
