@@ -26,9 +26,10 @@ _METADATA = {
 }
 # What timm's `model_args` may say without another function of the same tensors.
 _HARMLESS = {
-    *("num_classes", "in_chans", "drop_rate", "drop_path_rate", "drop_block_rate", "global_pool", "pretrained"),
-    *("checkpoint_path", "zero_init_last", "features_only", "img_size"),
+    *("num_classes", "in_chans", "drop_rate", "drop_path_rate", "drop_block_rate", "pretrained", "checkpoint_path"),
+    *("zero_init_last", "features_only", "img_size"),
 }
+_PLAIN_POOLINGS = ("avg", "", None)
 # A network that a file's own name means, where its tensors may be those of one of ours.
 _VARIANT = re.compile(
     r"(?<![a-z0-9])("
@@ -69,9 +70,17 @@ def stated_architecture(path: Path, metadata: Mapping[str, str] | None = None) -
     Raises:
         UserError: It is a network that resnet_tf does not have, though its tensors may fit.
     """
-    check_name(path.name, str(path))
+    for name in (path.name, *_names_of_folders(path)):
+        check_name(name, str(path))
     stated = [_of_metadata(path, metadata or {}), *_of_config_beside(path)]
     return next((one for one in stated if one.name), Stated())
+
+
+def _names_of_folders(path: Path) -> list[str]:
+    """Returns the name of the folder, and that of the repository in the hub's cache (models--OWNER--NAME)."""
+    folders = path.absolute().parents
+    in_cache = len(folders) > 2 and folders[1].name == "snapshots"
+    return [folders[0].name, *([folders[2].name.rpartition("--")[2]] if in_cache else [])]
 
 
 def of_config(config: Mapping[str, Any], where: str, source: str) -> Stated:
@@ -89,7 +98,11 @@ def of_config(config: Mapping[str, Any], where: str, source: str) -> Stated:
     if isinstance(name, str):
         _check_known(name, where, source)
     arguments = config.get("model_args")
-    for argument, value in (arguments if isinstance(arguments, dict) else {}).items():
+    arguments = {**arguments} if isinstance(arguments, dict) else {}
+    pooling = arguments.pop("global_pool", config.get("global_pool"))
+    if pooling not in _PLAIN_POOLINGS:
+        arguments["global_pool"] = pooling
+    for argument, value in arguments.items():
         if argument not in _HARMLESS:
             raise UserError(
                 f"{source!r} is not a network of resnet_tf: {where} builds it with {argument}={_short(value)}"
@@ -141,7 +154,7 @@ def check_name(name: str, source: str) -> None:
     if variant:
         raise UserError(
             f"{source!r} is of {variant[1]!r} by its name, a network with other pooling that resnet_tf has not; "
-            "its tensors do not show it. Rename the file if its name is wrong"
+            "its tensors do not show it. Rename it if its name is wrong"
         )
 
 

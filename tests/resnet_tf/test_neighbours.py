@@ -35,6 +35,8 @@ REFUSED_CONFIGS = [
     ({"architecture": "resnet50_gn", "num_classes": 10}, "'resnet50_gn'"),
     ({"architecture": "resnet18", "model_args": {"act_layer": "silu"}}, "builds it with act_layer='silu'"),
     ({"architecture": "resnet18", "model_args": {"output_stride": 8}}, "builds it with output_stride=8"),
+    ({"architecture": "resnet18", "global_pool": "max"}, "builds it with global_pool='max'"),
+    ({"architecture": "resnet18", "model_args": {"global_pool": "catavgmax"}}, "global_pool='catavgmax'"),
     ({"model_type": "resnet", "hidden_act": "gelu"}, "hidden_act='gelu'"),
     ({"model_type": "resnet", "downsample_in_first_stage": True}, "downsample_in_first_stage=True"),
 ]
@@ -49,7 +51,7 @@ def test_a_config_beside_the_file_that_names_another_network_is_refused(config, 
 
 TAKEN_CONFIGS = [
     {"architecture": "resnet18", "model_args": {"num_classes": 3}, "pretrained_cfg": {"tag": "a1"}},
-    {"architecture": "tv_resnet50"},
+    {"architecture": "tv_resnet50", "global_pool": "avg"},
     {"model_type": "resnet", "architectures": ["ResNetForImageClassification"], "hidden_act": "relu"},
     {"arguments": {"arch": "small"}},
     ["no", "object"],
@@ -90,6 +92,14 @@ def test_a_file_whose_name_is_that_of_a_network_without_tensors_of_its_own_is_re
     (tmp_path / name).write_bytes(plain.read_bytes())
     with pytest.raises(UserError, match="by its name"):
         read_weights(tmp_path / name)
+
+
+@pytest.mark.parametrize("folder", ["resnetblur50", "models--timm--resnetaa50.a1h_in1k/snapshots/0123456789abcdef"])
+def test_a_folder_whose_name_is_that_of_such_a_network_is_asked_too(folder, plain, tmp_path):
+    (tmp_path / folder).mkdir(parents=True)
+    (tmp_path / folder / "model.safetensors").write_bytes(plain.read_bytes())
+    with pytest.raises(UserError, match="by its name"):
+        read_weights(tmp_path / folder / "model.safetensors")
 
 
 @pytest.mark.parametrize("name", ["resnet50_best.pt", "resnet50_flowers_blurred", "resnet18-5c106cde.pth", "aa.bin"])
