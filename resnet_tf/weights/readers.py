@@ -140,7 +140,7 @@ def _read_keras(path: Path) -> WeightFile:
         weights = io.BytesIO(archive.read("model.weights.h5"))
         config = json.loads(archive.read("config.json"))
     tensors, _ = read_hdf5(weights, lambda size: check_size(size, path))
-    file = _weight_file(path, with_layer_names(tensors, layer_names_in_config(config)), None)
+    file = _weight_file(path, with_layer_names(tensors, layer_names_in_config(config)), None, asked=False)
     said = said_by_keras_file(path)
     if said is not None:
         return replace(said, tensors=file.tensors)
@@ -186,21 +186,31 @@ def _per_channel(numbers: Any) -> list[float] | None:
 
 
 def _weight_file(
-    path: Path, tensors: dict[str, np.ndarray], text: str | None, metadata: Mapping[str, str] | None = None
+    path: Path,
+    tensors: dict[str, np.ndarray],
+    text: str | None,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    asked: bool = True,
 ) -> WeightFile:
     """Returns the weight file of tensors, whose names may be those of any library.
 
     What a file does not say of itself is guessed from these names.
+
+    Args:
+        path: Path of the file.
+        tensors: Its tensors.
+        text: Its description, or None.
+        metadata: Metadata of a safetensors file.
+        asked: Whether the file's neighbours are asked for its architecture, unless it has a description.
     """
+    stated = stated_architecture(path, metadata) if asked and text is None else Stated()
     tensors = _unwrapped({name: _float32(tensor) for name, tensor in tensors.items()})
     if is_torch(tensors):
         look = CIFAR if is_cifar(tensors) else TORCH
-        stated = stated_architecture(path, metadata) if text is None else Stated()
         structure = Structure(stride_at=stated.stride_at or "3x3", stem_pool="centred", stochastic_depth=0.0)
         guess = WeightFile(path, from_torch(tensors), look, structure, assumed=True, untold=stated.name is None)
     else:
-        if text is None:
-            stated_architecture(path, metadata)
         guess = WeightFile(path, tensors, TENSORFLOW if is_preactivated(tensors) else CAFFE, assumed=True)
     return guess if text is None else described(path, guess.tensors, text)
 

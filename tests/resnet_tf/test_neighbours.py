@@ -9,7 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 import resnet_tf
 from resnet_tf.errors import UserError
-from resnet_tf.weights import load_weights, read_weights
+from resnet_tf.weights import TORCH, load_weights, read_weights, write_weights
 from resnet_tf.weights.neighbours import known_as
 from tests.conftest import torch_tensors
 
@@ -120,6 +120,14 @@ def test_other_spellings_of_our_names_are_known():
     spellings |= {"ResNet50V2": "resnet50v2", "resnet50v1.5": "resnet50", "resnet56": "cifar_resnet56"}
     assert {name: known_as(name) for name in spellings} == spellings
     assert [known_as(name) for name in ("resnet50d", "resnetaa50", "resnext50", "wide_resnet50_2", "")] == [None] * 5
+
+
+def test_a_file_that_describes_itself_may_be_called_anything(small, tmp_path):
+    (tmp_path / "resnetaa50").mkdir()
+    for kind in ("keras", "npz", "weights.h5", "safetensors"):
+        path = tmp_path / "resnetaa50" / f"resnetblur18.{kind}"
+        write_weights(resnet_tf.build(small, classes=3), path, TORCH)
+        assert not read_weights(path).assumed
 
 
 def test_a_file_in_keras_names_is_asked_too(small, tmp_path):
