@@ -34,6 +34,7 @@ SAVED_MODEL_DESCRIPTION = Path("assets.extra") / f"{DESCRIPTION}.json"
 # Prefixes that wrappers of a network put before all names: DataParallel, torch.compile, Lightning.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
 _PICKLE_SIGNATURE = b"\x80"
+_MOST_HEADER_BYTES = 100_000_000  # of safetensors, by its own rule
 KINDS = ".h5, .weights.h5, .keras, .safetensors, .npz, .pth, .caffemodel, a SavedModel and a TensorFlow checkpoint"
 
 
@@ -97,7 +98,7 @@ def _read_safetensors(path: Path) -> WeightFile:
     check_size(path.stat().st_size, path)
     with path.open("rb") as opened:
         length = int.from_bytes(opened.read(8), "little")
-        _check_names(_names_in_json(opened.read(min(length, path.stat().st_size))), path)
+        _check_names(_names_in_json(opened.read(min(length, _MOST_HEADER_BYTES))), path)
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
     return _weight_file(path, load_file(path), metadata.get(DESCRIPTION), metadata)
