@@ -7,12 +7,12 @@ import keras
 from pipelines.config.verbs import ConvertConfig
 from pipelines.console.terminal import say
 from pipelines.runs.files import write_atomically
-from resnet_tf.architectures import find_architecture
+from resnet_tf.architectures import CHANNELS, find_architecture
 from resnet_tf.errors import UserError
 from resnet_tf.networks import build, structure_for
 from resnet_tf.weights import WeightFile, find_weights, load_weights, write_weights
 from resnet_tf.weights.loading import check_complete
-from resnet_tf.weights.names import HEAD, batch_norm_of
+from resnet_tf.weights.names import FIRST_KERNELS, HEAD, batch_norm_of
 from resnet_tf.weights.unnamed_layers import check_layer_names
 from resnet_tf.weights.writers import check_kind
 
@@ -60,8 +60,10 @@ def network_of(file: WeightFile, config: ConvertConfig) -> keras.Model:
     """Returns the network that the tensors of a file come from, with the head and the biases that the file has."""
     head = file.tensors.get(f"{HEAD}/kernel")
     structure = structure_for(find_architecture(config.arch), file, config.shortcut, config.stride_at)
+    channels = next((file.tensors[name].shape[2] for name in FIRST_KERNELS if _is_kernel(file, name)), CHANNELS)
     return build(
         config.arch,
+        input_shape=None if channels == CHANNELS else _any_size(config.arch, channels),
         classes=1000 if head is None else int(head.shape[-1]),
         include_top=head is not None,
         shortcut=structure.shortcut,
@@ -70,6 +72,16 @@ def network_of(file: WeightFile, config: ConvertConfig) -> keras.Model:
         use_bias=_has_biases_before_batch_norms(file),
         stochastic_depth=structure.stochastic_depth or 0.0,
     )
+
+
+def _is_kernel(file: WeightFile, name: str) -> bool:
+    return name in file.tensors and file.tensors[name].ndim == 4 and file.tensors[name].shape[2] > 0
+
+
+def _any_size(architecture: str, channels: int) -> tuple[int | None, int | None, int]:
+    row = find_architecture(architecture)
+    size = row.image_size if row.hidden else None
+    return size, size, channels
 
 
 def _check_head(file: WeightFile, source: str) -> None:

@@ -3,6 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import keras
+import numpy as np
 import pandas as pd
 
 from pipelines.config.verbs import ImportConfig
@@ -11,7 +13,7 @@ from pipelines.data.manifest import COLUMNS, class_names, describe_data, make_ma
 from pipelines.runs.directory import Run, check_writable, foreign_files
 from pipelines.runs.files import fingerprint_of, write_atomically, write_csv, write_json
 from pipelines.runs.lock import locked
-from resnet_tf.architectures import find_architecture
+from resnet_tf.architectures import CHANNELS, find_architecture
 from resnet_tf.classifier import build_classifier
 from resnet_tf.errors import UserError
 from resnet_tf.networks import structure_for
@@ -67,6 +69,7 @@ def _import(run: Run, config: ImportConfig) -> None:
     )
     report = load_weights(model, file)
     check_complete(report, config.source)
+    _check_logits(model, config.source, size)
 
     try:
         write_csv(run.manifest, manifest)
@@ -82,6 +85,23 @@ def _import(run: Run, config: ImportConfig) -> None:
         raise
     say(f"normalization: {_normalization(file)}")
     say(f"{run.path}: {config.arch} with {len(classes)} classes from {config.source}, at {size} pixels")
+
+
+def _check_logits(model: keras.Model, source: str, size: int) -> None:
+    """Checks that the network computes numbers, by a black, a white and a random image.
+
+    Weights that are each of a sensible size can still leave float32 together.
+
+    Raises:
+        UserError: A logit is infinite or NaN.
+    """
+    shape = (size, size, CHANNELS)
+    noise = np.random.default_rng(0).integers(0, 256, shape)
+    logits = model(np.stack([np.zeros(shape), np.full(shape, 255), noise]).astype(np.uint8), training=False)
+    if not np.isfinite(np.asarray(logits)).all():
+        raise UserError(
+            f"the network of {source!r} gives infinite numbers or NaN for images; its weights are not sound"
+        )
 
 
 def _check_free(run: Run) -> None:

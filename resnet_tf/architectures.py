@@ -4,8 +4,10 @@ This file does not import Keras, so that a command line can read it at once. Fro
 list of blocks and builds them, and `resnet_tf.resnet` and its like put the stem before them.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from operator import index
+from typing import Any, Literal, SupportsIndex
 
 from resnet_tf.errors import UserError
 
@@ -25,6 +27,7 @@ PAPERS: dict[Family, str] = {
 }
 # This stands for the shortcut of the weights or of the paper, since None already means the plain net.
 DEFAULT: Literal["default"] = "default"
+# The channels of a colour image; only `resnet_tf.build` takes others.
 CHANNELS = 3
 
 
@@ -201,6 +204,17 @@ def find_architecture(name: str) -> Architecture:
         raise UserError(f"unknown architecture {name!r}; known are {', '.join(ARCHITECTURES)}") from None
 
 
+def check_classes(classes: Any) -> int:
+    """Returns the number of classes as an int, NumPy's numbers included.
+
+    Raises:
+        UserError: It is not a whole number of 1 or more; text, 5.0 and True are none.
+    """
+    if isinstance(classes, bool) or not isinstance(classes, SupportsIndex) or (number := index(classes)) < 1:
+        raise UserError(f"classes must be a whole number, at least 1, received {classes!r}")
+    return number
+
+
 def check_image_shape(row: Architecture, shape: tuple[int | None, ...]) -> None:
     """Checks that a network can read images of a shape.
 
@@ -209,10 +223,11 @@ def check_image_shape(row: Architecture, shape: tuple[int | None, ...]) -> None:
         shape: Height and width of the input in pixels, None where a size is free, and its channels.
 
     Raises:
-        UserError: These are not three numbers, the channels are not three, or the pixels are too few.
+        UserError: These are not three numbers, there are no channels, or the pixels are too few.
     """
-    if len(shape) != 3 or shape[-1] != CHANNELS:
-        raise UserError(f"input_shape must be (height, width, 3), received {tuple(shape)}")
+    numbers = isinstance(shape, Sequence) and not isinstance(shape, str) and all(map(_is_size, shape))
+    if not numbers or len(shape) != 3 or shape[-1] is None or shape[-1] < 1:
+        raise UserError(f"input_shape must be (height, width, channels), such as (224, 224, 3), received {shape!r}")
     least = row.smallest_image
     if any(size is not None and size < least for size in shape[:2]):
         raise UserError(f"{row.name} needs images of at least {least} × {least} pixels, received {tuple(shape)}")
@@ -221,6 +236,10 @@ def check_image_shape(row: Architecture, shape: tuple[int | None, ...]) -> None:
             f"the hidden layers of {row.name} want a fixed size, such as {row.image_size} × {row.image_size} pixels, "
             f"received {tuple(shape)}"
         )
+
+
+def _is_size(size: Any) -> bool:
+    return size is None or (isinstance(size, SupportsIndex) and not isinstance(size, bool))
 
 
 @dataclass(frozen=True)

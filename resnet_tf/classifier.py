@@ -1,6 +1,6 @@
 """Classifiers from uint8 images to logits: normalization, backbone and head in one flat model."""
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -13,10 +13,12 @@ from resnet_tf.architectures import (
     Shortcut,
     StemPool,
     StridePlace,
+    check_classes,
     check_image_shape,
     choose_options,
     find_architecture,
 )
+from resnet_tf.data_format import check_data_format
 from resnet_tf.heads import classifier_head
 from resnet_tf.layers import ImageNormalization
 from resnet_tf.networks import stages_of
@@ -68,7 +70,9 @@ def build_classifier(
     Raises:
         UserError: An argument is out of its range.
     """
+    check_data_format()
     row = find_architecture(architecture)
+    classes = check_classes(classes)
     check_image_shape(row, (image_size, image_size, CHANNELS))
     options = choose_options(row, shortcut=shortcut, stride_at=stride_at, stem_pool=stem_pool, use_bias=use_bias)
     policy_before = keras.config.dtype_policy()
@@ -127,15 +131,21 @@ def changed_head(model: keras.Model, change: HeadChange | None) -> Iterator[None
         head(model).set_weights(before)
 
 
-def freeze_batch_norms(model: keras.Model) -> int:
+def freeze_batch_norms(model: keras.Model, but: Container[str] = ()) -> int:
     """Makes all batch norms use their moving statistics in training and keep them.
 
     This is usual where the statistics were learned on far more images than there are now.
 
+    Args:
+        model: Classifier from `build_classifier`.
+        but: Names of layers that go on learning, such as `LoadReport.random_layers`.
+
     Returns:
         The number of batch norms.
     """
-    batch_norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    batch_norms = [
+        layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization) and layer.name not in but
+    ]
     for layer in batch_norms:
         layer.trainable = False
     return len(batch_norms)
@@ -152,16 +162,17 @@ def synchronize_batch_norms(model: keras.Model) -> None:
             layer.synchronized = True
 
 
-def freeze_stages(model: keras.Model, stages: tuple[str, ...]) -> None:
+def freeze_stages(model: keras.Model, stages: tuple[str, ...], but: Container[str] = ()) -> None:
     """Keeps training from changing the variables of whole stages, which saves their part of the backward pass.
 
     Args:
         model: Classifier from `build_classifier`.
         stages: Names among its architecture's `parts`. They should be the first ones, since nothing is saved behind a
             layer that learns.
+        but: Names of layers that go on learning, such as `LoadReport.random_layers`.
     """
     for layer in model.layers:
-        if layer.name.partition("_")[0] in stages:
+        if layer.name.partition("_")[0] in stages and layer.name not in but:
             layer.trainable = False
 
 

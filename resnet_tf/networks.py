@@ -16,11 +16,13 @@ from resnet_tf.architectures import (
     Shortcut,
     StemPool,
     StridePlace,
+    check_classes,
     check_image_shape,
     choose_options,
     find_architecture,
 )
 from resnet_tf.cifar import cifar_stages
+from resnet_tf.data_format import check_data_format
 from resnet_tf.errors import UserError
 from resnet_tf.heads import POOLINGS, classifier_head
 from resnet_tf.recursion import deep_recursion
@@ -52,6 +54,7 @@ def build(
     *,
     classes: int = 1000,
     weights: str | WeightFile | None = None,
+    input_tensor: Any = None,
     input_shape: tuple[int | None, int | None, int] | None = None,
     include_top: bool = True,
     pooling: str | None = None,
@@ -74,8 +77,11 @@ def build(
         classes: Number of outputs.
         weights: None for random weights, "imagenet" or another source (see `resnet_tf.weights.find_weights`),
             or what was read from a file. A head of another size than the file's stays random.
-        input_shape: Height and width in pixels, None where a size is free, and 3 channels. By default both sizes are
-            free; only a VGG with its head, whose hidden layers want a fixed size, has (224, 224, 3).
+        input_tensor: Keras tensor [batch, height, width, channels] to build upon, an input or the output of another
+            model, as in keras.applications. The network then begins at the inputs of that tensor.
+        input_shape: Height and width in pixels, None where a size is free, and channels. By default both sizes are
+            free and there are 3 channels; only a VGG with its head, whose hidden layers want a fixed size, has
+            (224, 224, 3). Weights for another number of channels are fitted, see `resnet_tf.weights.fitting`.
         include_top: Whether to add pooling and the classifier.
         pooling: Pooling of a network without its top: None for feature maps, "avg" or "max" for vectors.
         shortcut: Option "A", "B" or "C" of the paper, or None for the plain net. The default is that of the weights
@@ -92,14 +98,16 @@ def build(
         classifier_activation: None for logits, "softmax" for probabilities.
 
     Returns:
-        A flat functional `keras.Model` from normalized images [batch, height, width, 3] to logits
+        A flat functional `keras.Model` from normalized images [batch, height, width, channels] to logits
         [batch, classes], or to features where `include_top` is False.
 
     Raises:
         UserError: An argument is out of its range, or the weights cannot be loaded.
     """
+    check_data_format()
     row = find_architecture(name)
-    _check_arguments(classes, pooling, width, dropout)
+    classes = check_classes(classes)
+    _check_arguments(pooling, width, dropout)
     file = _read(weights, name, include_top)
     known = structure_for(row, file)
     options = choose_options(
@@ -113,8 +121,8 @@ def build(
     )
     row = row.widened(width)
 
-    inputs = keras.Input(_check_shape(row, input_shape, include_top))
-    stages = stages_of(inputs, row, options)
+    inputs, x = _inputs(row, input_tensor, input_shape, include_top)
+    stages = stages_of(x, row, options)
     x = list(stages.values())[-1]
     if include_top:
         x = classifier_head(stages, row, classes, activation=classifier_activation, dropout=dropout)
@@ -151,15 +159,30 @@ def structure_for(
     )
 
 
-def _check_arguments(classes: int, pooling: str | None, width: float, dropout: float) -> None:
-    if classes < 1:
-        raise UserError(f"classes must be at least 1, received {classes}")
+def _check_arguments(pooling: str | None, width: float, dropout: float) -> None:
     if pooling not in (None, *POOLINGS):
         raise UserError(f"pooling must be None, 'avg' or 'max', received {pooling!r}")
     if not 0.0 < width < float("inf"):
         raise UserError(f"width must be a positive number, received {width}")
     if not 0.0 <= dropout < 1.0:
         raise UserError(f"dropout must be at least 0 and below 1, received {dropout}")
+
+
+def _inputs(
+    row: Architecture, tensor: Any, shape: tuple[int | None, int | None, int] | None, include_top: bool
+) -> tuple[Any, Any]:
+    """Returns what the model begins at, and the images [batch, height, width, channels] that the network sees."""
+    if tensor is None:
+        inputs = keras.Input(_check_shape(row, shape, include_top))
+        return inputs, inputs
+    if not keras.utils.is_keras_tensor(tensor):
+        raise UserError(f"input_tensor must be a Keras tensor, such as keras.Input((224, 224, 3)), received {tensor!r}")
+    found = _check_shape(row, tuple(tensor.shape[1:]), include_top)
+    wanted = found if shape is None else _check_shape(row, shape, include_top)
+    if any(None not in sizes and sizes[0] != sizes[1] for sizes in zip(found, wanted, strict=True)):
+        raise UserError(f"input_tensor has the shape {found}, and input_shape is {wanted}")
+    inputs = keras.utils.get_source_inputs(tensor)
+    return inputs[0] if len(inputs) == 1 else inputs, tensor
 
 
 def _check_shape(row: Architecture, shape: tuple[int | None, ...] | None, include_top: bool) -> tuple[int | None, ...]:

@@ -3,6 +3,9 @@
 from typing import Any
 
 import keras
+from keras import ops
+
+from resnet_tf.sparse_gradients import as_dense
 
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
@@ -18,6 +21,8 @@ class FusedSGD(keras.optimizers.SGD):
             super().update_step(gradient, variable, learning_rate)
             return
         import tensorflow as tf
+
+        gradient = as_dense(gradient, variable)
 
         velocity = self.momentums[self._get_variable_index(variable)]
         tf.raw_ops.ResourceApplyKerasMomentum(
@@ -56,6 +61,8 @@ class PenalizedSGD(FusedSGD):
         self.penalty = penalty
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        # In mixed precision, a custom loop's gradients have fewer bits than the variables.
+        gradient = ops.cast(as_dense(gradient, variable), variable.dtype)
         super().update_step(gradient + self.penalty * variable, variable, learning_rate)
 
     def get_config(self) -> dict[str, Any]:

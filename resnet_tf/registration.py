@@ -11,8 +11,9 @@ from importlib import import_module
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 
-# Files of training before model.keras held standard layers alone have its loss and its optimizer in them, too.
-_MODULES = ("batch_normalization", "layers", "losses", "optimizers", "loss_scaling")
+# Files of training before model.keras held standard layers alone have its loss and its optimizer in them, too. Models
+# that were compiled with replacements of tensorflow-addons have those.
+_MODULES = ("batch_normalization", "layers", "losses", "optimizers", "loss_scaling", "addons")
 
 
 def register() -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import keras
 
 from resnet_tf.batch_normalization import FusedBatchNormalization
+from resnet_tf.data_format import check_data_format
 from resnet_tf.errors import UserError
 from resnet_tf.recursion import deep_recursion
 from resnet_tf.weights.portable import with_batch_norms
@@ -88,8 +89,9 @@ def load_model(path: str | Path) -> keras.Model:
         The model, not compiled.
 
     Raises:
-        UserError: The file is damaged, or it would run code of its own.
+        UserError: The file is damaged, it would run code of its own, or Keras is configured for channels first.
     """
+    check_data_format()
     with _one_line(Path(path)), deep_recursion():
         model = keras.saving.load_model(path, compile=False, safe_mode=True)
     if any(type(layer) is keras.layers.BatchNormalization for layer in model.layers):

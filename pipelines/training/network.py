@@ -43,11 +43,10 @@ def build_trainer(plan: Plan) -> Trainer:
         tf.config.experimental.enable_op_determinism()
     with scope(strategy):
         model = _build(plan, plan.devices.precision)
-        if plan.weights:
-            load_weights(model, plan.weights)
-        freeze_stages(model, recipe.frozen_stages)
+        random_layers = load_weights(model, plan.weights).random_layers if plan.weights else []
+        freeze_stages(model, recipe.frozen_stages, but=random_layers)
         if recipe.freeze_batch_norms:
-            freeze_batch_norms(model)
+            freeze_batch_norms(model, but=random_layers)
         if strategy is not None:
             synchronize_batch_norms(model)
         schedule = make_schedule(recipe)

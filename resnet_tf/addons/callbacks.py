@@ -32,4 +32,9 @@ class TimeStopping(keras.callbacks.Callback):
 
     def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
         if self.stopped_epoch is not None and self.verbose:
-            print(f"stopped after epoch {self.stopped_epoch + 1}: {datetime.timedelta(seconds=self.seconds)} are over")
+            trained = datetime.timedelta(seconds=self.seconds)
+            print(f"Timed stopping at epoch {self.stopped_epoch + 1} after training for {trained}")
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the arguments, as tfa's callback does."""
+        return {"seconds": self.seconds, "verbose": self.verbose}

@@ -15,8 +15,6 @@ class _ConfusionMatrixMetric(keras.metrics.Metric):
 
     def __init__(self, num_classes: int, name: str, dtype: Any) -> None:
         super().__init__(name=name, dtype=dtype)
-        if num_classes < 2:
-            raise UserError(f"{name} needs at least two classes, received num_classes={num_classes!r}")
         self.num_classes = num_classes
         # The matrix is float32 in any precision, because bfloat16 cannot count beyond 256.
         self.conf_mtx = self.add_weight(
@@ -47,7 +45,7 @@ class CohenKappa(_ConfusionMatrixMetric):
     are all of one class, chance alone agrees fully and the value is NaN, as in tfa and scikit-learn. An unknown class
     number makes the value NaN, whereas tfa raises an error.
 
-    With two classes, the labels are 0 or 1 and the predictions are probabilities with a threshold of 0.5. With more
+    With two classes, the labels are 0 or 1 and the predictions are class numbers or probabilities above 0.5. With more
     classes, the labels are one-hot, or class numbers if `sparse_labels` is set; the predictions are scores
     [batch, classes] or class numbers [batch].
 
@@ -70,6 +68,8 @@ class CohenKappa(_ConfusionMatrixMetric):
         regression: bool = False,
         dtype: Any = None,
     ) -> None:
+        if num_classes < 2:
+            raise UserError(f"{name} needs at least two classes, received num_classes={num_classes!r}")
         super().__init__(num_classes, name, dtype)
         if weightage not in WEIGHTAGES:
             raise UserError(f"weightage must be None, 'linear' or 'quadratic', received {weightage!r}")
@@ -80,7 +80,7 @@ class CohenKappa(_ConfusionMatrixMetric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         y_true, y_pred = ops.convert_to_tensor(y_true), ops.convert_to_tensor(y_pred)
         if self.num_classes == 2:
-            self._count(y_true, y_pred > 0.5, sample_weight)
+            self._count(y_true, ops.cast(y_pred, "float32") > 0.5, sample_weight)
             return
         if not self.sparse_labels:
             y_true = ops.argmax(y_true, axis=1)
@@ -115,16 +115,18 @@ class MatthewsCorrelationCoefficient(_ConfusionMatrixMetric):
     """Matthews correlation coefficient of any number of classes, like `tfa.metrics.MatthewsCorrelationCoefficient`.
 
     This is R_K of Gorodkin 2004, the correlation of one-hot labels and one-hot predictions. It is undefined if labels
-    or predictions are all of one class; the value is then 0.
+    or predictions are all of one class; the value is then 0, and so it always is with one class.
 
     Args:
-        num_classes: Number of classes, two or more. Labels are one-hot and predictions are scores, both
+        num_classes: Number of classes, one or more. Labels are one-hot and predictions are scores, both
             [batch, num_classes].
         name: Name of the metric.
         dtype: Data type of the result.
     """
 
     def __init__(self, num_classes: int, name: str = "MatthewsCorrelationCoefficient", dtype: Any = None) -> None:
+        if num_classes < 1:
+            raise UserError(f"{name} needs at least one class, received num_classes={num_classes!r}")
         super().__init__(num_classes, name, dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:

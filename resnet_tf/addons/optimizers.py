@@ -10,6 +10,10 @@ from keras import ops
 from resnet_tf.errors import UserError
 
 
+class NoOptimizerError(UserError, TypeError):
+    """The error for an inner optimizer that is none; tfa raises TypeError."""
+
+
 class _SecondWeights(keras.optimizers.Optimizer):
     """Lets an inner optimizer make the steps and keeps a slot beside each weight.
 
@@ -19,7 +23,12 @@ class _SecondWeights(keras.optimizers.Optimizer):
     slot_name: str
 
     def __init__(self, optimizer: keras.optimizers.Optimizer | str | dict[str, Any], name: str) -> None:
-        inner = keras.optimizers.get(optimizer)
+        try:
+            inner = keras.optimizers.get(optimizer)
+        except ValueError:
+            inner = None
+        if not isinstance(inner, keras.optimizers.Optimizer):
+            raise NoOptimizerError(f"{name} goes around an optimizer of Keras, received {optimizer!r}")
         super().__init__(learning_rate=0.0, name=name)  # never used, because the inner optimizer has the rate
         self.inner_optimizer = inner
 
@@ -58,7 +67,9 @@ class _SecondWeights(keras.optimizers.Optimizer):
 
         def update_replicas(strategy: Any, *arguments: Any) -> None:
             for variable, slot in pairs:
-                strategy.extended.update(variable.value, update, args=(slot.value, *arguments), group=False)
+                # A custom loop may pass TensorFlow's own variables, as it could to tfa.
+                of_tensorflow = variable.value if isinstance(variable, keras.Variable) else variable
+                strategy.extended.update(of_tensorflow, update, args=(slot.value, *arguments), group=False)
 
         # Keras's own optimizers do the same: a replica must not assign to a mirrored variable by itself.
         tf.__internal__.distribute.interim.maybe_merge_call(update_replicas, tf.distribute.get_strategy(), *arguments)
@@ -163,11 +174,11 @@ class SWA(_SecondWeights):
         averaged = ops.cast(averaged, average.dtype)
         self._assign_where(due, average, (average * averaged + weight) / (averaged + 1.0))
 
-    def assign_average_vars(self, var_list: Iterable[keras.Variable]) -> None:
+    def assign_average_vars(self, var_list: Iterable[Any]) -> None:
         """Replaces the weights by their averages.
 
         Args:
-            var_list: Variables of the model. Those that are not trained have no average and are unchanged.
+            var_list: Variables of Keras or TensorFlow. Those that are not trained have no average and are unchanged.
 
         Raises:
             UserError: There is no average yet. In this case, tfa sets all weights to zero.
@@ -178,7 +189,7 @@ class SWA(_SecondWeights):
         averages = {id(weight): slot for weight, slot in zip(self._trainable_variables, self._slots, strict=True)}
         for variable in var_list:
             if id(variable) in averages:
-                variable.assign(averages[id(variable)])
+                variable.assign(ops.convert_to_tensor(averages[id(variable)]))
 
     def get_config(self) -> dict[str, Any]:
         return {

@@ -5,10 +5,15 @@ from typing import Any
 import keras
 from keras import ops
 
+from resnet_tf.sparse_gradients import as_dense, touched_rows
+
 
 @keras.saving.register_keras_serializable(package="resnet_tf")
 class RectifiedAdam(keras.optimizers.Optimizer):
     """RAdam (Liu et al. 2019, arXiv 1908.03265, algorithm 2), like `tfa.optimizers.RectifiedAdam`.
+
+    Where TensorFlow gives the gradients of some rows alone, as for an Embedding, the other rows stay as they are, but
+    their means of gradients fall. As in Keras, and unlike in tfa, weight decay reaches all rows.
 
     Args:
         learning_rate: Learning rate, a number or a schedule.
@@ -61,7 +66,8 @@ class RectifiedAdam(keras.optimizers.Optimizer):
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         index = self._get_variable_index(variable)
-        gradient = ops.cast(gradient, variable.dtype)
+        rows = touched_rows(gradient, variable)
+        gradient = ops.cast(as_dense(gradient, variable), variable.dtype)
         mean, square = self._means[index], self._squares[index]
         self.assign(mean, self.beta_1 * mean + (1.0 - self.beta_1) * gradient)
         self.assign(square, self.beta_2 * square + (1.0 - self.beta_2) * ops.square(gradient))
@@ -81,6 +87,8 @@ class RectifiedAdam(keras.optimizers.Optimizer):
         adaptive = ops.cast(rectification, variable.dtype) * momentum
         adaptive = adaptive / (ops.sqrt(square / ops.cast(1.0 - power_2, variable.dtype)) + self.epsilon)
         update = ops.where(length >= self.sma_threshold, adaptive, momentum)
+        if rows is not None:
+            update = update * ops.cast(rows, variable.dtype)
         self.assign_sub(variable, ops.cast(learning_rate, variable.dtype) * update)
 
     def _get_current_learning_rate(self) -> Any:

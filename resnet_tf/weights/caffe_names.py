@@ -4,6 +4,9 @@ import re
 
 import numpy as np
 
+from resnet_tf.errors import UserError
+from resnet_tf.weights.names import shown
+
 # Examples are res2a_branch2b and scale4f_branch2a; in ResNet-101 and ResNet-152 also bn3b7_branch2c, the block after
 # 3b6.
 _IN_BLOCK = re.compile(r"(res|bn|scale)(\d)(?:([a-z])|b(\d+))_branch(1|2a|2b|2c)")
@@ -34,7 +37,10 @@ def from_caffe(blobs: dict[str, list[np.ndarray]]) -> dict[str, np.ndarray]:
         variables = _variables(kind, arrays)
         if not variables:
             layer, variables = name, {str(index): array for index, array in enumerate(arrays)}
-        tensors |= {f"{layer}/{variable}": array for variable, array in variables.items()}
+        for variable, array in variables.items():
+            if f"{layer}/{variable}" in tensors:
+                raise UserError(f"the weights have two tensors for {layer}/{variable}, the second in {shown(name)!r}")
+            tensors[f"{layer}/{variable}"] = array
     return tensors
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from resnet_tf.errors import UserError
+from resnet_tf.weights.neighbours import CONFIG, check_name, known_as, of_config
 from resnet_tf.weights.preprocessing import Preprocessing
 
 WEIGHTS = "model.safetensors"
@@ -38,10 +39,12 @@ def from_hub(source: str, architecture: str) -> tuple[Path, Preprocessing | None
     if match is None:
         raise UserError(f"a hub source is timm:NAME or hf:OWNER/NAME, with @REVISION if wanted; received {source!r}")
     repository = match["hf"] or f"timm/{match['timm']}"
-    config = _json(repository, "config.json", match["revision"], source)
+    config = _json(repository, CONFIG, match["revision"], source)
     theirs = config.get("architecture", architecture)
-    if theirs != architecture:
+    if theirs != architecture and known_as(str(theirs)) != architecture:
         raise UserError(f"{source!r} holds the architecture {theirs!r}, not {architecture!r}")
+    check_name(repository, source)
+    of_config(config, f"its {CONFIG}", source)
     try:
         preprocessing = _of_timm(config["pretrained_cfg"]) if "pretrained_cfg" in config else None
         if preprocessing is None and match["hf"]:

@@ -7,15 +7,16 @@ import keras
 import numpy as np
 
 from resnet_tf.errors import UserError
-from resnet_tf.weights.names import BACKBONE_KERNEL, BACKBONE_LAYER, HEAD, batch_norm_of, stage_of, unit_of
+from resnet_tf.weights.belonging import check_belongs, random_layers
+from resnet_tf.weights.fitting import fit_to
+from resnet_tf.weights.names import BACKBONE_BLOCK, HEAD, shown
 from resnet_tf.weights.readers import read_weights
 from resnet_tf.weights.structure import LayerConfigs, differences, structure_of
 from resnet_tf.weights.unnamed_layers import has_unnamed_layers, layer_names_by_number, with_layer_names
 from resnet_tf.weights.weight_file import WeightFile
 
-# A partial file is useful, such as one without the last convolutions. A file that lacks more than a quarter of the
-# convolutions, or whole blocks at the end of a stage, is of a different network.
-MINIMUM_MATCHED = 0.75
+# Weights and statistics of published networks are far below. Products of larger ones leave float32 within a few layers.
+LARGEST_WEIGHT, LARGEST_VARIANCE = 1e9, 1e18
 
 
 @dataclass
@@ -28,6 +29,7 @@ class LoadReport:
         missing: Names of the model's tensors that the file does not have; they keep their initial values.
         left_over: Names of the file's tensors that the model does not have.
         wrong_shape: Pairs (shape in the model, shape in the file) by name; these tensors keep their initial values.
+        fitted: Names of the tensors that were fitted to another shape, of which the notes say how.
         notes: Sentences about what was changed so that both networks compute the same, and about where they do not.
         convolutions: Numbers of the model's convolutions, (filled, all).
     """
@@ -37,6 +39,7 @@ class LoadReport:
     missing: list[str] = field(default_factory=list)
     left_over: list[str] = field(default_factory=list)
     wrong_shape: dict[str, tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=dict)
+    fitted: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     convolutions: tuple[int, int] = (0, 0)
 
@@ -44,6 +47,11 @@ class LoadReport:
     def head_loaded(self) -> bool:
         """Whether the classifier's weights also came from the file."""
         return f"{HEAD}/kernel" in self.matched
+
+    @property
+    def random_layers(self) -> list[str]:
+        """The backbone's layers that the file did not fill; they have to learn, whatever else is frozen."""
+        return random_layers(self.missing)
 
     def __str__(self) -> str:
         filled, total = self.convolutions
@@ -83,9 +91,9 @@ def load_weights(model: keras.Model, source: str | Path | WeightFile, *, verbose
     tensors = file.tensors
     if has_unnamed_layers(tensors):
         tensors = with_layer_names(tensors, layer_names_by_number(_classes_and_names(model)))
-    tensors, notes = _adapt(tensors, model)
+    tensors, notes, fitted = fit_to(model, tensors)
 
-    report = LoadReport(file.path, notes=notes)
+    report = LoadReport(file.path, notes=notes, fitted=fitted)
     values: dict[str, np.ndarray] = {}
     for name, variable in variables.items():
         if name not in tensors:
@@ -96,12 +104,22 @@ def load_weights(model: keras.Model, source: str | Path | WeightFile, *, verbose
             values[name] = tensors[name]
             report.matched.append(name)
     report.left_over = [name for name in tensors if name not in variables]
+    _leave_out_behind_hidden_layers(report, values)
     if f"{HEAD}/bias" in report.wrong_shape:
         report.notes.append("the head has another number of classes and stays at its initial values")
     elif f"{HEAD}/kernel" in report.wrong_shape:
         report.notes.append("the head sees other features and stays at its initial values")
-    _check_fit(report, variables, tensors, model.name)
+    report.convolutions = check_belongs(file.path, model, tensors, report.missing, report.left_over, report.wrong_shape)
+    if report.random_layers:
+        report.notes.append(
+            f"not in the file, so random and never frozen: {_shortened(report.random_layers)}, in the last stage"
+        )
     _check_numbers(values, file.path)
+    if file.untold and any(BACKBONE_BLOCK.match(name) for name in report.matched):
+        report.notes.append(
+            f"nothing in the file or beside it names its architecture: taken for a plain {model.name}, with ReLU and "
+            "without filters against aliasing, which tensors do not show"
+        )
     report.notes += differences(file.structure, structure_of(configs_of(model)))
 
     for name, value in values.items():
@@ -122,15 +140,19 @@ def check_complete(report: LoadReport, source: str) -> None:
         UserError: A tensor of the network is not in the file or has a different shape there, or the file has a tensor
             that the network does not have.
     """
+    if report.fitted:
+        raise UserError(
+            f"{source!r} is for other images than the network, and its {report.fitted[0]} would have to be changed; "
+            "fine-tune from it instead"
+        )
     if report.missing:
         raise UserError(f"{source!r} lacks {len(report.missing)} tensors of the network, such as {report.missing[0]}")
     if report.wrong_shape:
         name, (here, there) = next(iter(report.wrong_shape.items()))
         raise UserError(f"{source!r} has {name} in the shape {there}, and the network wants {here}")
     if report.left_over:
-        raise UserError(
-            f"{source!r} has {len(report.left_over)} tensors that the network has not, such as {report.left_over[0]}"
-        )
+        example = shown(report.left_over[0])
+        raise UserError(f"{source!r} has {len(report.left_over)} tensors that the network has not, such as {example}")
 
 
 def configs_of(model: keras.Model) -> LayerConfigs:
@@ -151,43 +173,21 @@ def _classes_and_names(model: keras.Model) -> list[tuple[str, str]]:
     return [(kinds.get(type(layer).__name__, type(layer).__name__), layer.name) for layer in model.layers]
 
 
-def _check_fit(
-    report: LoadReport, variables: dict[str, keras.Variable], tensors: dict[str, np.ndarray], model_name: str
-) -> None:
-    kernels = [name for name in variables if BACKBONE_KERNEL.fullmatch(name)]
-    matched = set(report.matched)
-    filled = sum(name in matched for name in kernels)
-    report.convolutions = (filled, len(kernels))
-    if filled < MINIMUM_MATCHED * len(kernels):
-        raise UserError(
-            f"the weights {str(report.path)!r} fill only {filled} of the {len(kernels)} convolutions of {model_name}; "
-            "are they for another architecture?"
-        )
-    layers = {name.partition("/")[0] for name in variables}
-    foreign = [
-        name for name in report.left_over if BACKBONE_LAYER.fullmatch(name) and name.partition("/")[0] not in layers
-    ]
-    if foreign:
-        raise UserError(
-            f"the weights {str(report.path)!r} have {len(foreign)} tensors that {model_name} has not "
-            f"(such as {foreign[0]}); they are for another architecture"
-        )
-    lacking = _shorter_stage(variables, tensors)
-    if lacking:
-        raise UserError(
-            f"the weights {str(report.path)!r} are for a shallower network than {model_name}: they end before {lacking}"
-        )
-
-
-def _shorter_stage(variables: dict[str, keras.Variable], tensors: dict[str, np.ndarray]) -> str | None:
-    """Returns the first block that the file lacks although it has the block before it in the same stage, or None."""
-    there = {unit for name in tensors if (unit := unit_of(name))}
-    previous = None
-    for unit in dict.fromkeys(filter(None, map(unit_of, variables))):
-        if previous in there and unit not in there and stage_of(unit) == stage_of(previous):
-            return unit
-        previous = unit
-    return None
+def _leave_out_behind_hidden_layers(report: LoadReport, values: dict[str, np.ndarray]) -> None:
+    """Leaves out the rest of a VGG's head where one of its hidden layers cannot be filled."""
+    unfilled = [name for name in ("fc1/kernel", "fc2/kernel") if name in report.wrong_shape]
+    if not unfilled:
+        return
+    here, there = report.wrong_shape[unfilled[0]]
+    report.notes.append(
+        f"{unfilled[0]} is {there} in the file and {here} here: the whole head, from fc1 to {HEAD}, stays at its "
+        "initial values"
+    )
+    behind = [name for name in values if name.startswith(("fc1/", "fc2/", f"{HEAD}/"))]
+    for name in behind:
+        del values[name]
+        report.matched.remove(name)
+    report.missing += behind
 
 
 def _check_numbers(values: dict[str, np.ndarray], path: Path) -> None:
@@ -198,56 +198,16 @@ def _check_numbers(values: dict[str, np.ndarray], path: Path) -> None:
             )
         if not np.isfinite(value).all():
             raise UserError(f"the weights {str(path)!r} have numbers in {name} that are infinite or none (NaN)")
-
-
-def _adapt(tensors: dict[str, np.ndarray], model: keras.Model) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Returns the file's tensors in a form that suits the model, and notes about what was changed.
-
-    The model may have convolution biases and batch norms where the file has none, or the reverse. It computes the same
-    function as the file's network.
-    """
-    tensors = dict(tensors)
-    moved = folded = zeroed = 0
-    layers = {layer.name: layer for layer in model.layers}
-    for name, layer in layers.items():
-        kernel, bias = f"{name}/kernel", f"{name}/bias"
-        batch_norm = batch_norm_of(name)
-        if not isinstance(layer, keras.layers.Conv2D) or kernel not in tensors or batch_norm not in layers:
-            continue
-        if bias in tensors and f"{batch_norm}/moving_mean" not in tensors:
-            tensors |= _identity_batch_norm(layers[batch_norm], batch_norm, tensors.pop(bias))
-            folded += 1
-        elif bias in tensors and not layer.use_bias:
-            # batch norm of (x + bias) with mean m is batch norm of x with mean m - bias
-            tensors[f"{batch_norm}/moving_mean"] = tensors[f"{batch_norm}/moving_mean"] - tensors.pop(bias)
-            moved += 1
-        if bias not in tensors and layer.use_bias:
-            tensors[bias] = np.zeros(layer.filters, np.float32)
-            zeroed += 1
-    notes = []
-    if folded:
-        notes.append(
-            f"{folded} batch norms are folded into their convolutions in the file: "
-            "they become identities with the bias, to be used with frozen statistics"
-        )
-    if moved:
-        notes.append(f"{moved} convolution biases went into the moving means behind them")
-    if zeroed:
-        notes.append(f"{zeroed} convolution biases that the file does not have are zero")
-    return tensors, notes
-
-
-def _identity_batch_norm(layer: keras.layers.BatchNormalization, name: str, bias: np.ndarray) -> dict[str, np.ndarray]:
-    """Returns the tensors of a batch norm that only adds the bias; its epsilon is taken into account."""
-    ones = np.ones_like(bias)
-    return {
-        f"{name}/gamma": ones * np.sqrt(np.float32(1.0 + layer.epsilon)),
-        f"{name}/beta": bias,
-        f"{name}/moving_mean": np.zeros_like(bias),
-        f"{name}/moving_variance": ones,
-    }
+        largest = float(np.abs(value).max(initial=0.0))
+        is_variance = name.endswith("/moving_variance")
+        if largest > (LARGEST_VARIANCE if is_variance else LARGEST_WEIGHT):
+            raise UserError(
+                f"the weights {str(path)!r} have numbers in {name} up to {largest:.3g}, too large to compute with"
+            )
+        if is_variance and float(value.min(initial=0.0)) < 0.0:
+            raise UserError(f"the weights {str(path)!r} have the negative variance {value.min():.3g} in {name}")
 
 
 def _shortened(names: list[str], most: int = 8) -> str:
     rest = len(names) - most
-    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")
+    return ", ".join(map(shown, names[:most])) + (f" and {rest} more" if rest > 0 else "")

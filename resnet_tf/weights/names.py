@@ -12,6 +12,11 @@ BATCH_NORM = ("gamma", "beta", "moving_mean", "moving_variance")
 BACKBONE_KERNEL = re.compile(r"(conv\d+(_block\d+_\d+)?_conv|block\d+_conv\d+)/kernel")
 BACKBONE_LAYER = re.compile(r"(conv\d+(_block\d+_\w+)?_(conv|bn)|post_bn|block\d+_(conv|bn)\d+)/\w+|layer\d+\.\d+\..+")
 
+# The beginning of the names of a residual block's tensors.
+BACKBONE_BLOCK = re.compile(r"conv\d+_block\d+_")
+# The first convolution of each family, which sees the images.
+FIRST_KERNELS = ("conv1_conv/kernel", "block1_conv1/kernel")
+
 
 def unit_of(name: str) -> str | None:
     """Returns the unit of depth of a tensor: "conv2_block3" in a ResNet, "block3_conv2" in a VGG, otherwise None."""
@@ -32,3 +37,9 @@ def batch_norm_of(convolution: str) -> str:
 def is_preactivated(names: Iterable[str]) -> bool:
     """Returns whether the names are those of a ResNet in the pre-activation form (v2)."""
     return any("_preact_bn/" in name for name in names)
+
+
+def shown(text: str, most: int = 120) -> str:
+    """Returns a name or a message out of a file for one line of a terminal: short, and without control characters."""
+    text = text if text.isprintable() else ascii(text)[1:-1]
+    return text if len(text) <= most else f"{text[: most - 1]}…"

@@ -5,6 +5,10 @@ from dataclasses import dataclass, replace
 
 INTERPOLATIONS = ("bilinear", "bicubic")
 CHANNELS = ("rgb", "bgr")
+# Images have 8 bits. The bounds are far outside of what any published weights have; beyond them, an image of 224 pixels
+# would be cut from one of thousands, or normalized to numbers that a network cannot compute with.
+SMALLEST_CROP = 0.1
+SMALLEST_DEVIATION, LARGEST_NUMBER = 1e-3, 1e5
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,9 @@ class Preprocessing:
         sound = (
             len(self.mean) == len(self.deviation) == 3
             and all(isinstance(number, int | float) and math.isfinite(number) for number in numbers)
-            and min(self.deviation) > 0.0
-            and 0.0 < self.crop_fraction <= 1.0
+            and max(map(abs, numbers)) <= LARGEST_NUMBER
+            and min(self.deviation) >= SMALLEST_DEVIATION
+            and SMALLEST_CROP <= self.crop_fraction <= 1.0
         )
         if not sound or self.channels not in CHANNELS or self.interpolation not in INTERPOLATIONS:
             raise ValueError(f"its preprocessing is not understood: {self}")

@@ -1,12 +1,13 @@
 """Reads files of weights by their content, whatever their extension says.
 
-Nothing is unpickled, no link out of a file is followed, and no more than `MAX_BYTES` are read.
+Nothing is unpickled, no link out of a file is followed, and no more than `weight_file.MAX_BYTES` are read.
 """
 
 import io
 import json
 import zipfile
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,24 @@ import numpy as np
 from resnet_tf.errors import UserError
 from resnet_tf.weights.caffe_files import looks_like_caffe, read_caffemodel
 from resnet_tf.weights.caffe_names import from_caffe
+from resnet_tf.weights.files import check_regular, check_size
 from resnet_tf.weights.hdf5_files import HDF5_SIGNATURE, read_hdf5
-from resnet_tf.weights.names import is_preactivated
+from resnet_tf.weights.names import is_preactivated, shown
+from resnet_tf.weights.neighbours import Stated, stated_architecture
 from resnet_tf.weights.preprocessing import CAFFE, CIFAR, TENSORFLOW, TORCH, Preprocessing
 from resnet_tf.weights.structure import LayerConfigs, Structure, layer_configs, structure_of
 from resnet_tf.weights.tensorflow_files import read_tensorflow
 from resnet_tf.weights.torch_files import read_torch
 from resnet_tf.weights.torch_names import from_torch, is_cifar, is_torch
 from resnet_tf.weights.unnamed_layers import layer_names_in_config, with_layer_names
-from resnet_tf.weights.weight_file import DESCRIPTION, MAX_BYTES, WeightFile, described
+from resnet_tf.weights.weight_file import DESCRIPTION, WeightFile, described
 
 # The file to which export writes the description in a SavedModel, in the folder that TensorFlow keeps for such files.
 SAVED_MODEL_DESCRIPTION = Path("assets.extra") / f"{DESCRIPTION}.json"
 # Prefixes that wrappers of a network put before all names: DataParallel, torch.compile, Lightning.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
 _PICKLE_SIGNATURE = b"\x80"
+_MOST_HEADER_BYTES = 100_000_000  # of safetensors, by its own rule
 KINDS = ".h5, .weights.h5, .keras, .safetensors, .npz, .pth, .caffemodel, a SavedModel and a TensorFlow checkpoint"
 
 
@@ -48,11 +52,13 @@ def read_weights(path: str | Path) -> WeightFile:
         UserError: The file does not exist, is damaged, or is of a different kind.
     """
     path = Path(path)
-    reader = _find_reader(path)
     try:
+        reader = _find_reader(path)
         return reader(path)
-    except UserError:
-        raise
+    except UserError as error:
+        if str(path) in str(error):
+            raise
+        raise UserError(f"{str(path)!r}: {error}") from error
     except Exception as error:  # each format's library has its own errors for damaged bytes
         raise UserError(f"the weights {str(path)!r} are damaged or incomplete: {first_line(error)}") from error
 
@@ -60,6 +66,7 @@ def read_weights(path: str | Path) -> WeightFile:
 def _find_reader(path: Path) -> Callable[[Path], WeightFile]:
     if path.is_dir() or path.suffix == ".index" or path.with_name(f"{path.name}.index").is_file():
         return _read_tensorflow
+    check_regular(path)
     try:
         with path.open("rb") as file:
             start = file.read(9)
@@ -88,15 +95,19 @@ def _read_safetensors(path: Path) -> WeightFile:
     from safetensors import safe_open
     from safetensors.numpy import load_file
 
-    _check_size(path.stat().st_size, path)
+    check_size(path.stat().st_size, path)
+    with path.open("rb") as opened:
+        length = int.from_bytes(opened.read(8), "little")
+        _check_names(_names_in_json(opened.read(min(length, _MOST_HEADER_BYTES))), path)
     with safe_open(path, framework="numpy") as file:
         metadata = file.metadata() or {}
-    return _weight_file(path, load_file(path), metadata.get(DESCRIPTION))
+    return _weight_file(path, load_file(path), metadata.get(DESCRIPTION), metadata)
 
 
 def _read_npz(path: Path) -> WeightFile:
     with zipfile.ZipFile(path) as archive:
-        _check_size(sum(member.file_size for member in archive.infolist()), path)
+        check_size(sum(member.file_size for member in archive.infolist()), path)
+        _check_names(archive.namelist(), path)
     with np.load(path, allow_pickle=False) as archive:
         tensors = {name: archive[name] for name in archive.files}
     description = tensors.pop(DESCRIPTION, None)
@@ -108,10 +119,10 @@ def _read_torch(path: Path) -> WeightFile:
 
 
 def _read_tensorflow(path: Path) -> WeightFile:
-    beside = path if path.is_dir() else path.parent
-    _check_size(sum(file.stat().st_size for file in beside.rglob("*.data-*")), path)
-    ours = path / SAVED_MODEL_DESCRIPTION
-    return _weight_file(path, read_tensorflow(path), ours.read_text(encoding="utf-8") if ours.is_file() else None)
+    tensors, ours = read_tensorflow(path), path / SAVED_MODEL_DESCRIPTION
+    if ours.is_file():
+        check_size(ours.stat().st_size, ours)
+    return _weight_file(path, tensors, ours.read_text(encoding="utf-8") if ours.is_file() else None)
 
 
 def _read_caffe(path: Path) -> WeightFile:
@@ -120,17 +131,17 @@ def _read_caffe(path: Path) -> WeightFile:
 
 
 def _read_hdf5(path: Path) -> WeightFile:
-    tensors, description = read_hdf5(path, lambda size: _check_size(size, path))
+    tensors, description = read_hdf5(path, lambda size: check_size(size, path))
     return _weight_file(path, tensors, description)
 
 
 def _read_keras(path: Path) -> WeightFile:
     with zipfile.ZipFile(path) as archive:
-        _check_size(sum(member.file_size for member in archive.infolist()), path)
+        check_size(sum(member.file_size for member in archive.infolist()), path)
         weights = io.BytesIO(archive.read("model.weights.h5"))
         config = json.loads(archive.read("config.json"))
-    tensors, _ = read_hdf5(weights, lambda size: _check_size(size, path))
-    file = _weight_file(path, with_layer_names(tensors, layer_names_in_config(config)), None)
+    tensors, _ = read_hdf5(weights, lambda size: check_size(size, path))
+    file = _weight_file(path, with_layer_names(tensors, layer_names_in_config(config)), None, asked=False)
     said = said_by_keras_file(path)
     if said is not None:
         return replace(said, tensors=file.tensors)
@@ -175,19 +186,47 @@ def _per_channel(numbers: Any) -> list[float] | None:
     return [float(number) for number in numbers] if plain else None
 
 
-def _weight_file(path: Path, tensors: dict[str, np.ndarray], text: str | None) -> WeightFile:
+def _weight_file(
+    path: Path,
+    tensors: dict[str, np.ndarray],
+    text: str | None,
+    metadata: Mapping[str, str] | None = None,
+    *,
+    asked: bool = True,
+) -> WeightFile:
     """Returns the weight file of tensors, whose names may be those of any library.
 
     What a file does not say of itself is guessed from these names.
+
+    Args:
+        path: Path of the file.
+        tensors: Its tensors.
+        text: Its description, or None.
+        metadata: Metadata of a safetensors file.
+        asked: Whether the file's neighbours are asked for its architecture, unless it has a description.
     """
+    stated = stated_architecture(path, metadata) if asked and text is None else Stated()
     tensors = _unwrapped({name: _float32(tensor) for name, tensor in tensors.items()})
     if is_torch(tensors):
         look = CIFAR if is_cifar(tensors) else TORCH
-        structure = Structure(stride_at="3x3", stem_pool="centred", stochastic_depth=0.0)
-        guess = WeightFile(path, from_torch(tensors), look, structure, assumed=True)
+        structure = Structure(stride_at=stated.stride_at or "3x3", stem_pool="centred", stochastic_depth=0.0)
+        guess = WeightFile(path, from_torch(tensors), look, structure, assumed=True, untold=stated.name is None)
     else:
         guess = WeightFile(path, tensors, TENSORFLOW if is_preactivated(tensors) else CAFFE, assumed=True)
     return guess if text is None else described(path, guess.tensors, text)
+
+
+def _names_in_json(text: bytes) -> list[str]:
+    """Returns the keys of an object in JSON; one that occurs twice is there twice."""
+    pairs: list[list[tuple[str, Any]]] = []  # the outermost object is the last that ends
+    json.loads(text, object_pairs_hook=pairs.append)
+    return [name for name, _ in pairs[-1]]
+
+
+def _check_names(names: list[str], path: Path) -> None:
+    twice = next((name for name, count in Counter(names).items() if count > 1), None)
+    if twice is not None:
+        raise UserError(f"the weights {str(path)!r} have two tensors of the name {shown(twice)!r}")
 
 
 def _unwrapped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -203,19 +242,15 @@ def _zip_members(path: Path) -> list[str]:
         with zipfile.ZipFile(path) as archive:
             return archive.namelist()
     except zipfile.BadZipFile as error:
-        raise UserError(f"the weights {str(path)!r} are damaged or incomplete: {error}") from error
-
-
-def _check_size(size: int, path: Path) -> None:
-    if size > MAX_BYTES:
-        raise UserError(f"the weights {str(path)!r} unpack to {size:,} bytes, more than {MAX_BYTES:,}")
+        raise UserError(f"the weights {str(path)!r} are damaged or incomplete: {first_line(error)}") from error
 
 
 def _float32(tensor: np.ndarray) -> np.ndarray:
-    return tensor.astype(np.float32) if tensor.dtype.kind in "fV" else tensor
+    with np.errstate(over="ignore"):  # what becomes infinite is refused when it is to be used
+        return tensor.astype(np.float32) if tensor.dtype.kind in "fV" else tensor
 
 
 def first_line(error: Exception) -> str:
-    """Returns the first line of an error's message, or the error's kind if the message is empty."""
+    """Returns the beginning of an error's message, or the error's kind if the message is empty."""
     lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__
+    return shown(lines[0], 200) if lines else type(error).__name__

@@ -36,7 +36,7 @@ def find_weights(source: str, architecture: str, *, include_top: bool = True) ->
     """
     if source == "imagenet":
         file = read_weights(_imagenet_file(architecture, include_top))
-        return replace(file, preprocessing=IMAGENET[architecture].preprocessing, assumed=False)
+        return replace(file, preprocessing=IMAGENET[architecture].preprocessing, assumed=False, untold=False)
     if is_hub_source(source):
         path, preprocessing = from_hub(source, architecture)
         file = read_weights(path)

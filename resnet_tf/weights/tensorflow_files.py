@@ -1,15 +1,21 @@
 """Reads weights from SavedModel folders and TensorFlow checkpoints, by the names of their layers.
 
-Only numbers are read, from the checkpoint that both contain. No graph or function of the file is loaded or run.
+Only numbers are read, from the checkpoint that both contain. No graph or function of the file is loaded or run, and
+TensorFlow does not see the file.
 """
 
 from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from resnet_tf.errors import UserError
+from resnet_tf.weights.files import check_size
+from resnet_tf.weights.tensor_bundle import TensorBundle
+from resnet_tf.weights.wire import bytes_of, fields, int_of
 
 _GRAPH = "_CHECKPOINTABLE_OBJECT_GRAPH"
 _VALUE = "VARIABLE_VALUE"
@@ -37,7 +43,7 @@ def read_tensorflow(path: str | Path) -> dict[str, np.ndarray]:
         tensors = _read_layers(prefix)
     except UserError:
         raise
-    except Exception as error:  # TensorFlow, protobuf and NumPy raise their own errors for damaged bytes
+    except (ValueError, LookupError, OSError, MemoryError) as error:  # damaged bytes, or a file that lacks its shards
         raise UserError(
             f"the TensorFlow weights {str(path)!r} are damaged or incomplete: {type(error).__name__}"
         ) from error
@@ -66,35 +72,65 @@ def _find_checkpoint(path: Path) -> Path:
 
 
 def _read_layers(prefix: Path) -> dict[str, np.ndarray]:
-    import tensorflow as tf
-    from tensorflow.core.protobuf import trackable_object_graph_pb2
-
-    reader = tf.train.load_checkpoint(str(prefix))
-    if not reader.has_tensor(_GRAPH):
+    bundle = TensorBundle(prefix)
+    if _GRAPH not in bundle.names:
         raise UserError(f"{str(prefix)!r} is a TensorFlow 1 checkpoint: it does not say of which layer a variable is")
-    nodes = trackable_object_graph_pb2.TrackableObjectGraph.FromString(reader.get_tensor(_GRAPH)).nodes
+    found: dict[str, list[str]] = {}
+    for name, full_name, key in _model_attributes(_nodes(bundle.text(_GRAPH))):
+        parts = full_name.split("/")
+        if name == _VALUE and len(parts) >= 2:  # counters and metrics have no layer
+            found.setdefault("/".join(parts[-2:]), []).append(key)
+    size = sum(bundle.entry(key).size for several in found.values() for key in set(several))
+    check_size(size, prefix, stored=bundle.stored_bytes())
     tensors: dict[str, np.ndarray] = {}
-    for attribute in _model_attributes(nodes):
-        parts = attribute.full_name.split("/")
-        if attribute.name != _VALUE or len(parts) < 2:  # counters and metrics have no layer
-            continue
-        name = "/".join(parts[-2:])
-        value = reader.get_tensor(attribute.checkpoint_key)
-        kept = tensors.setdefault(name, value)
-        if kept is not value and not np.array_equal(kept, value):
-            raise UserError(f"{str(prefix)!r} has two different variables with the name {name!r}")
+    for name, several in found.items():
+        for key in dict.fromkeys(several):
+            value = bundle.numbers(key)
+            if not np.array_equal(tensors.setdefault(name, value), value, equal_nan=value.dtype.kind == "f"):
+                raise UserError(f"{str(prefix)!r} has two different variables with the name {name!r}")
     return tensors
 
 
-def _model_attributes(nodes: Any) -> Any:
+@dataclass
+class _Node:
+    """An object of the graph: its children (number, name), and its attributes (name, full name, key of the tensor)."""
+
+    children: list[tuple[int, str]] = field(default_factory=list)
+    attributes: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def _nodes(graph: bytes) -> list[_Node]:
+    """Returns the objects of a TrackableObjectGraph (tensorflow/core/protobuf/trackable_object_graph.proto)."""
+    nodes = []
+    for number, message in fields(graph):
+        if number != 1:
+            continue
+        node = _Node()
+        for part, value in fields(bytes_of(message)):
+            if part == 1:
+                child = dict(fields(bytes_of(value)))
+                node.children.append((int_of(child.get(1, 0)), _text(child.get(2, b""))))
+            elif part == 2:
+                attribute = dict(fields(bytes_of(value)))
+                name, full_name, key = (_text(attribute.get(index, b"")) for index in (1, 2, 3))
+                node.attributes.append((name, full_name, key))
+        nodes.append(node)
+    return nodes
+
+
+def _text(value: Any) -> str:
+    return bytes_of(value).decode()
+
+
+def _model_attributes(nodes: list[_Node]) -> Iterator[tuple[str, str, str]]:
     """Yields the attributes of the graph's objects in breadth-first order, without optimizers and everything below."""
     waiting, seen = deque([0]), {0}
     while waiting:
         node = nodes[waiting.popleft()]
-        if _STEP_COUNTERS & {child.local_name for child in node.children}:
+        if _STEP_COUNTERS & {name for _, name in node.children}:
             continue
         yield from node.attributes
-        for child in node.children:
-            if child.node_id not in seen:
-                seen.add(child.node_id)
-                waiting.append(child.node_id)
+        for number, _ in node.children:
+            if number not in seen:
+                seen.add(number)
+                waiting.append(number)

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 
 from resnet_tf.errors import UserError
+from resnet_tf.weights.files import check_size
 from resnet_tf.weights.torch_pickle import BFLOAT16, STORAGE_TYPES, Storage, Tensor, unpickle
 from resnet_tf.weights.weight_file import MAX_BYTES
 
@@ -61,8 +62,7 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
         checkpoint = _open_zip(file, path, size) if file.read(2) == b"PK" else _open_legacy(file, path)
         tensors = _find_state_dict(checkpoint.content, path)
         unpacked = sum(math.prod(tensor.size) * _raw_type(tensor.storage).itemsize for tensor in tensors.values())
-        if unpacked > MAX_BYTES:  # possible in a small file, because many tensors may share one storage
-            raise UserError(f"the weights {str(path)!r} unpack to {unpacked:,} bytes, more than {MAX_BYTES:,}")
+        check_size(unpacked, path)  # much in a small file is possible, because many tensors may share one storage
         return {
             _WRAPPERS.sub("", name): _to_array(tensor, checkpoint.bytes_of(tensor.storage), checkpoint.byte_order)
             for name, tensor in tensors.items()

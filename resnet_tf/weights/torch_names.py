@@ -4,12 +4,14 @@ It knows the names of torchvision and timm, of Hugging Face transformers, and of
 akamaster/pytorch_resnet_cifar10.
 """
 
+import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import numpy as np
 
+from resnet_tf.errors import UserError
 from resnet_tf.weights.names import HEAD
 
 Tensors = Mapping[str, np.ndarray]
@@ -88,7 +90,18 @@ def from_torch(tensors: Tensors) -> dict[str, np.ndarray]:
     if "features.0.weight" in tensors:
         return _from_vgg(tensors)
     table = _TRANSFORMERS if any(".convolution." in name for name in tensors) else _TORCHVISION
-    return {_renamed(name, table): _to_keras_axes(tensor) for name, tensor in tensors.items()}
+    return _unique((_renamed(name, table), name, _to_keras_axes(tensor)) for name, tensor in tensors.items())
+
+
+def _unique(renamed: Iterable[tuple[str, str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Returns tensors under their new names, given (new name, old name, tensor)."""
+    converted: dict[str, np.ndarray] = {}
+    before: dict[str, str] = {}
+    for new, old, tensor in renamed:
+        if new in converted:
+            raise UserError(f"the weights have two tensors for {new}, {before[new]!r} and {old!r}")
+        converted[new], before[new] = tensor, old
+    return converted
 
 
 def to_torchvision(tensors: Tensors) -> dict[str, np.ndarray]:
@@ -124,14 +137,14 @@ def _from_vgg(tensors: Tensors) -> dict[str, np.ndarray]:
         before = index
     channels = tensors[f"features.{before}.weight"].shape[0]
 
-    converted = {}
+    renamed = []
     for name, tensor in tensors.items():
         module, _, variable = name.rpartition(".")
         layer = names.get(module) or _translated(module, _VGG_HEAD)
         variables = _BATCH_NORM_VARIABLES if layer and "_bn" in layer else _VARIABLES
         key = f"{layer}/{variables[variable]}" if layer and variable in variables else name
-        converted[key] = _to_keras_axes(_dense(key, tensor, channels))
-    return converted
+        renamed.append((key, name, _to_keras_axes(_dense(key, tensor, channels))))
+    return _unique(renamed)
 
 
 def _is_vgg_convolution(name: str, tensors: Tensors) -> bool:
@@ -144,7 +157,9 @@ def _dense(key: str, tensor: np.ndarray, channels: int) -> np.ndarray:
     torchvision flattens with the channels first, and timm stores these layers as convolutions.
     """
     if key == "fc1/kernel":
-        size = round((tensor.size / tensor.shape[0] / channels) ** 0.5)
+        size = math.isqrt(tensor.size // tensor.shape[0] // channels)
+        if tensor.size != tensor.shape[0] * channels * size * size:  # of images that are no squares
+            return tensor.reshape(tensor.shape[0], -1)
         tensor = tensor.reshape(tensor.shape[0], channels, size, size).transpose(0, 2, 3, 1)
     return tensor.reshape(tensor.shape[0], -1) if key.endswith("/kernel") and key.startswith(("fc", HEAD)) else tensor
 

@@ -16,6 +16,7 @@ from resnet_tf.weights.structure import Structure
 # The name of the description in a file, as safetensors metadata, HDF5 attribute or member of an archive.
 DESCRIPTION = "resnet_tf"
 MAX_BYTES = 8 * 2**30
+LARGEST_IMAGE = 16_384
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,8 @@ class WeightFile:
         preprocessing: Preprocessing that the images need.
         structure: Structure of the network.
         assumed: Whether the preprocessing is only what files with such names usually need.
+        untold: Whether nothing in the file or beside it names its architecture, which then may be another one with the
+            same tensors.
         architecture: Name of the network in `resnet_tf.architectures.ARCHITECTURES`; None if the file has none.
         image_size: Height and width of the images that it was trained on, in pixels; None if the file has none.
         classes: Names of the classes in the order of the logits; None if the file has none.
@@ -38,6 +41,7 @@ class WeightFile:
     preprocessing: Preprocessing
     structure: Structure = field(default_factory=Structure)
     assumed: bool = False
+    untold: bool = False
     architecture: str | None = None
     image_size: int | None = None
     classes: tuple[str, ...] | None = None
@@ -89,11 +93,18 @@ def described(path: Path, tensors: dict[str, np.ndarray], text: str) -> WeightFi
             Preprocessing(**preprocessing),
             Structure(**fields["structure"]),
             architecture=_checked(fields.get("architecture"), str),
-            image_size=_checked(fields.get("image_size"), int),
+            image_size=_size(fields.get("image_size")),
             classes=_names(fields.get("classes")),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"its description is not understood: {error}") from error
+
+
+def _size(value: Any) -> int | None:
+    size = _checked(value, int)
+    if size is not None and (isinstance(size, bool) or not 1 <= size <= LARGEST_IMAGE):
+        raise TypeError(f"image_size {size!r} is not in 1 … {LARGEST_IMAGE}")
+    return size
 
 
 def _names(values: Any) -> tuple[str, ...] | None:

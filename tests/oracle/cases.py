@@ -60,6 +60,12 @@ OPTIMIZER_STEPS = 24
 # The slot that each wrapper keeps beside a weight.
 SLOTS = {"SWA": "average", "Lookahead": "slow"}
 
+# The cases of OPTIMIZERS that also get gradients of some rows of a matrix, as an Embedding gives them, and the rows of
+# each step; a row may be there twice.
+SPARSE = ("radam", "radam-amsgrad", "radam-defaults", "ranger")
+SPARSE_ROWS = ((0, 2, 0), (3, 1), (2,), (0, 1, 2, 3), (3, 3))
+SPARSE_SHAPE = (5, 2)
+
 SURVIVAL_PROBABILITIES = (0.0, 0.3, 0.5, 1.0)
 
 # The files in which a user of tensorflow-addons saved one network.

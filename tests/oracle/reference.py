@@ -23,13 +23,14 @@ random = np.random.default_rng(20240501)
 
 
 def main(folder: Path) -> None:
-    """Writes metrics.npz, schedules.npz, optimizers.npz, depth.npz, logits.npz and the checkpoints."""
+    """Writes metrics.npz, schedules.npz, optimizers.npz, depth.npz, sparse.npz, logits.npz and the checkpoints."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, compute in (
         ("metrics", metrics),
         ("schedules", schedules),
         ("optimizers", optimizers),
         ("depth", stochastic_depth),
+        ("sparse", sparse_gradients),
     ):
         np.savez(folder / f"{name}.npz", **compute())
     np.savez(folder / "logits.npz", **trained_network(folder))
@@ -107,6 +108,25 @@ def optimizers() -> dict[str, np.ndarray]:
         if class_name == "SWA":
             optimizer.assign_average_vars(variables)
             found |= {f"{name}/averages/{index}": variable.numpy() for index, variable in enumerate(variables)}
+    return found
+
+
+def sparse_gradients() -> dict[str, np.ndarray]:
+    """Returns a matrix after each step along given gradients of some of its rows."""
+    own = np.random.default_rng(5)
+    rows = [cases.SPARSE_ROWS[step % len(cases.SPARSE_ROWS)] for step in range(cases.OPTIMIZER_STEPS)]
+    start = own.normal(size=cases.SPARSE_SHAPE).astype("float32")
+    gradients = [own.normal(0.3, 1, (len(of), cases.SPARSE_SHAPE[1])).astype("float32") for of in rows]
+    found = {"start": start} | {f"gradient/{step}": gradient for step, gradient in enumerate(gradients)}
+    for name in cases.SPARSE:
+        class_name, arguments, inner = cases.OPTIMIZERS[name]
+        optimizer = getattr(tfa.optimizers, class_name)(*([make_optimizer(*inner)] if inner else []), **arguments)
+        variable, path = tf.Variable(start), []
+        for of, gradient in zip(rows, gradients, strict=True):
+            slices = tf.IndexedSlices(tf.constant(gradient), tf.constant(of), tf.constant(cases.SPARSE_SHAPE))
+            optimizer.apply_gradients([(slices, variable)])
+            path.append(variable.numpy())
+        found[name] = np.stack(path)
     return found
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import resnet_tf
 from resnet_tf import addons
@@ -82,6 +83,20 @@ def test_weights_and_slots_after_each_step(case):
         optimizer.assign_average_vars(variables)
         for index, variable in enumerate(variables):
             np.testing.assert_allclose(variable.numpy(), values[f"{case}/averages/{index}"], rtol=1e-5, atol=tolerance)
+
+
+@pytest.mark.parametrize("case", cases.SPARSE)
+def test_weights_after_each_step_along_gradients_of_some_rows(case):
+    class_name, arguments, inner = cases.OPTIMIZERS[case]
+    values = reference("sparse")
+    optimizer = getattr(addons, class_name)(*([make_optimizer(*inner)] if inner else []), **arguments)
+    variable = tf.Variable(values["start"])
+    for step in range(cases.OPTIMIZER_STEPS):
+        rows = cases.SPARSE_ROWS[step % len(cases.SPARSE_ROWS)]
+        slices = tf.IndexedSlices(tf.constant(values[f"gradient/{step}"]), tf.constant(rows))
+        optimizer.apply_gradients([(slices, variable)])
+        expected = values[case][step]
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-5, atol=RADAM_TOLERANCE, err_msg=f"step {step}")
 
 
 def make_optimizer(class_name: str, arguments: dict) -> keras.optimizers.Optimizer:

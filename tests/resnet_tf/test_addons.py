@@ -75,6 +75,22 @@ def test_matthews_correlation_coefficient_is_that_of_scikit_learn(classes, weigh
     assert expected > 0.2
 
 
+@pytest.mark.parametrize("kind", ["int32", "int64", "float32", "bool"])
+def test_two_classes_may_be_class_numbers(kind):
+    true, predicted = np.array([0, 1, 1, 0, 1], kind), np.array([0, 1, 0, 0, 1], kind)
+    metric = addons.CohenKappa(2)
+    metric.update_state(true, predicted)
+    assert float(metric.result()) == pytest.approx(cohen_kappa_score(true, predicted), abs=1e-6)
+
+
+def test_one_class_alone_has_no_correlation():
+    metric = addons.MatthewsCorrelationCoefficient(1)
+    metric.update_state(np.ones((4, 1)), np.ones((4, 1)))
+    assert float(metric.result()) == 0.0
+    with pytest.raises(UserError, match="at least one class, received num_classes=0"):
+        addons.MatthewsCorrelationCoefficient(0)
+
+
 def test_predictions_of_one_class_only_have_no_correlation():
     metric = addons.MatthewsCorrelationCoefficient(3)
     metric.update_state(np.eye(3)[[0, 1, 2, 2]], np.eye(3)[[1, 1, 1, 1]])
@@ -279,6 +295,14 @@ def test_rectified_adam_warms_up_and_cools_down():
     np.testing.assert_allclose(rates, expected, rtol=1e-5)
 
 
+@pytest.mark.parametrize("wrapper", [addons.SWA, addons.Lookahead])
+@pytest.mark.parametrize("inner", [None, 3, "no_such_optimizer", object()], ids=str)
+def test_what_is_no_optimizer_is_a_type_error_as_in_tfa(wrapper, inner):
+    with pytest.raises(TypeError, match="goes around an optimizer of Keras, received") as caught:
+        wrapper(inner)
+    assert isinstance(caught.value, UserError)
+
+
 def make_ranger():
     return addons.Lookahead(addons.RectifiedAdam(0.05, beta_2=0.9, amsgrad=True), sync_period=3)
 
@@ -438,7 +462,7 @@ def test_training_ends_with_the_epoch_in_which_time_is_over(seconds, epochs, cap
     history = small_model("sgd").fit(np.ones((4, 4)), np.ones((4, 3)), epochs=3, verbose=0, callbacks=[stop])
     assert len(history.epoch) == epochs
     assert stop.stopped_epoch == (0 if seconds == 0 else None)
-    assert ("stopped after epoch 1: 0:00:00 are over" in capsys.readouterr().out) == (seconds == 0)
+    assert ("Timed stopping at epoch 1 after training for 0:00:00\n" in capsys.readouterr().out) == (seconds == 0)
 
 
 # Another backend

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import resnet_tf
+from pipelines.cli import main
 from resnet_tf import networks
 from resnet_tf.architectures import ARCHITECTURES
 from resnet_tf.errors import UserError
@@ -204,7 +205,7 @@ def test_stochastic_depth_grows_with_depth_and_leaves_nothing_out_at_the_first_i
         ({"name": "resnet19"}, "unknown architecture 'resnet19'; known are resnet18"),
         ({"name": "resnet18", "shortcut": "D"}, "received 'D'"),
         ({"name": "resnet18", "stride_at": "2x2"}, "received '2x2'"),
-        ({"name": "resnet18", "input_shape": (64, 64, 4)}, r"received \(64, 64, 4\)"),
+        ({"name": "resnet18", "input_shape": (64, 64, 0)}, r"received \(64, 64, 0\)"),
         ({"name": "resnet18", "pooling": "sum", "include_top": False}, "received 'sum'"),
         ({"name": "resnet18", "classes": 0}, "received 0"),
         ({"name": "resnet18", "weights": "nothing.h5"}, "no weights file 'nothing.h5'"),
@@ -225,6 +226,52 @@ def test_stochastic_depth_grows_with_depth_and_leaves_nothing_out_at_the_first_i
 def test_a_wrong_argument_is_named(arguments, message):
     with pytest.raises(UserError, match=message):
         resnet_tf.build(**arguments)
+
+
+@pytest.mark.parametrize("classes", ["5", 5.0, True, False, 0, -1, None, [5], float("nan"), np.float32(5)])
+def test_classes_that_are_no_whole_number_are_named_by_all_builders(classes):
+    for make in (resnet_tf.ResNet18, resnet_tf.CifarResNet20, resnet_tf.VGG16):
+        with pytest.raises(UserError, match="classes must be a whole number, at least 1, received"):
+            make(classes=classes)
+    with pytest.raises(UserError, match="classes must be a whole number, at least 1, received"):
+        resnet_tf.build_classifier("resnet18", classes)
+
+
+def test_numpys_whole_numbers_are_classes():
+    assert resnet_tf.CifarResNet20(classes=np.int64(5)).output_shape == (None, 5)
+
+
+@pytest.mark.parametrize(
+    "shape", [(64, 64), (64, 64, None), ("64", 64, 3), (64.5, 64, 3), 64, "64,64,3", (64, 64, True)]
+)
+def test_a_shape_that_is_none_is_named(shape):
+    with pytest.raises(UserError, match=r"input_shape must be \(height, width, channels\)"):
+        resnet_tf.ResNet18(input_shape=shape)
+
+
+def test_channels_first_is_refused_by_all_builders_and_verbs(finished, images, tmp_path, capsys):
+    picture = str(next(images.rglob("*.jpg")))
+    verbs = [
+        ["info", "resnet18"],
+        ["predict", str(finished.path), picture],
+        ["export", str(finished.path)],
+        ["evaluate", str(finished.path)],
+        ["finetune", str(images), "--run", str(tmp_path / "run"), "--weights", "none", "--arch", "cifar_resnet20"],
+    ]
+    keras.config.set_image_data_format("channels_first")
+    try:
+        for make in (resnet_tf.ResNet50, resnet_tf.ResNet50V2, resnet_tf.CifarResNet20, resnet_tf.VGG16):
+            with pytest.raises(UserError, match="Keras is configured for channels_first"):
+                make()
+        with pytest.raises(UserError, match="Keras is configured for channels_first"):
+            resnet_tf.build_classifier("resnet18", 5)
+        with pytest.raises(UserError, match="Keras is configured for channels_first"):
+            resnet_tf.load(finished.path)
+        for words in verbs:
+            assert main(words) == 2
+            assert "error: Keras is configured for channels_first" in capsys.readouterr().err
+    finally:
+        keras.config.set_image_data_format("channels_last")
 
 
 @pytest.mark.parametrize(

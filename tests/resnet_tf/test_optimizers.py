@@ -106,3 +106,23 @@ def test_sgd_without_momentum_or_on_replicas_is_that_of_keras(momentum, strategy
     for a, b in zip(ours, theirs, strict=True):
         np.testing.assert_array_equal(a, b)
     assert "ResourceApplyKerasMomentum" not in kinds
+
+
+@pytest.mark.parametrize("kind", ["float16", "bfloat16", "float32"])
+def test_the_penalty_takes_gradients_of_any_precision(kind):
+    optimizer, weight = PenalizedSGD(RATE, penalty=PENALTY, momentum=MOMENTUM), keras.Variable(START["kernel"])
+    optimizer.apply([tf.constant(GRADIENT, kind)], [weight])  # a half has few enough digits for all of them
+    assert float(weight.numpy()) == pytest.approx(by_hand(START["kernel"], [RATE]), rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    "make", [lambda: PenalizedSGD(RATE, PENALTY, momentum=0.9), lambda: FusedSGD(RATE, momentum=0.9)]
+)
+def test_the_gradients_of_some_rows_make_the_steps_of_those_of_all(make):
+    variables = [tf.Variable(np.ones((3, 2), "float32")) for _ in range(2)]
+    sparse, dense = make(), make()
+    for _ in range(3):
+        slices = tf.IndexedSlices(tf.constant([[1.0, 2.0], [3.0, 4.0]]), tf.constant([2, 2]), tf.constant([3, 2]))
+        sparse.apply_gradients([(slices, variables[0])])
+        dense.apply_gradients([(tf.convert_to_tensor(slices), variables[1])])
+    np.testing.assert_array_equal(variables[0].numpy(), variables[1].numpy())

@@ -237,6 +237,33 @@ def test_a_hub_repository_of_another_architecture_is_refused(hub):
         find_weights("timm:resnet18.a1_in1k", "resnet50")
 
 
+HUB_CONFIGS = [
+    ({"architecture": "resnetblur18"}, "holds the architecture 'resnetblur18', not 'resnet18'"),
+    ({"architecture": "resnet18", "model_args": {"aa_layer": "avg"}}, "its config.json builds it with aa_layer='avg'"),
+]
+
+
+@pytest.mark.parametrize(("config", "message"), HUB_CONFIGS)
+def test_a_hub_repository_of_a_network_with_the_same_tensors_is_refused(config, message, hub):
+    look = {"mean": [0.5] * 3, "std": [0.25] * 3, "interpolation": "bicubic", "crop_pct": 0.95}
+    file = hub / "timm" / "resnet18.a1_in1k" / "config.json"
+    file.write_text(json.dumps({**config, "pretrained_cfg": look}))
+    with pytest.raises(UserError, match=message):
+        find_weights("timm:resnet18.a1_in1k", "resnet18")
+
+
+def test_a_hub_repository_is_refused_by_its_name_where_its_config_says_nothing(hub):
+    (hub / "someone" / "resnet-18").rename(hub / "someone" / "resnetaa18-flowers")
+    with pytest.raises(UserError, match="'resnetaa18' by its name"):
+        find_weights("hf:someone/resnetaa18-flowers", "resnet18")
+
+
+def test_a_hub_repository_may_spell_our_name_in_another_way(hub):
+    file = hub / "timm" / "resnet18.a1_in1k" / "config.json"
+    file.write_text(file.read_text().replace('"resnet18"', '"tv_resnet18"'))
+    assert not find_weights("timm:resnet18.a1_in1k", "resnet18").untold
+
+
 def test_a_hub_file_that_is_not_what_its_name_says_is_not_kept(hub, monkeypatch, tmp_path):
     monkeypatch.setattr(HubHandler, "wrong_hash", True)
     with pytest.raises(UserError, match="has the hash"):

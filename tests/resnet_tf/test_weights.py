@@ -335,9 +335,24 @@ DESCRIPTIONS = [
     {"mean": [float("nan")] * 3},
     {"deviation": [0, 1, 1]},
     {"crop_fraction": 0},
+    {"crop_fraction": 1e-9},
+    {"crop_fraction": 0.01},
+    {"crop_fraction": 1.5},
+    {"deviation": [1e-30, 1, 1]},
+    {"deviation": [1e30, 1, 1]},
+    {"mean": [0, -1e30, 0]},
     {"channels": "gbr"},
     {"size": 3},
 ]
+
+
+@pytest.mark.parametrize("size", [0, -5, 10**9, True, 3.5, "224"])
+def test_an_image_size_that_makes_no_sense_is_refused(size, tmp_path):
+    look = {"mean": [0, 0, 0], "deviation": [1, 1, 1], "channels": "rgb", "crop_fraction": 1.0}
+    text = json.dumps({"preprocessing": look, "structure": {}, "image_size": size})
+    save_file({"conv1_conv/kernel": np.zeros(1, "float32")}, tmp_path / "x.safetensors", metadata={"resnet_tf": text})
+    with pytest.raises(UserError, match="is not understood"):
+        read_weights(tmp_path / "x.safetensors")
 
 
 @pytest.mark.parametrize("change", DESCRIPTIONS)
