@@ -23,3 +23,12 @@ SYSTEM_NAMES = frozenset(
 def is_system_name(name: str) -> bool:
     """Returns whether a file or a folder of this name is hidden, or comes from a system rather than from a person."""
     return name.startswith((".", "~$")) or name.casefold() in SYSTEM_NAMES
+
+# Endings by which a file is counted as a photo where it is only named and not opened.
+PHOTO_ENDINGS = frozenset(
+    (
+        *(".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".apng", ".gif", ".bmp", ".dib", ".webp", ".tif", ".tiff"),
+        *(".avif", ".jp2", ".j2k", ".jpx", ".jpf", ".ppm", ".pgm", ".pbm", ".pnm", ".heic", ".heif", ".jxl"),
+        *(".cr2", ".cr3", ".nef", ".arw", ".dng", ".orf", ".rw2", ".raf", ".psd", ".dcm", ".svg", ".exr", ".tga"),
+    )
+)

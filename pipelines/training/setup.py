@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pandas as pd
 
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.data.manifest import check_exists, load_manifest, make_manifest
+from pipelines.data.find import check_exists
+from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
 from pipelines.data.split import Fold
 from pipelines.recipe.earlier import Earlier, check_weights
