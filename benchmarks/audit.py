@@ -15,8 +15,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipelines.data.inspect import inspect_images
 from pipelines.data.find import find_images
+from pipelines.data.inspect import inspect_images
 from pipelines.data.similar import similar_groups
 
 

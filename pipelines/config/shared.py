@@ -30,6 +30,18 @@ def data_setting() -> Any:
     )
 
 
+def follow_links_setting() -> Any:
+    """--follow-links: whether DATA may lie in several places."""
+    return setting(
+        "follow links that lead out of the folder",
+        False,
+        group=DATA,
+        kind=bool,
+        why="Without it they are left out and counted, since anything may be behind them. Links that stay in the "
+        "folder are always followed.",
+    )
+
+
 def run_setting(help: str = "run directory") -> Any:
     """RUN: the directory of a finished run."""
     return setting(help, group=RUN, positional=True, metavar="RUN")

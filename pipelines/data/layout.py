@@ -227,9 +227,9 @@ def _note_levels(layout: Layout, folders: list[Folder]) -> None:
             )
         )
     if hollow and len(hollow) == len(folders) and not common:
+        example = relative(hollow[0].folders[0].path, hollow[0].path.parent)
         layout.notes.append(
-            f"the class folders hold sub-folders, such as {relative(hollow[0].folders[0].path, hollow[0].path.parent)!r}"
-            "; all images below a class folder count as that class"
+            f"the class folders hold sub-folders, such as {example!r}; all images in a class folder are of that class"
         )
     names = {_plain(folder.name) for folder in folders}
     for folder in folders:

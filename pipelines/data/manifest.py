@@ -62,12 +62,13 @@ def look_at_images(data: str | Path, flat: bool = False, follow_links: bool = Fa
     """Opens every file that DATA names once and collects the facts; Args and Raises are those of `find_images`."""
     found = find_images(data, flat, follow_links)
     root, table = found.root, found.images
-    there = [os.path.exists(root / path) for path in table["path"]]
-    paths = (root / path for path in table.loc[there, "path"])
+    files = [root / path for path in table["path"]]
+    there = [os.path.exists(file) for file in files]
+    existing = (file for file, exists in zip(files, there, strict=True) if exists)
     looked = iter(
-        inspect_images(paths, None if follow_links else root, lambda facts: progress(facts, sum(there), "looked at"))
+        inspect_images(existing, None if follow_links else root, lambda facts: progress(facts, sum(there), "looked at"))
     )
-    facts = [next(looked) if exists else _missing(root / path) for path, exists in zip(table["path"], there, strict=True)]
+    facts = [next(looked) if exists else _missing(file) for file, exists in zip(files, there, strict=True)]
     table["readable"] = [fact.readable and exists for fact, exists in zip(facts, there, strict=True)]
     table["reason"] = [fact.reason for fact in facts]
     for column in ("width", "height", "orientation", "decoder", "sha256"):

@@ -24,6 +24,7 @@ def is_system_name(name: str) -> bool:
     """Returns whether a file or a folder of this name is hidden, or comes from a system rather than from a person."""
     return name.startswith((".", "~$")) or name.casefold() in SYSTEM_NAMES
 
+
 # Endings by which a file is counted as a photo where it is only named and not opened.
 PHOTO_ENDINGS = frozenset(
     (

@@ -58,7 +58,8 @@ def table_rows(file: Path) -> list[tuple[str, str, str, str]]:
     Raises:
         UserError: It is no such table, names no file, one file twice, or files none of which exists.
     """
-    rows, lines = [], {}
+    rows: list[tuple[str, str, str, str]] = []
+    lines: dict[str, int] = {}
     for line, path, label, split, group in _cells(file):
         where = f"line {line} of {str(file)!r}"
         inside = _relative_path(path, file.parent, where)

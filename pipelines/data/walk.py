@@ -164,9 +164,10 @@ class _Walker:
             if kind == "file":
                 folder.files.append(below)
             elif kind == "folder":
-                inner = self._sub_folder(below, os.path.join(real, entry.name), entry.is_symlink(), entered)
-                folder.folders += [inner] if isinstance(inner, Folder) else []
-                runs += inner is None
+                inside = self._enter(below, os.path.join(real, entry.name), entry.is_symlink(), entered)
+                inner = self.folder(below, *inside) if inside else None
+                folder.folders += [inner] if inner else []
+                runs += bool(inside and not inner)
             else:
                 self.skipped.add(kind, below)
         alone = runs and not folder.files and not folder.folders and real != self._root
@@ -186,18 +187,21 @@ class _Walker:
         except OSError:  # links to each other
             return CIRCLES
 
-    def _sub_folder(self, path: Path, real: str, link: bool, entered: set[str] | None) -> Folder | None | bool:
-        """As `folder`; False for a circle. What is below one link is entered once, which bounds the walk."""
+    def _enter(self, path: Path, real: str, link: bool, entered: set[str] | None) -> tuple[str, set[str] | None] | None:
+        """Enters a sub-folder, but what is below one link only once, which bounds the walk.
+
+        Returns:
+            The other arguments of `folder`; None for a circle.
+        """
         if link:
-            target = os.path.realpath(path)
             entered = entered if entered is not None else _with_parents(os.path.dirname(real))
-            real = target
+            real = os.path.realpath(path)
         if entered is not None:
             if real in entered:
                 self.skipped.add(CIRCLES, path)
-                return False
+                return None
             entered.add(real)
-        return self.folder(path, real, entered)
+        return real, entered
 
 
 def _with_parents(real: str) -> set[str]:
@@ -218,4 +222,4 @@ def _is_run(names: Iterable[str]) -> bool:
     """Returns whether a folder with these names in it is the directory of a run, perhaps of one that just began."""
     found = set(names)
     begun = _LOCK in found and all(name in _EARLY_RUN_FILES or name.startswith(".") for name in found)
-    return begun or (_RUN_FILES <= found and bool(_MODEL_FILES & found))
+    return begun or (found >= _RUN_FILES and bool(_MODEL_FILES & found))
