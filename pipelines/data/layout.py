@@ -60,7 +60,7 @@ def understand(root: Folder, skipped: Skipped, flat: bool) -> Layout:
     Raises:
         UserError: There are no images, or the folders can be understood in several ways.
     """
-    splits = [folder for folder in root.folders if split_of(folder.name) and _is_of_folders(folder)]
+    splits = _splits(root)
     if flat and root.files and not root.folders:
         name = Path(root.path).resolve().name
         return Layout([(relative(file, root.path), name, "") for file in root.files])
@@ -73,6 +73,19 @@ def understand(root: Folder, skipped: Skipped, flat: bool) -> Layout:
     else:
         _add_classes(layout, root, root, _without_flat_splits(layout, root), "", skipped)
     return layout
+
+
+def _splits(root: Folder) -> list[Folder]:
+    """The folders that are named like splits and hold class folders. Where most of the images of such a folder are in
+    none of its folders, it may also be a class, so that what is beside it decides."""
+    named = [folder for folder in root.folders if split_of(folder.name) and folder.folders]
+    alone = all(split_of(folder.name) for folder in root.folders)
+    counts = Counter(name for folder in named for name in {_plain(inner.name) for inner in folder.folders})
+    return [
+        folder
+        for folder in named
+        if alone or _is_of_folders(folder) or any(counts[_plain(inner.name)] > 1 for inner in folder.folders)
+    ]
 
 
 def _is_of_folders(folder: Folder) -> bool:
@@ -185,8 +198,8 @@ def _check_one_level(above: Folder, folders: list[Folder], advice: str) -> None:
         UserError: The classes or the splits are further down.
     """
     hollow = _hollow(folders)
-    if len(folders) == len(hollow) == 1:
-        inner = hollow[0]
+    if len(folders) == 1 and _is_of_folders(folders[0]) and folders[0].count:
+        inner = folders[0]
         while len(inner.folders) == 1 and not inner.files and inner.folders[0].folders:
             inner = inner.folders[0]
         raise UserError(
@@ -210,7 +223,7 @@ def _check_one_level(above: Folder, folders: list[Folder], advice: str) -> None:
     if len(common) >= len(hollow) > 1:
         raise UserError(
             f"the folders {_names(folders)} hold the same sub-folders ({', '.join(map(_cut, common[:_SHOWN]))}), which "
-            "seem to be the classes; name the upper folders train, val and test, or name one of them as DATA"
+            f"seem to be the classes; {advice or 'name the upper folders train, val and test, or name one as DATA'}"
         )
 
 
@@ -218,8 +231,9 @@ def _note_levels(layout: Layout, folders: list[Folder]) -> None:
     """Says where classes hold folders rather than images."""
     hollow = _hollow(folders)
     common = _common(hollow) if len(hollow) > 1 else []
+    common = common if len(common) > 1 else []  # a single one, such as ant/images and bee/images, cannot be the classes
     for folder in hollow if len(hollow) < len(folders) or common else []:
-        found = f"holds no images itself, but {len(folder.folders)} folders ({_names(folder.folders)})"
+        found = f"holds no images itself, but folders ({_names(folder.folders)})"
         others = ", as other classes do," if common else ", while other classes hold images,"
         layout.doubts.append(
             ClassFinding(
@@ -233,13 +247,13 @@ def _note_levels(layout: Layout, folders: list[Folder]) -> None:
         )
     names = {_plain(folder.name) for folder in folders}
     for folder in folders:
-        inner = [below for below in folder.folders if _plain(below.name) in names]
-        if folder.files and inner:
-            layout.doubts.append(
-                ClassFinding(
-                    folder.name, "mixed_levels", f"holds a folder {_cut(inner[0].name)}, which is the name of a class"
+        for inner in folder.folders if folder.files else []:
+            known = "a class" if _plain(inner.name) in names else "a split" if split_of(inner.name) else ""
+            if known:
+                reason = (
+                    f"holds a folder {_cut(inner.name)}, which is the name of {known}; its images count as this class"
                 )
-            )
+                layout.doubts.append(ClassFinding(folder.name, "mixed_levels", reason))
 
 
 def _hollow(folders: Sequence[Folder]) -> list[Folder]:

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from pipelines.cli import main
+from pipelines.data.find import find_images
 from pipelines.data.layout import split_of
 from pipelines.data.manifest import class_names, make_manifest
 from tests.pipelines.photos import SIX, audited, build, draw, nested, refused
@@ -85,6 +86,8 @@ def test_photos_beside_splits_with_the_same_classes_are_left_out_and_said(tmp_pa
         ),
         ({"train": 6, "test": 6}, ["no images in", "'test' is named like a split and has 6 files", "no class folders"]),
         (nested("photos"), ["a single folder, 'photos'", "('ant', 'bee') are further down", "photos' as DATA"]),
+        (nested("photos") | {"photos": 2}, ["a single folder, 'photos'", "photos' as DATA"]),
+        (nested("train/day", "train/night", "val/day"), ["'day', 'night' hold the same sub-folders", "move them up"]),
         (nested("a/b/c"), ["a single folder, 'a'", "/a/b/c' as DATA"]),
         (nested("photos/train", "photos/val"), ["a single folder, 'photos'", "('train', 'val') are further down"]),
         (nested("train/all", "val/all"), ["train' has a single folder, 'all'", "move them up"]),
@@ -147,12 +150,13 @@ def test_loose_photos_are_left_out_with_a_count(folders, loose, place, tmp_path,
         (
             SIX | nested("birds", classes=("robin", "wren")),
             "birds",
-            "no images itself, but 2 folders ('robin', 'wren')",
+            "no images itself, but folders ('robin', 'wren')",
         ),
-        (nested("ant", "bee", "cat", classes=("front", "back")), "ant", "no images itself, but 2 folders"),
+        (nested("ant", "bee", "cat", classes=("front", "back")), "ant", "no images itself, but folders ("),
         (SIX | {"bee/ant": 3}, "bee", "holds a folder 'ant', which is the name of a class"),
+        (SIX | {"bee/test": 3}, "bee", "holds a folder 'test', which is the name of a split"),
     ],
-    ids=["some hold folders", "all hold the same folders", "a class within a class"],
+    ids=["some hold folders", "all hold the same folders", "a class within a class", "a split within a class"],
 )
 def test_mixed_levels_are_warned_of_before_training_and_found_by_audit(folders, label, words, tmp_path, capsys):
     root = build(tmp_path / "photos", **folders)
@@ -166,6 +170,17 @@ def test_mixed_levels_are_warned_of_before_training_and_found_by_audit(folders, 
     error = capsys.readouterr().err
     assert f"warning: class '{label}': " in error
     assert words in error
+
+
+def test_a_split_with_many_loose_photos_is_a_split_still(tmp_path, capsys):
+    root = build(tmp_path / "photos", **nested("train", "val"), train=20)
+    assert make_manifest(root, 0.2, 0.2, 0)["split"].value_counts().to_dict() == {"train": 12, "val": 12}
+    assert "left out: 20 photos, such as 'train/0.jpg' beside the class folders in 'train'" in capsys.readouterr().out
+    assert len(find_images(build(tmp_path / "alone", **nested("train"), train=20)).images) == 12
+
+
+def test_one_folder_of_the_same_name_in_every_class_is_no_doubt(tmp_path, capsys):
+    assert audited(capsys, build(tmp_path / "photos", **{"ant/images": 5, "bee/images": 5}))[0] == 0
 
 
 def test_classes_that_all_hold_folders_of_their_own_are_said(tmp_path, capsys):

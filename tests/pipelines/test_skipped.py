@@ -292,7 +292,7 @@ def test_a_message_about_very_long_names_has_two_lines_at_most(tmp_path, capsys)
     name = "x" * 250
     root = build(tmp_path / "photos", **nested(f"{name}a", f"{name}b", classes=(f"{name}1", f"{name}2")))
     message = refused(capsys, root)
-    assert message.endswith("name one of them as DATA\n")
+    assert message.endswith("or name one as DATA\n")
     code, _, err = audited(capsys, "y" * 100_000)
     assert code == 2
     assert len(err) < 320
