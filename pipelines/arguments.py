@@ -1,5 +1,7 @@
-"""The parser of the command line, made from the descriptions of the settings. It knows neither TensorFlow nor what the
-commands do."""
+"""Builds the parser of the command line from the descriptions of the settings.
+
+It depends neither on TensorFlow nor on what the commands do.
+"""
 
 import argparse
 import dataclasses
@@ -18,8 +20,10 @@ class _Parser(argparse.ArgumentParser):
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of all commands. What it parses has the command's name in `verb`, and of the settings those alone that
-    were given."""
+    """Returns the parser of all commands.
+
+    Its result has the command's name in `verb`, and only those settings that were given.
+    """
     parser = _Parser(
         prog="resnet-tf",
         description="From a folder of photos, one sub-folder per class, to a fine-tuned ResNet that can be served.",
@@ -38,7 +42,7 @@ def _add_settings(parser: argparse.ArgumentParser, settings: Iterable[Described]
     found = list(settings)
     groups = {name: parser.add_argument_group(name) for name in GROUPS}
     result: Any = None
-    if verb == "finetune":  # either a run, or a picture of the range test
+    if verb == "finetune":  # it makes either a run or a picture of the range test
         result = groups["run"].add_mutually_exclusive_group(required=True)
         found += described(FinetuneWords)
     for each in found:

@@ -1,4 +1,4 @@
-"""audit: what a folder of images holds, and what would damage training."""
+"""audit: reports what a folder of images contains, and what would damage training."""
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -35,12 +35,12 @@ _CSV = (
 
 @dataclass(frozen=True)
 class AuditReport:
-    """What was found in a folder of images.
+    """What an audit has found in a folder of images.
 
     Args:
-        data: DATA as it was given.
-        table: Every file that was looked at.
-        found: The content of --json: "images", "duplicates", "similar", "classes", "notes" and "summary".
+        data: The DATA argument as it was given.
+        table: Facts about every file that was inspected.
+        found: Content of --json: "images", "duplicates", "similar", "classes", "notes" and "summary".
     """
 
     data: str
@@ -49,44 +49,48 @@ class AuditReport:
 
     @property
     def images(self) -> pd.DataFrame:
-        """One row per file, as --csv has them."""
+        """Table with one row per file, as --csv writes it."""
         return self.table.images[list(_CSV)]
 
     @property
     def damages(self) -> bool:
-        """Whether something would damage training: unreadable files, one picture under two labels or in two splits,
-        classes that are alone, too small, badly unbalanced or oddly named."""
+        """Whether something would damage training.
+
+        Training is damaged by unreadable files, by one picture with two labels or in two splits, and by classes that
+        are alone, too small, badly unbalanced or oddly named.
+        """
         return _damages(self.found)
 
     def __str__(self) -> str:
-        """What was found, in a few lines."""
+        """Returns a summary of a few lines."""
         return _text(self.found)
 
     def html(self) -> str:
-        """The page with thumbnails, as --html writes it."""
+        """Returns the page with thumbnails, as --html writes it."""
         from pipelines.report.audit_page import render_audit  # thumbnails need TensorFlow
 
         return render_audit(f"Audit of {self.data}", self.found, self.table.root)
 
     def _repr_html_(self) -> str:
-        """The page, in a frame of its own, for notebooks."""
+        """Returns the page in a frame of its own, for notebooks."""
         from pipelines.report.html import framed
 
         return framed(self.html())
 
 
 def audit(config: AuditConfig) -> AuditReport:
-    """Looks at every file, prints what was found, writes it where files are named, and moves the files at fault
-    aside where a folder for them is named.
+    """Inspects every file, prints what was found, and writes it to the files that are named.
+
+    If a quarantine is named, the files at fault are moved to it.
 
     Args:
-        config: What to look at, and what to write.
+        config: Images to inspect, files to write, and folder of the quarantine.
 
     Returns:
-        What was found.
+        The report of what was found.
 
     Raises:
-        UserError: DATA is no folder of images or CSV, or files cannot be moved.
+        UserError: DATA is neither a folder of images nor a CSV, or files cannot be moved.
     """
     if config.quarantine is not None:
         check_quarantine(Path(config.data), Path(config.quarantine))
@@ -110,10 +114,10 @@ def undo(config: AuditConfig) -> int:
     """Moves the files of an earlier quarantine back, and does nothing else.
 
     Args:
-        config: The images, and the folder of the quarantine.
+        config: Folder of the images, and folder of the quarantine.
 
     Returns:
-        The number of files.
+        The number of files that were moved back.
 
     Raises:
         UserError: There is no such quarantine, or a file cannot be moved back.
@@ -126,8 +130,13 @@ def undo(config: AuditConfig) -> int:
 
 
 def audit_report(table: ImageTable) -> dict[str, Any]:
-    """{"images": [one entry per file], "duplicates": [groups of byte-identical files], "similar": [groups of
-    near-identical pictures], "classes": [findings], "notes": [what was left out or assumed], "summary": {…}}."""
+    """Returns the report on a table of images.
+
+    Returns:
+        {"images": [one entry per file], "duplicates": [groups of byte-identical files], "similar": [groups of
+        near-identical pictures], "classes": [findings], "notes": [what was left out or assumed],
+        "summary": {…}}.
+    """
     images = table.images
     codes = images["problems"].str.split().explode().dropna()
     per_class = images.groupby("label")["readable"].sum().astype(int)
@@ -171,7 +180,10 @@ def audit_report(table: ImageTable) -> dict[str, Any]:
 
 
 def _groups(images: pd.DataFrame, column: str) -> list[dict[str, Any]]:
-    """Files with the same value; harmful where they have several labels or stand in several splits."""
+    """Returns the groups of files that have the same value in a column.
+
+    A group is harmful if its files have several labels or are in several splits.
+    """
     return [
         {
             "paths": group["path"].tolist(),

@@ -1,6 +1,6 @@
-"""The command line: `resnet-tf VERB …`. A verb's module does the work.
+"""The command line `resnet-tf VERB …`, which leaves the work to the verb's module.
 
-Nothing imports TensorFlow before a verb needs it, so that --help and a wrong argument answer at once.
+TensorFlow is imported only when a verb needs it. Without it, --help and errors in the arguments appear at once.
 """
 
 import dataclasses
@@ -28,8 +28,12 @@ INTERRUPTED, TERMINATED = 130, 143  # as shells report SIGINT and SIGTERM
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
+    Args:
+        arguments: Words of the command line after `resnet-tf`; None takes those of this process.
+
     Returns:
-        0 done; 1 the command ran and found what it looks for; 2 it could not run; 130 Ctrl-C; 143 SIGTERM.
+        The exit status: 0 if the command is done, 1 if it found what it looks for, 2 if it could not run, 130 after
+        Ctrl-C, and 143 after SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     debug = "--debug" in words
@@ -61,8 +65,10 @@ def _one_line(error: Exception) -> str:
 
 
 def _run(verb: str, given: dict[str, Any]) -> int:
-    """Makes the verb's config of what was given, and calls the verb. Where a file is written to standard output,
-    everything else goes to standard error."""
+    """Makes the verb's config from the given settings, calls the verb, and returns the exit status.
+
+    If a file is written to standard output, everything else goes to standard error.
+    """
     outputs = _standard_outputs(verb, given)
     if len(outputs) > 1:
         raise UserError(f"only one output can be standard output, received {' and '.join(outputs)}")
@@ -79,7 +85,7 @@ def _settings_of(kind: Any, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _standard_outputs(verb: str, given: dict[str, Any]) -> list[str]:
-    """The options that write a file, and were given "-" for it."""
+    """Returns the options that write a file and were given "-" for it."""
     kinds = (VERBS[verb][1], FinetuneWords) if verb == "finetune" else (VERBS[verb][1],)
     settings = [each for kind in kinds for each in described(kind)]
     return [each.option for each in settings if each.setting.written and given.get(each.name) == STANDARD_OUTPUT]
@@ -164,7 +170,10 @@ def _predict(config: Any) -> int:
 
 
 def _check_finished(run: str, strategy: str) -> None:
-    """Answers at once, where no other workers must hear of it."""
+    """Checks that a run is finished, before TensorFlow is imported.
+
+    With several workers this comes later, because all of them must hear of an error.
+    """
     from pipelines.runs.directory import finished_run
 
     if cluster_of(strategy) is None:
@@ -178,7 +187,7 @@ def _export(config: Any) -> int:
     import_tensorflow()
     from pipelines.export import export
 
-    export(run, config.mirror)
+    export(run, config.mirror, unfinished=config.unfinished, data=config.data)
     return DONE
 
 

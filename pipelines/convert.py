@@ -1,4 +1,4 @@
-"""convert: one file of weights into another, without losing a bit of float32."""
+"""convert: writes the weights of one file to another, without losing a bit of float32."""
 
 from pathlib import Path
 
@@ -18,16 +18,16 @@ from resnet_tf.weights.writers import check_kind
 
 
 def convert(config: ConvertConfig) -> Path:
-    """Reads weights from anywhere, checks them against their network, and writes them.
+    """Reads weights from any source, checks them against their network, and writes them to a file.
 
     Args:
-        config: From where, to where, and which network.
+        config: Source, target and network.
 
     Returns:
-        The file that was written; it carries preprocessing and the network's structure with it.
+        The path of the file that was written. The file also contains the preprocessing and the network's structure.
 
     Raises:
-        UserError: The source cannot be read or does not fill the network, or the target exists or is of no known
+        UserError: The source cannot be read or does not fill the network, or the target exists or is of an unknown
             kind.
     """
     target = Path(config.target)
@@ -57,7 +57,7 @@ def convert(config: ConvertConfig) -> Path:
 
 
 def network_of(file: WeightFile, config: ConvertConfig) -> keras.Model:
-    """The network that the tensors of a file come from: with its head and its biases."""
+    """Returns the network that the tensors of a file come from, with the head and the biases that the file has."""
     head = file.tensors.get(f"{HEAD}/kernel")
     structure = structure_for(find_architecture(config.arch), file, config.shortcut, config.stride_at)
     return build(

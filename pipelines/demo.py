@@ -1,4 +1,4 @@
-"""demo: the main job from nothing, on drawn images: sample, fine-tune, evaluate, export, predict."""
+"""demo: does the whole job with drawn images: it draws a sample, fine-tunes, evaluates, exports and predicts."""
 
 import shutil
 from pathlib import Path
@@ -20,14 +20,14 @@ _EPOCHS = 10
 
 
 def demo(path: Path, weights: str) -> None:
-    """Runs the verbs one after another, each as the command line would.
+    """Runs the verbs one after another, each as the command line would run it.
 
     Args:
-        path: The run directory. A run that the demo made before is replaced; anything else there is not.
-        weights: As for finetune.
+        path: Run directory. A run that the demo has made before is replaced; anything else there is not.
+        weights: Weights to start from, as for finetune.
 
     Raises:
-        UserError: There is something else at that place.
+        UserError: There is something else than a demo at that place.
     """
     images = path.with_name(path.name + "-images")
     _remove_previous(path, images)

@@ -1,6 +1,6 @@
-"""evaluate: metrics, predictions and the confusion matrix of one split, for a colleague to check."""
+"""evaluate: writes metrics, predictions and the confusion matrix of one split, for a colleague to check."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +8,8 @@ import pandas as pd
 
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say
-from pipelines.data.manifest import data_root, label_numbers, load_manifest
+from pipelines.data.manifest import data_root, label_numbers
+from pipelines.evaluation.integrity import check_same_images, load_run_manifest
 from pipelines.evaluation.metrics import confusion_matrix, most_confused, per_class, summarize
 from pipelines.evaluation.predictions import BATCH_SIZE, finished_run_for_all, prediction_table, probabilities_of
 from pipelines.report.figures import draw_confusion_matrix
@@ -16,6 +17,7 @@ from pipelines.report.html import framed
 from pipelines.report.page import render_page
 from pipelines.runs.directory import Run, load_classes
 from pipelines.runs.files import read_json, write_atomically, write_csv, write_json, write_text
+from pipelines.runs.state import RunState, state_of
 from resnet_tf.errors import UserError
 from resnet_tf.workers import check_settings, joined
 
@@ -25,14 +27,14 @@ _NOT_NEW = "these figures say nothing of new ones"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a finished run makes of a split.
+    """The evaluation of a finished run on a split.
 
     Args:
-        run: The run.
-        metrics: The content of metrics.json.
-        confusion_matrix: Counts; rows are the true classes, columns the predicted ones.
-        predictions: One row per image: path, label, predicted, confidence, and one column per class.
-        note: A warning about the figures, or "".
+        run: Finished run.
+        metrics: Content of metrics.json.
+        confusion_matrix: Numbers of images; rows are the true classes, and columns are the predicted classes.
+        predictions: Table with one row per image: path, label, predicted, confidence, and one column per class.
+        note: Warning about the figures, or "".
     """
 
     run: Run
@@ -43,63 +45,71 @@ class Evaluation:
 
     @property
     def folder(self) -> Path:
-        """Where the run keeps it."""
+        """Folder in which the run keeps the evaluation."""
         return self.run.evaluation(self.metrics["split"])
 
     @property
     def report(self) -> Path:
-        """The page report.html."""
+        """Path of the page report.html."""
         return self.folder / "report.html"
 
     @property
     def per_class(self) -> pd.DataFrame:
-        """Images, precision, recall and F1 of each class."""
+        """Table with the number of images, precision, recall and F1 of each class."""
         return per_class(self.confusion_matrix)
 
     def __str__(self) -> str:
-        """What one wants to know first, in a dozen lines."""
+        """Returns the most important figures in a dozen lines, and the note."""
         summary = summary_text(self.metrics, self.confusion_matrix)
         return f"{summary}\n{self.note}" if self.note else summary
 
     def _repr_html_(self) -> str:
-        """The report, in a frame of its own, for notebooks."""
+        """Returns the report in a frame of its own, for notebooks."""
         return framed(self.report.read_text(encoding="utf-8"))
 
 
 def evaluate(
     run: Run, split: str = "test", data: str | None = None, mirror: bool = False, strategy: str = "auto"
 ) -> Evaluation:
-    """Predicts a split and writes its folder in the run: metrics.json, predictions.csv, per_class.csv,
-    confusion_matrix.csv, confusion_matrix.png, summary.txt, report.html.
+    """Predicts a split and writes the split's folder in the run.
+
+    The folder contains metrics.json, predictions.csv, per_class.csv, confusion_matrix.csv, confusion_matrix.png,
+    summary.txt and report.html.
 
     Args:
-        run: A finished run.
-        split: "train", "val" or "test".
-        data: Where the images are now, if they have moved.
-        mirror: Whether the probabilities are means over each image and its mirror image.
-        strategy: Which devices compute, as in `pipelines.config.finetune.FinetuneConfig`.
+        run: Finished run.
+        split: Name of the split, "train", "val" or "test".
+        data: Folder or CSV where the images are now; None if they have not moved.
+        mirror: Whether the probabilities are averaged over each image and its mirror image.
+        strategy: Name of the devices that compute, as in `pipelines.config.finetune.FinetuneConfig`.
 
     Returns:
-        What was found.
+        The evaluation of the split.
 
     Raises:
-        UserError: The run is not finished, or the split has no images, or one of them is not there, or cannot be read,
-            any more.
+        UserError: The run is not finished, the split has no images, or an image is missing or can no longer be read.
     """
     with joined(strategy) as workers, Interrupts(), finished_run_for_all(run, workers) as known:
         check_settings(workers, {"command": "evaluate", "split": split, "mirror": mirror})
-        classes, rows = load_classes(known), _rows(load_manifest(known.manifest), split, run)
+        classes, rows = load_classes(known), _rows(load_run_manifest(known), split, run)
+        state = RunState(**workers.from_chief(lambda: asdict(state_of(run))))
         root = _root(known, data)
-        _check_present(workers.part_of(rows, BATCH_SIZE), root)
+        check_same_images(workers.part_of(rows, BATCH_SIZE), root)
         label = f"evaluated on {split}"
         found = probabilities_of(rows, root, known, workers, strategy=strategy, mirror=mirror, label=label)
         labels = label_numbers(rows, classes)
         evaluation = Evaluation(
             run,
-            {**summarize(labels, found, classes), "classes": classes, "split": split, "mirror": mirror},
+            {
+                **summarize(labels, found, classes),
+                "classes": classes,
+                "split": split,
+                "mirror": mirror,
+                "finished": state.finished,
+            },
             confusion_matrix(labels, found.argmax(axis=1), classes),
             prediction_table(rows["path"].tolist(), rows["label"].tolist(), found, classes),
-            "" if _is_new(known, split) else f"the model was fitted to images of {split}: {_NOT_NEW}",
+            _note(known, split, state),
         )
         if workers.chief:
             _write(evaluation, root)
@@ -110,22 +120,22 @@ def evaluate(
 
 
 def _write(evaluation: Evaluation, root: Path) -> None:
-    """Writes the split's folder. metrics.json comes last."""
+    """Writes the folder of the split: the numbers first, and then the pictures that are made of them."""
     metrics, matrix, folder = evaluation.metrics, evaluation.confusion_matrix, evaluation.folder
-    name = evaluation.run.path.resolve().name
-    title = f"{name}, {metrics['split']}" + (MIRRORED if metrics["mirror"] else "")
     write_csv(folder / "predictions.csv", evaluation.predictions)
     write_csv(folder / "per_class.csv", evaluation.per_class)
     write_csv(folder / "confusion_matrix.csv", matrix, index=True)
-    write_atomically(folder / "confusion_matrix.png", lambda path: draw_confusion_matrix(matrix, path, title))
-    write_text(folder / "summary.txt", f"{evaluation}\n")
-    figure = folder / "confusion_matrix.png"
-    write_text(folder / "report.html", render_page(title, metrics, matrix, evaluation.predictions, root, figure))
     write_json(folder / "metrics.json", metrics)
+    write_text(folder / "summary.txt", f"{evaluation}\n")
+    name = evaluation.run.path.resolve().name
+    title = f"{name}, {metrics['split']}" + (MIRRORED if metrics["mirror"] else "")
+    figure = folder / "confusion_matrix.png"
+    write_atomically(figure, lambda path: draw_confusion_matrix(matrix, path, title))
+    write_text(folder / "report.html", render_page(title, metrics, matrix, evaluation.predictions, root, figure))
 
 
 def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
-    """What one wants to know first, in a dozen lines."""
+    """Returns the most important figures in a dozen lines."""
     low, high = metrics["accuracy_ci95"]
     lines = [
         f"{metrics['split']}{MIRRORED if metrics['mirror'] else ''}: "
@@ -154,8 +164,19 @@ def _rows(manifest: pd.DataFrame, split: str, run: Run) -> pd.DataFrame:
     return rows
 
 
+def _note(run: Run, split: str, state: RunState) -> str:
+    """Returns what a reader must know beside the figures."""
+    notes = [] if _is_new(run, split) else [f"the model was fitted to images of {split}: {_NOT_NEW}"]
+    if state.text:
+        notes.append(f"{state.text}; these figures are of its best model so far")
+    return "\n".join(notes)
+
+
 def _is_new(run: Run, split: str) -> bool:
-    """Whether the model was not fitted to the images of a split. An imported network has no recipe here."""
+    """Returns whether the model was not fitted to the images of a split.
+
+    An imported network has no recipe, because it was not fitted to any images here.
+    """
     recipe = read_json(run.config).get("recipe")
     return split == "test" or not recipe or (split == "val" and not recipe.get("refit_head"))
 
@@ -164,12 +185,3 @@ def _root(run: Run, data: str | None) -> Path:
     if data is not None and not Path(data).exists():
         raise UserError(f"there is nothing at {data!r}; --data names the folder, or the table, of the images")
     return data_root(read_json(run.config)["arguments"]["data"] if data is None else data)
-
-
-def _check_present(rows: pd.DataFrame, root: Path) -> None:
-    missing = [path for path in rows["path"] if not (root / path).is_file()]
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(rows)} images are not in {str(root)!r} any more, such as {missing[0]!r}; "
-            "say with --data where they are"
-        )

@@ -1,4 +1,4 @@
-"""export: the best model as a SavedModel that serves raw images, checked in a process without this project."""
+"""export: writes the best model as a SavedModel that serves raw images, and checks it without this project."""
 
 import shutil
 import subprocess
@@ -13,14 +13,16 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.console.terminal import say
-from pipelines.data.manifest import data_root, load_manifest
+from pipelines.data.manifest import data_root
 from pipelines.data.sample import CLASSES, draw_image
 from pipelines.evaluation.inference import logits_of
+from pipelines.evaluation.integrity import check_same_images, load_network, load_run_manifest
 from pipelines.evaluation.predictions import input_spec_of
 from pipelines.images.decode import decode_file, decode_region_of_bytes, encoded_png
 from pipelines.images.stream import InputSpec
-from pipelines.runs.directory import Run, load_classes, load_model
+from pipelines.runs.directory import Run
 from pipelines.runs.files import read_json, sha256, write_json
+from pipelines.runs.state import state_of
 from resnet_tf.errors import UserError
 from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION, said_by_keras_file
 from resnet_tf.weights.weight_file import description
@@ -31,39 +33,47 @@ _DRAWN_SIZE = 256
 _CHECK = Path(__file__).parent / "evaluation" / "check_saved_model.py"
 
 
-def export(run: Run, mirror: bool = False) -> Path:
+def export(run: Run, mirror: bool = False, *, unfinished: bool = False, data: str | None = None) -> Path:
     """Writes export/saved_model/1 in the run, after a fresh process has served held-out images with it.
 
     Args:
-        run: A finished run.
-        mirror: Whether the probabilities are means over each image and its mirror image.
+        run: Run that has a model.
+        mirror: Whether the probabilities are averaged over each image and its mirror image.
+        unfinished: Whether the best model so far of an unfinished run will do.
+        data: Folder or CSV where the images are now, or None if they have not moved.
 
     Returns:
         The SavedModel's folder.
 
     Raises:
-        UserError: The served probabilities differ by more than `LARGEST_DIFFERENCE`; nothing is left then.
+        UserError: The run is not finished, a held-out image is missing or another one, the fresh process cannot serve
+            the SavedModel, or the served probabilities differ by more than `LARGEST_DIFFERENCE`. The SavedModel is not
+            kept then.
     """
-    classes, model, input_spec = load_classes(run), load_model(run), input_spec_of(run)
-    images = _held_out_images(run)
+    state = state_of(run)
+    if state.text and not unfinished:
+        raise UserError(f"{state.text}; finish it, or export its best model so far with --unfinished")
+    (model, classes), input_spec = load_network(run), input_spec_of(run)
+    images = _held_out_images(run, data)
     run.saved_model.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=run.saved_model.parent, prefix=".writing-") as temporary:
         folder = Path(temporary) / "1"
         save_serving_model(model, classes, input_spec, folder, mirror)
         expected = _expected(model, images, input_spec, mirror)
         difference = _check_in_fresh_process(folder, images, expected, Path(temporary))
-        if difference > LARGEST_DIFFERENCE:
+        if not difference <= LARGEST_DIFFERENCE:  # NaN is no agreement
             raise UserError(
                 f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
                 f"{LARGEST_DIFFERENCE:g}; it is not kept"
             )
-        _describe(folder, run)
+        _describe(folder, run, classes, input_spec.size)
         _replace_folder(folder, run.saved_model)
     write_json(
         run.export_report,
         {
             "model_sha256": sha256(run.model),
             "mirror": mirror,
+            "finished": state.finished,
             "saved_model": {"images_checked": len(images), "largest_difference": difference},
         },
     )
@@ -78,14 +88,16 @@ def export(run: Run, mirror: bool = False) -> Path:
 def save_serving_model(
     model: keras.Model, classes: list[str], input_spec: InputSpec, folder: Path, mirror: bool = False
 ) -> None:
-    """A SavedModel with `serving_default` and `serve_bytes`; the class names are in it and in its assets.
+    """Writes a SavedModel with the signatures `serving_default` and `serve_bytes`.
+
+    The class names are in the SavedModel and in its assets.
 
     Args:
-        model: From uint8 images of the view's size to logits.
-        classes: Order of the logits.
-        input_spec: How images are resized and cropped.
-        folder: To be made.
-        mirror: As for `export`.
+        model: Model from uint8 images of the view's size to logits.
+        classes: Names of the classes, in the order of the logits.
+        input_spec: Size and crop of the images.
+        folder: Folder to make.
+        mirror: Whether the probabilities are averaged over each image and its mirror image.
     """
     with tempfile.TemporaryDirectory() as temporary:
         labels = Path(temporary) / "labels.txt"
@@ -95,18 +107,21 @@ def save_serving_model(
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
 
-def _describe(folder: Path, run: Run) -> None:
-    """Writes what the file of the model says of itself, so that whoever takes the weights from the SavedModel knows
-    what images must look like. The run's config.json has the normalization of the weights that training began with:
-    where these wanted BGR, the model has a first convolution for RGB."""
+def _describe(folder: Path, run: Run, classes: list[str], image_size: int) -> None:
+    """Writes the description of the model's file into the SavedModel.
+
+    It says what images must look like, for those who take the weights from the SavedModel. The run's config.json has
+    the normalization of the weights that training began with. If these want BGR, it does not suit the model, whose
+    first convolution is for RGB.
+    """
     said = said_by_keras_file(run.model)
-    assert said is not None, run.model  # every version has written it
+    assert said is not None, run.model  # every version has written a description
     text = description(
         said.preprocessing,
         said.structure,
         architecture=said.architecture,
-        image_size=said.image_size,
-        classes=said.classes,
+        image_size=image_size,
+        classes=classes,
     )
     file = folder / SAVED_MODEL_DESCRIPTION
     file.parent.mkdir()
@@ -145,19 +160,19 @@ class _Serving(tf.Module):
         }
 
 
-def _held_out_images(run: Run) -> list[np.ndarray]:
-    """Upright pictures of the test split, or of validation where there is no test, at their own sizes. An imported
-    network may have come without images: then some are drawn."""
-    manifest = load_manifest(run.manifest)
+def _held_out_images(run: Run, data: str | None) -> list[np.ndarray]:
+    """Returns upright pictures of the test split, or of validation if there is no test, at their own sizes.
+
+    An imported network may have come without images; then some are drawn.
+    """
+    manifest = load_run_manifest(run)
     if manifest.empty:
         return [np.asarray(draw_image(name, _DRAWN_SIZE, np.random.default_rng(0))) for name in CLASSES]
     split = "test" if (manifest["split"] == "test").any() else "val"
     held_out = manifest[manifest["split"] == split]
     rows: pd.DataFrame = held_out.iloc[:: max(1, len(held_out) // CHECKED_IMAGES)].head(CHECKED_IMAGES)
-    root = data_root(read_json(run.config)["arguments"]["data"])
-    missing = [path for path in rows["path"] if not (root / path).is_file()]
-    if missing:
-        raise UserError(f"the check needs held-out images, and {missing[0]!r} is not in {str(root)!r} any more")
+    root = data_root(read_json(run.config)["arguments"]["data"] if data is None else data)
+    check_same_images(rows, root)
     columns = zip(rows["path"], rows["decoder"], rows["orientation"], strict=True)
     return [
         decode_file(tf.constant(str(root / path)), tf.constant(decoder), tf.constant(orientation)).numpy()
@@ -171,7 +186,7 @@ def _expected(model: keras.Model, images: list[np.ndarray], input_spec: InputSpe
 
 
 def _check_in_fresh_process(folder: Path, images: list[np.ndarray], expected: np.ndarray, work: Path) -> float:
-    """Serves the images with TensorFlow alone; returns the largest difference of a probability."""
+    """Serves the images with TensorFlow alone, and returns the largest difference of a probability."""
     samples = work / "samples.npz"
     pictures = {f"image_{number}": image for number, image in enumerate(images)}
     encoded = {f"bytes_{number}": np.frombuffer(encoded_png(image), np.uint8) for number, image in enumerate(images)}

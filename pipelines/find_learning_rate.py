@@ -1,4 +1,7 @@
-"""finetune --find-learning-rate: the range test (Smith 2017, arXiv 1506.01186), loss over a growing learning rate."""
+"""finetune --find-learning-rate: draws the loss over a growing learning rate.
+
+This is the range test of Smith 2017, arXiv 1506.01186.
+"""
 
 import math
 import time
@@ -28,12 +31,12 @@ from resnet_tf.workers import joined
 
 @dataclass(frozen=True)
 class Sweep:
-    """Rates of a range test: from where nothing happens to where no network learns any more.
+    """The learning rates of a range test, from one that changes nothing to one at which no network learns any more.
 
     Args:
-        low: The first one.
-        high: The last one.
-        steps: How many.
+        low: First learning rate.
+        high: Last learning rate.
+        steps: Number of learning rates, one per step.
     """
 
     low: float
@@ -41,21 +44,21 @@ class Sweep:
     steps: int
 
 
-# Adam's steps are about as long as the rate, whatever the gradient. Others are for training from scratch, where some 60
-# steps to a decade are needed: with 20 the loss did not come below that of guessing (docs/recipe.md).
+# Adam's steps are about as long as the rate, whatever the gradient. The other optimizers are for training from scratch,
+# which needs some 60 steps per decade: with 20 the loss did not fall below that of guessing (docs/recipe.md).
 ADAM = Sweep(1e-7, 1e-1, 100)
 MOMENTUM = Sweep(1e-4, 1e1, 300)
 
 
 @dataclass(frozen=True)
 class RangeTest:
-    """What `find_learning_rate` has found.
+    """The result of `find_learning_rate`.
 
     Args:
         rates: Learning rate of each step.
         losses: Training loss of each step's batch.
-        reading: What they say.
-        chosen: The rate that a run would take: the recipe's, or the user's.
+        reading: Reading of the curve that the rates and losses make.
+        chosen: Learning rate that a run would take, the recipe's or the user's.
     """
 
     rates: list[float]
@@ -65,24 +68,25 @@ class RangeTest:
 
     @property
     def suggestion(self) -> float | None:
-        """The peak learning rate, None where the loss does not fall."""
+        """Suggested peak learning rate, or None if the loss does not fall."""
         return self.reading.suggestion
 
 
 def find_learning_rate(config: RangeTestConfig, repeated: Earlier | None = None) -> RangeTest:
-    """Trains for some hundred steps whose learning rate grows exponentially, from where a training would start, and
-    draws the loss over the rate. No run is made or changed.
+    """Trains some hundred steps with an exponentially growing learning rate, and draws the loss over the rate.
+
+    The network is the one that a training would start from. No run is made or changed.
 
     Args:
-        config: The training that is asked about, and where the picture goes.
-        repeated: As for `pipelines.finetune.finetune`.
+        config: Settings of the training, and path of the picture.
+        repeated: Run whose decisions are repeated if the settings leave them open, or None.
 
     Returns:
-        The curve and the suggestion, which may be none.
+        The curve and the suggested learning rate, which may be None.
 
     Raises:
-        UserError: Something that the user can mend; nothing is written.
-        KeyboardInterrupt: Ctrl-C, or SIGTERM as `Terminated`.
+        UserError: Something is wrong that the user can correct; nothing is written.
+        KeyboardInterrupt: Ctrl-C was pressed; or SIGTERM was received, which raises `Terminated`.
     """
     training, picture = config.training, Path(config.picture)
     with joined(training.strategy) as workers, Interrupts():
@@ -106,7 +110,7 @@ def find_learning_rate(config: RangeTestConfig, repeated: Earlier | None = None)
 
 
 class _Curve(keras.callbacks.Callback):
-    """Notes rate and loss of each step, until all are done or the loss has diverged."""
+    """Records the rate and the loss of each step, until all steps are done or the loss has diverged."""
 
     def __init__(self, steps: int, classes: int) -> None:
         super().__init__()
@@ -140,7 +144,7 @@ class _Curve(keras.callbacks.Callback):
 
 
 def _train(trainer: Trainer, sweep: Sweep) -> tuple[list[float], list[float]]:
-    """Rates, and the finite losses of their batches."""
+    """Trains through the rates of a sweep, and returns the rates and the finite losses of their batches."""
     trainer.model.optimizer.learning_rate = keras.optimizers.schedules.ExponentialDecay(
         sweep.low, sweep.steps - 1, sweep.high / sweep.low
     )

@@ -1,4 +1,4 @@
-"""finetune: from a folder of images to the best model by validation, in a run directory."""
+"""finetune: trains on a folder of images, and keeps the best model by validation in a run directory."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,12 +7,12 @@ from pathlib import Path
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say
-from pipelines.data.manifest import load_manifest
+from pipelines.evaluation.integrity import load_run_manifest
 from pipelines.images.cache import remove_cache
 from pipelines.images.lost_images import LostImage
 from pipelines.recipe.earlier import Earlier, earlier_for_all, read_earlier
 from pipelines.runs.directory import Run, check_writable, foreign_files
-from pipelines.runs.files import read_json, write_csv, write_json
+from pipelines.runs.files import write_csv, write_json
 from pipelines.runs.lock import locked
 from pipelines.training.callback import TrainingCallback, write_history
 from pipelines.training.checkpoint import (
@@ -25,6 +25,7 @@ from pipelines.training.checkpoint import (
     save_start,
     values_of,
 )
+from pipelines.training.continuation import check_moved, check_same_settings
 from pipelines.training.head import fit_head
 from pipelines.training.loop import fit
 from pipelines.training.network import build_trainer
@@ -35,7 +36,8 @@ from resnet_tf.distribution import scope
 from resnet_tf.errors import UserError
 from resnet_tf.workers import Workers, joined
 
-# Shares of the trained weights in the averages with those before; 0 and 1 are known already.
+# Shares of the trained weights in the averages with the weights from before training. The scores of the shares 0 and 1
+# are already known.
 AVERAGED_SHARES = (0.25, 0.5, 0.75)
 
 
@@ -46,24 +48,24 @@ class Collapsed(UserError):
 def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None) -> Run:
     """Fits a classifier to the user's images.
 
-    The images are looked at and divided, and everything else is decided: that is the plan. The network is built and its
-    weights are loaded; the head is fitted to the frozen backbone's features; all layers but the frozen stages are
-    trained from there; and their weights are averaged with those before, where validation says so. After the head, the
-    best model is in the run directory at every moment.
+    First the plan is made: the images are inspected and divided, and everything else is decided. Then the network is
+    built, and its weights are loaded. The head is fitted to the frozen backbone's features. All layers except the
+    frozen stages are trained from there. If validation says so, their weights are averaged with those from before.
+    Once the head is fitted, the run directory contains the best model at every moment.
 
     Args:
-        asked: What to do: the settings, or a plan that was made of them. The same settings on an unfinished run
-            continue it.
-        repeated: The run whose decisions are repeated, where the settings leave them open. A run that is continued
-            repeats its own.
+        asked: Settings, or a plan that was made from them. The same settings on an unfinished run continue it.
+        repeated: Run whose decisions are repeated if the settings leave them open, or None. A run that is continued
+            repeats its own decisions.
 
     Returns:
         The run.
 
     Raises:
-        UserError: Something that the user can mend; nothing that was earned is lost.
+        UserError: Something is wrong that the user can correct; nothing that was trained is lost.
         Collapsed: The loss became NaN, or the accuracy fell to chance.
-        KeyboardInterrupt: Ctrl-C, or SIGTERM as `Terminated`; what was trained until then is saved.
+        KeyboardInterrupt: Ctrl-C was pressed; or SIGTERM was received, which raises `Terminated`. What was trained
+            until then is saved.
     """
     config = asked.config if isinstance(asked, Plan) else asked
     with joined(config.strategy) as workers, Interrupts() as interrupts:
@@ -90,7 +92,7 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None) -> R
 
 @contextmanager
 def _taken(run: Run, config: FinetuneConfig) -> Iterator[None]:
-    """Takes the run directory, where it is this process that writes it."""
+    """Locks the run directory for the `with` block, if this process writes it."""
     if not run.writable:
         yield
         return
@@ -101,22 +103,17 @@ def _taken(run: Run, config: FinetuneConfig) -> Iterator[None]:
 
 
 def _check_run(run: Run, config: FinetuneConfig) -> None:
-    """A new run needs a free place; an existing one must have the same settings."""
+    """Checks that the place of a new run is free, or that an existing run has the same settings."""
     check_writable(run)
     if not run.config.exists():
-        if foreign_files(run, run.manifest, run.classes):  # config.json comes last, and might not have been written
+        if foreign_files(run, run.manifest, run.classes):  # config.json is written last, so it may be missing
             raise UserError(f"{str(run.path)!r} exists and is no run directory; choose another --run")
         return
-    before, now = read_json(run.config)["arguments"], config.as_arguments()
-    changed = [f"{name} {before.get(name)!r}, now {now[name]!r}" for name in now if before.get(name) != now[name]]
-    if changed:
-        raise UserError(
-            f"the run {str(run.path)!r} exists with other settings ({'; '.join(changed)}); choose another --run"
-        )
+    check_same_settings(run, config)
 
 
 def _plan(run: Run, asked: FinetuneConfig | Plan, repeated: Earlier | None, workers: Workers) -> Plan:
-    """What is going to be trained: as the run has it, where it exists already. Collective."""
+    """Returns the plan, which is the run's own if the run exists already. All workers must call this together."""
     config, passed = (asked.config, dict(asked.passed)) if isinstance(asked, Plan) else (asked, {})
     kept = run.config.exists()
     if isinstance(asked, Plan) and not kept:
@@ -124,15 +121,17 @@ def _plan(run: Run, asked: FinetuneConfig | Plan, repeated: Earlier | None, work
             raise UserError("a plan that was made in Python is for one process; give finetune the settings instead")
         return asked
     earlier = earlier_for_all(workers, lambda: read_earlier(run.config) if kept else repeated)
-    find_manifest = (lambda: load_manifest(run.manifest)) if kept else None
+    find_manifest = (lambda: load_run_manifest(run)) if kept else None
     plan = make_plan(config, earlier, workers=workers, find_manifest=find_manifest)
+    if kept and run.writable:
+        check_moved(run, plan)
     if passed and plan.changed(**passed).recipe != plan.recipe:
         raise UserError(f"the run {str(run.path)!r} exists with another recipe than the plan's; choose another run")
     return plan
 
 
 def _write_plan(run: Run, plan: Plan) -> None:
-    """Writes what defines the run. config.json comes last: where it is, the other two are."""
+    """Writes the files that define the run. config.json is the last one; if it exists, the other two do too."""
     if run.config.exists() or not run.writable:
         return
     write_csv(run.manifest, plan.manifest)
@@ -147,7 +146,7 @@ def _say_plan(plan: Plan) -> None:
 
 
 def _train(training: TrainingRun) -> None:
-    """Goes through the steps of the recipe, from where the run was cut off."""
+    """Goes through the steps of the recipe, from the point where the run was cut off."""
     recipe, progress = training.trainer.plan.recipe, training.progress
     if training.checkpoint:
         restore(training.checkpoint, training.trainer.model)
@@ -175,13 +174,13 @@ def _fit_head(training: TrainingRun) -> None:
 def _train_all_layers(training: TrainingRun) -> None:
     plan, progress = training.trainer.plan, training.progress
     callback = TrainingCallback(training)
-    _ = training.head_change  # a file that is damaged is said before anything is trained
+    _ = training.head_change  # a damaged file is reported before anything is trained
     with training.interrupts.held():
         while progress.epochs_done < plan.recipe.epochs and not progress.stopped and not callback.collapsed:
             try:
                 fit(training, callback)
             except LostImage:
-                if plan.devices.workers.alone:  # the others are in the middle of a step, which this one cannot do
+                if plan.devices.workers.alone:  # the others are in a step that this one cannot do
                     callback.save()
                 raise
     if callback.collapsed:
@@ -192,8 +191,11 @@ def _train_all_layers(training: TrainingRun) -> None:
 
 
 def _average_with_start(training: TrainingRun) -> None:
-    """Between the weights before and after training all layers there are often better ones than both (Wortsman et
-    al. 2022, "Robust fine-tuning of zero-shot models", arXiv 2109.01903)."""
+    """Averages the weights from before and after training all layers, and keeps the averages that are better.
+
+    Between these weights there are often some that are better than both (Wortsman et al. 2022, "Robust fine-tuning of
+    zero-shot models", arXiv 2109.01903).
+    """
     plan, model, progress = training.trainer.plan, training.trainer.model, training.progress
     start = plan.devices.workers.arrays_from_chief(lambda: load_start(training.run))
     end = values_of(model)

@@ -1,4 +1,4 @@
-"""import: a network that others trained becomes a run, which evaluate, predict and export take like any other."""
+"""import: makes a run from a pretrained network; evaluate, predict and export take it like any other run."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -28,14 +28,14 @@ def import_network(config: ImportConfig) -> Run:
     """Makes a run from weights with their classifier, unchanged.
 
     Args:
-        config: Which weights, and where the names of the classes come from.
+        config: Weights, and source of the names of the classes.
 
     Returns:
         The run.
 
     Raises:
-        UserError: The run exists, the weights have no classifier or do not fill the network, or nothing names
-            their classes; or another process is writing the run.
+        UserError: The run exists or is being written by another process, the weights have no classifier or do not
+            fill the network, or nothing names their classes.
     """
     run = Run(Path(config.run))
     check_writable(run)
@@ -77,7 +77,7 @@ def _import(run: Run, config: ImportConfig) -> None:
             run.model,
             lambda path: write_weights(model, path, file.preprocessing, image_size=size, classes=classes),
         )
-        write_json(run.config, _description(config, file, structure, size, manifest))  # last: it says that all is there
+        write_json(run.config, _description(config, file, structure, size, manifest))  # last: it marks a complete run
     except BaseException:
         for written in _files(run):
             written.unlink(missing_ok=True)
@@ -101,7 +101,10 @@ def _normalization(file: WeightFile) -> str:
 
 
 def _manifest(config: ImportConfig) -> pd.DataFrame:
-    """Images that no folder or column gives a split are for the test: nothing is trained here."""
+    """Returns the manifest of the images, which is empty if there are none.
+
+    If no folder or column gives the images a split, they belong to the test, because nothing is trained here.
+    """
     if config.data is None:
         return pd.DataFrame(columns=list(COLUMNS))
     manifest = make_manifest(config.data, 0.0, 0.0, 0, follow_links=config.follow_links)

@@ -1,4 +1,4 @@
-"""info: what a network is made of, what it costs, and which weights are known for it."""
+"""info: prints the layers and the cost of a network, and the weights that are known for it."""
 
 from pipelines.config.verbs import NetworkConfig
 from pipelines.console.terminal import say
@@ -9,10 +9,10 @@ from resnet_tf.weights.catalogue import IMAGENET
 
 
 def info(config: NetworkConfig) -> None:
-    """Prints every layer with its output shape, parameters and multiply-adds; the sums; and the known weights.
+    """Prints every layer with its output shape, parameters and multiply-adds, then the sums and the known weights.
 
     Args:
-        config: Which network.
+        config: Settings of the network.
     """
     row = find_architecture(config.arch)
     size = config.image_size or row.image_size
@@ -39,7 +39,7 @@ def info(config: NetworkConfig) -> None:
 
 
 def known_weights(architecture: str) -> str:
-    """One paragraph about the published weights of an architecture."""
+    """Returns a paragraph about the published weights of an architecture."""
     if architecture not in IMAGENET:
         return "weights: no published file is known by name; --weights takes files and addresses"
     known = IMAGENET[architecture]

@@ -101,12 +101,13 @@ def evaluate(
     return _evaluate.evaluate(_run(run), split, data, mirror)
 
 
-def export(run: Run | str | Path, *, mirror: bool = False) -> Path:
+def export(run: Run | str | Path, *, mirror: bool = False, unfinished: bool = False) -> Path:
     """Writes a SavedModel to serve, checked in a fresh process.
 
     Args:
         run: The run, or its directory.
         mirror: Whether the probabilities are means over each image and its mirror image.
+        unfinished: Whether the best model so far of an unfinished run will do.
 
     Returns:
         The SavedModel's folder.
@@ -114,7 +115,7 @@ def export(run: Run | str | Path, *, mirror: bool = False) -> Path:
     Raises:
         UserError: The run is not finished, or the SavedModel does not serve what the model says.
     """
-    return _export.export(_run(run), mirror)
+    return _export.export(_run(run), mirror, unfinished=unfinished)
 
 
 def predict(run: Run | str | Path, images: Picture | Iterable[Picture], *, mirror: bool = False) -> pd.DataFrame:

@@ -1,8 +1,9 @@
-"""predict: files, folders or globs to a table of classes, with the probabilities that evaluate gives."""
+"""predict: names the classes of files, folders or globs, with the same probabilities as evaluate."""
 
 import glob
 import os
 from collections.abc import Iterable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,44 +18,50 @@ from pipelines.console.terminal import progress, say, warn
 from pipelines.data.inspect import inspect_images
 from pipelines.data.system_files import is_system_name
 from pipelines.data.walk import walk
-from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
+from pipelines.evaluation.inference import Inference, images_of, outputs
+from pipelines.evaluation.integrity import load_network
 from pipelines.evaluation.predictions import (
     BATCH_SIZE,
     finished_run_for_all,
     input_spec_of,
     prediction_table,
+    probabilities_from,
     probabilities_of,
 )
 from pipelines.images.decode import rgb_array
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
-from pipelines.runs.directory import Run, finished_run, load_classes, load_model
+from pipelines.runs.directory import Run, finished_run, load_classes
 from pipelines.runs.files import check_place, write_csv
+from pipelines.runs.state import state_of
 from resnet_tf.errors import UserError
 from resnet_tf.workers import check_settings, joined
 
-# A picture, wherever a program has it from.
+# The kinds of pictures that a program can pass.
 Picture = str | Path | Image.Image | np.ndarray
 _CURRENT = Path(".")
 
 
 def predict(config: PredictConfig) -> bool:
-    """Prints the likeliest classes of each image, and writes all probabilities where a file is named.
+    """Prints the likeliest classes of each image, and writes all probabilities if a file for them is named.
 
     Args:
-        config: Run, images, and what of the answer.
+        config: Run, images, and which parts of the answer to show and write.
 
     Returns:
-        Whether some files were no images; they are named and left out.
+        Whether some files were not images. A warning names each of them, and they are left out.
 
     Raises:
-        UserError: A path names nothing, or not one file is an image.
+        UserError: A path names nothing, or none of the files is an image.
     """
     known = Run(Path(config.run))
     with joined(config.strategy) as workers, Interrupts(), finished_run_for_all(known, workers) as run:
         check_settings(workers, {"command": "predict", "mirror": config.mirror})
         found = workers.from_chief(lambda: _find(config))
         paths, classes = found["rows"]["path"], load_classes(run)
+        unfinished = workers.from_chief(lambda: state_of(known).text)
+        if unfinished and workers.chief:
+            warn(f"{unfinished}; these are the answers of its best model so far")
         probabilities = probabilities_of(
             pd.DataFrame(found["rows"]),
             _CURRENT,
@@ -73,21 +80,23 @@ def predict(config: PredictConfig) -> bool:
 
 
 def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False) -> pd.DataFrame:
-    """Names the classes of pictures that a program has: the same network, and the same view of each picture, as
-    `predict` has of files.
+    """Returns the predicted classes of pictures that a program passes.
+
+    The network and its view of each picture are the same as in `predict`.
 
     Args:
-        run: A finished run.
-        images: Each of them a path of a file, folder or glob; a PIL image; or an array, uint8 RGB [height, width, 3] or
-            gray [height, width].
-        mirror: Whether the probabilities are means over each image and its mirror image.
+        run: Finished run.
+        images: Pictures, each a path of a file, folder or glob; a PIL image; or an array, uint8 RGB [height, width, 3]
+            or gray [height, width].
+        mirror: Whether the probabilities are averaged over each image and its mirror image.
 
     Returns:
-        One row per picture: path ("[n]" for the n-th of the arguments where that is no path), predicted, confidence,
-        and one column per class.
+        Table with one row per picture: path, predicted, confidence, and one column per class. A picture that is not
+        given as a path has its position instead, from "[0]" on.
 
     Raises:
-        UserError: The run is not finished, a path names nothing or is no image, or an array is of another kind.
+        UserError: The run is not finished, a path names nothing or is not an image, an array is of a different kind,
+            or there are no images.
     """
     known = finished_run(run.path)
     spec, names, views = input_spec_of(known), [], []
@@ -101,10 +110,24 @@ def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False)
             views.append(spec.for_evaluation(tf.constant(rgb_array(image)))[None].numpy())
     if not names:
         raise UserError("there are no images to predict; give at least one")
-    inference, seen = Inference(load_model(known), mirror), np.concatenate(views)
+    inference, classes = _inference_of(known.path, _stamp(known), mirror)
+    seen = np.concatenate(views)
     batches = (tf.constant(seen[begin : begin + BATCH_SIZE]) for begin in range(0, len(seen), BATCH_SIZE))
     logits = outputs(inference, batches, len(seen), BATCH_SIZE, "")
-    return prediction_table(names, None, softmax(logits), load_classes(known))
+    return prediction_table(names, None, probabilities_from(logits), classes)
+
+
+@lru_cache(maxsize=1)
+def _inference_of(path: Path, stamp: tuple[int, ...], mirror: bool) -> tuple[Inference, list[str]]:
+    """Loads a model once for all pictures that a program names one after the other, until another one is wanted."""
+    model, classes = load_network(Run(path))
+    return Inference(model, mirror), classes
+
+
+def _stamp(run: Run) -> tuple[int, ...]:
+    """Returns numbers that change when the model or its classes are written anew."""
+    states = [file.stat() for file in (run.model, run.classes)]
+    return tuple(number for state in states for number in (state.st_size, state.st_mtime_ns))
 
 
 def _views_of_files(files: list[Path], spec: InputSpec) -> np.ndarray:
@@ -117,8 +140,11 @@ def _views_of_files(files: list[Path], spec: InputSpec) -> np.ndarray:
 
 
 def _find(config: PredictConfig) -> dict[str, Any]:
-    """Of the files that were named: "rows", the columns of those that are images, and whether some are "unreadable".
-    Only the chief looks."""
+    """Inspects the files that were named; only the chief does so.
+
+    Returns:
+        "rows", the columns of the files that are images, and "unreadable", whether some files are not.
+    """
     if config.out:
         check_place(Path(config.out))
     files = [file for pattern in config.paths for file in expand(pattern, config.follow_links)]
@@ -131,7 +157,7 @@ def _find(config: PredictConfig) -> dict[str, Any]:
 
 
 def expand(pattern: str, follow_links: bool = False) -> list[Path]:
-    """The files behind a file name, a folder (all files in it, at any depth) or a glob.
+    """Returns the files that a file name, a folder (all files in it, at any depth) or a glob stands for.
 
     What is skipped in a folder is said: the same as in DATA of the other verbs. A file that is named is taken, whatever
     its name is.
@@ -141,7 +167,7 @@ def expand(pattern: str, follow_links: bool = False) -> list[Path]:
         follow_links: Whether links that lead out of a folder are followed.
 
     Raises:
-        UserError: There are none, or a folder cannot be read.
+        UserError: There are no such files, or a folder cannot be read.
     """
     if not pattern:
         raise UserError("a path of an image must not be empty")

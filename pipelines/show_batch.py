@@ -1,4 +1,4 @@
-"""show-batch: a picture of what the network will see in training, with labels."""
+"""show-batch: draws the images that the network will see in training, with their labels."""
 
 from pathlib import Path
 
@@ -19,15 +19,15 @@ _SHOWN_SHARE = 0.01
 
 
 def show_batch(config: ShowBatchConfig) -> Path:
-    """Writes the first images of an epoch as a grid, each over its label, or its labels with their shares.
+    """Writes the first images of an epoch as a grid, each above its label, or above its labels with their shares.
 
-    The images are those of the training split where DATA names splits, else all.
+    The images are those of the training split if DATA names splits, and otherwise all images.
 
     Args:
-        config: Which images, and what training does to them.
+        config: Images to show, and changes that training makes to them.
 
     Returns:
-        The PNG file.
+        The path of the PNG file.
 
     Raises:
         UserError: DATA has no readable image.
@@ -60,11 +60,11 @@ def _batch(config: ShowBatchConfig, rows: pd.DataFrame, classes: list[str]) -> t
 
 
 def caption(label: np.ndarray, classes: list[str]) -> str:
-    """The name of a class, or names and shares of several, the largest first.
+    """Returns the name of a class, or names and shares of several classes, the largest share first.
 
     Args:
-        label: A scalar integer, or shares [classes].
-        classes: Their names.
+        label: Number of a class, an integer scalar; or shares of the classes, float [classes].
+        classes: Names of the classes.
     """
     if label.ndim == 0:
         return classes[label]
@@ -75,11 +75,11 @@ def caption(label: np.ndarray, classes: list[str]) -> str:
 
 
 def draw_grid(images: np.ndarray, captions: list[str]) -> Image.Image:
-    """Images in rows of eight at most, each over its caption.
+    """Returns a grid of images in rows of at most eight, each above its caption.
 
     Args:
         images: uint8 [n, size, size, 3].
-        captions: One per image.
+        captions: Captions, one per image.
     """
     count, size = images.shape[:2]
     columns = min(8, count)

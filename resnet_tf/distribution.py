@@ -17,8 +17,9 @@ def choose_strategy(name: str) -> Any:
     """Returns a tf.distribute strategy, or None for one device.
 
     Args:
-        name: Name of the strategy. "auto" is MirroredStrategy if there are GPUs, otherwise one device; "one" is one
-            device; "mirrored" is MirroredStrategy over all GPUs, or over all logical CPU devices if there is no GPU.
+        name: Name of the strategy. "auto" is MirroredStrategy if there are several GPUs, otherwise one device, because
+            a strategy of one device turns XLA and fast paths of optimizers off; "one" is one device; "mirrored" is
+            MirroredStrategy over all GPUs, or over all logical CPU devices if there is no GPU.
 
     Raises:
         UserError: The name is unknown.
@@ -26,7 +27,7 @@ def choose_strategy(name: str) -> Any:
     import tensorflow as tf
 
     gpus = tf.config.list_logical_devices("GPU")
-    if name == "one" or (name == "auto" and not gpus):
+    if name == "one" or (name == "auto" and len(gpus) < 2):
         return None
     if name in ("auto", "mirrored"):
         devices = gpus or tf.config.list_logical_devices("CPU")

@@ -11,8 +11,8 @@ import keras
 
 from resnet_tf.batch_normalization import FusedBatchNormalization
 from resnet_tf.errors import UserError
-from resnet_tf.portable import with_batch_norms
 from resnet_tf.recursion import deep_recursion
+from resnet_tf.weights.portable import with_batch_norms
 from resnet_tf.weights.preprocessing import Preprocessing
 from resnet_tf.weights.readers import first_line, said_by_keras_file
 

@@ -42,6 +42,13 @@ def follow_links_setting() -> Any:
     )
 
 
+def moved_data_setting() -> Any:
+    """--data: where the images of a run are now."""
+    return setting(
+        "folder or CSV where the images are now", None, group=DATA, metavar="DATA", none_is="where the run found them"
+    )
+
+
 def run_setting(help: str = "run directory") -> Any:
     """RUN: the directory of a finished run."""
     return setting(help, group=RUN, positional=True, metavar="RUN")

@@ -16,6 +16,7 @@ from pipelines.config.shared import (
     image_size_setting,
     mirror_setting,
     mix_setting,
+    moved_data_setting,
     run_setting,
     shortcut_setting,
     source_setting,
@@ -139,9 +140,7 @@ class EvaluateConfig(_Checked):
     split: str = setting(
         "part of the images", "test", group=DATA, choices=SPLITS, metavar="NAME", why="Nothing was chosen by it."
     )
-    data: str | None = setting(
-        "folder or CSV where the images are now", None, group=DATA, metavar="DATA", none_is="where the run found them"
-    )
+    data: str | None = moved_data_setting()
     mirror: bool = mirror_setting()
     strategy: str = strategy_setting()
 
@@ -168,7 +167,9 @@ class ExportConfig(_Checked):
     """Which run to export."""
 
     run: str = run_setting()
+    data: str | None = moved_data_setting()
     mirror: bool = mirror_setting()
+    unfinished: bool = setting("export the best model so far of a run that is not finished", False, kind=bool)
 
 
 @documented

@@ -154,7 +154,11 @@ def label_numbers(rows: pd.DataFrame, classes: list[str]) -> np.ndarray:
     Raises:
         ValueError: A label is not one of the classes.
     """
-    return rows["label"].map(classes.index).to_numpy()
+    numbers = pd.Index(classes).get_indexer(pd.Index(rows["label"]))
+    if (numbers < 0).any():
+        unknown = rows["label"].to_numpy()[numbers < 0][0]
+        raise ValueError(f"{unknown!r} is none of the classes")
+    return numbers.astype(np.int64)
 
 
 def describe_data(manifest: pd.DataFrame) -> dict[str, object]:

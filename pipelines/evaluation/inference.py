@@ -24,13 +24,20 @@ class Inference:
 
     def __init__(self, model: keras.Model, mirror: bool = False, strategy: Any = None) -> None:
         self._strategy, self._devices = strategy, local_replicas(strategy)
-        compute = logits_of(model, mirror)
-        self._on_one = tf.function(compute, reduce_retracing=True)
+        self._compute = compute = logits_of(model, mirror)
+        self._graphs: dict[Any, Any] = {}
         self._on_all = tf.function(lambda batches: strategy.run(compute, (batches,)))
 
     def __call__(self, batch: Any) -> Any:
         """Returns the model's output for a batch, computed on one device."""
-        return self._on_one(batch)
+        tensors = tf.nest.map_structure(tf.convert_to_tensor, batch)
+        key = tuple((tuple(each.shape), each.dtype) for each in tf.nest.flatten(tensors))
+        if key not in self._graphs:
+            # A graph for each shape: TensorFlow counts calls of a function that trace, over all models of a process,
+            # and would warn of too many, though none of these graphs is made twice.
+            specs = tf.nest.map_structure(lambda each: tf.TensorSpec(each.shape, each.dtype), tensors)
+            self._graphs[key] = tf.function(self._compute).get_concrete_function(specs)
+        return self._graphs[key](tensors)
 
     def each(self, batches: Iterable[Any]) -> Iterator[Any]:
         """Yields the model's output for each batch, in order.

@@ -84,16 +84,15 @@ def per_class(matrix: pd.DataFrame) -> pd.DataFrame:
 
 def most_confused(matrix: pd.DataFrame, most: int = 5) -> list[tuple[str, str, int, int]]:
     """Returns the largest counts off the diagonal, as tuples of (true, predicted, count, images of the true class)."""
-    counts = matrix.to_numpy().copy()
-    images = counts.sum(axis=1)
-    np.fill_diagonal(counts, 0)
-    order = np.argsort(-counts, axis=None, kind="stable")[:most]
-    pairs = [divmod(int(place), len(counts)) for place in order]
-    names = list(matrix.index)
+    counts = matrix.to_numpy()
+    images, names = counts.sum(axis=1), list(matrix.index)
+    rows, columns = np.nonzero(counts)
+    off = rows != columns
+    rows, columns = rows[off], columns[off]
+    order = np.argsort(-counts[rows, columns], kind="stable")[:most]
     return [
         (names[row], names[column], int(counts[row, column]), int(images[row]))
-        for row, column in pairs
-        if counts[row, column] > 0
+        for row, column in zip(rows[order], columns[order], strict=True)
     ]
 
 

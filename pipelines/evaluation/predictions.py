@@ -11,11 +11,13 @@ import pandas as pd
 
 from pipelines.console.terminal import of_part
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
+from pipelines.evaluation.integrity import load_network
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
-from pipelines.runs.directory import Run, finished_run, load_classes, load_model
+from pipelines.runs.directory import Run, finished_run
 from pipelines.runs.files import read_json
 from resnet_tf.distribution import choose_strategy, scope
+from resnet_tf.errors import UserError
 from resnet_tf.weights import Preprocessing
 from resnet_tf.workers import Workers
 
@@ -60,11 +62,27 @@ def probabilities_of(
     part = workers.part_of(rows, BATCH_SIZE)
     devices = workers.strategy or choose_strategy(strategy)
     with scope(devices):
-        inference = Inference(load_model(run), mirror, devices)
-    stream = evaluation_stream(ImageSource(part, root, load_classes(run)), input_spec_of(run), BATCH_SIZE)
+        model, classes = load_network(run)
+        inference = Inference(model, mirror, devices)
+    stream = evaluation_stream(ImageSource(part, root, classes), input_spec_of(run), BATCH_SIZE)
     with lost_images_named(part, root):
         logits = outputs(inference, images_of(stream), len(part), BATCH_SIZE, of_part(label, workers.count))
-    return softmax(workers.together(logits, len(rows), BATCH_SIZE))
+    return probabilities_from(workers.together(logits, len(rows), BATCH_SIZE))
+
+
+def probabilities_from(logits: np.ndarray) -> np.ndarray:
+    """Returns probabilities, float64 [images, classes], of logits of the same shape.
+
+    Raises:
+        UserError: A logit is NaN or infinite, so that nothing can be said of its image.
+    """
+    broken = int((~np.isfinite(logits).all(axis=1)).sum())
+    if broken:
+        raise UserError(
+            f"the model's outputs are NaN or infinite for {broken} of {len(logits)} images: its weights are broken, or "
+            "too large; train again, or import other weights"
+        )
+    return softmax(logits)
 
 
 def prediction_table(paths: list[str], labels: list[str] | None, probabilities: np.ndarray, classes: list[str]) -> Any:

@@ -1,1 +1,1 @@
-"""What is decided for a training, and why."""
+"""Decides the settings of a training, each with its reason."""

@@ -1,5 +1,8 @@
-"""Decides a recipe, once. The policy's rows are overruled by an earlier run's, by what the user asked for, and by what
-a caller from Python passes. Policies are small pure functions, as in BiT's hyper-rule (Kolesnikov et al. 2020)."""
+"""Decides the settings of a recipe, each of them once.
+
+A policy decides first. An earlier run overrules it, then what the user asked for, and last what a caller from Python
+passes. Policies are small pure functions, as in BiT's hyper-rule (Kolesnikov et al. 2020).
+"""
 
 import math
 from collections.abc import Mapping
@@ -31,21 +34,21 @@ def decide(
 ) -> tuple[Decision, ...]:
     """Decides all settings of a recipe, each with its reason.
 
-    What is passed takes precedence over what the user asked for, that over what an earlier run has decided, and that
-    over the policy. Steps follow from the number of images; the earlier run's are repeated where it had as many.
+    Passed values take precedence over the user's settings, these over an earlier run's decisions, and these over the
+    policy. Numbers of steps follow from the number of images; the earlier run's are repeated if its total is the same.
 
     Args:
-        config: What the user asked for.
+        config: Settings that the user asked for.
         images: Number of training images.
         recorded: Decisions of an earlier run, by setting; see `pipelines.recipe.earlier`.
-        source: File in which the earlier run's decisions stand.
+        source: Path of the file with the earlier run's decisions.
         passed: Values that a caller from Python sets, by setting.
 
     Returns:
         One decision for each field of `Recipe`.
 
     Raises:
-        UserError: A passed setting is no field of `Recipe`.
+        UserError: A passed setting is not a field of `Recipe`.
     """
     recorded, passed = dict(recorded or {}), _known(passed or {})
     policy = pretrained_policy(config, images) if config.pretrained else random_policy(config, images)
@@ -53,7 +56,7 @@ def decide(
     usual_epochs = rows["epochs"].value
     if config.epochs == AUTO:
         rows |= {row.setting: row for row in open_ended_policy(usual_epochs, rows["head_first"].value)}
-    if (recorded.get("schedule") == "plateau") != (config.epochs == AUTO):  # another end is asked for now
+    if (recorded.get("schedule") == "plateau") != (config.epochs == AUTO):  # the user asks for a different end
         recorded = {name: value for name, value in recorded.items() if name not in _ENDS}
 
     asked = {name: getattr(config, name) for name in ASKED if getattr(config, name) not in (None, AUTO)}
@@ -74,14 +77,15 @@ def decide(
 
 
 def open_ended_policy(epochs: int, head_first: bool) -> list[Decision]:
-    """With --epochs auto, a rate that stays at its peak while validation improves.
+    """Returns the decisions for --epochs auto, with a rate that stays at its peak while validation improves.
 
-    It is a judgement that fine-tuning in a few epochs may go on for ten times as long, and training from scratch for
-    twice; and that a twelfth of the usual epochs without a better validation, two at least, are enough to wait.
+    These numbers are judgements. Fine-tuning, which usually has few epochs, may take ten times as many, and training
+    from scratch twice as many. The rate leaves the plateau after a twelfth of the usual epochs, and at least two,
+    without a better validation.
 
     Args:
-        epochs: Epochs of the policy for a known end.
-        head_first: Whether a head is fitted before.
+        epochs: Number of epochs that the policy has for a known end.
+        head_first: Whether a head is fitted before all layers are trained.
     """
     found = "as good as a cosine with a known end (Hägele et al. 2024)"
     return [
@@ -92,13 +96,13 @@ def open_ended_policy(epochs: int, head_first: bool) -> list[Decision]:
 
 
 def schedule_steps(schedule: str, config: FinetuneConfig, warming: int, total: int) -> list[Decision]:
-    """The steps at which the rate changes.
+    """Returns the decisions on the steps at which the rate changes.
 
     Args:
-        schedule: "cosine", "steps" or "plateau".
-        config: What the user asked for.
-        warming: Steps of the training that the warm-up is a share of; with a plateau, of the usual training.
-        total: Steps of the whole training; with a plateau, the largest number of them.
+        schedule: Name of the schedule, "cosine", "steps" or "plateau".
+        config: Settings that the user asked for.
+        warming: Number of steps that the warm-up is a share of; with a plateau, the steps of the usual training.
+        total: Number of steps of the whole training; with a plateau, their largest number.
     """
     row = find_architecture(config.arch)
     if schedule == "steps":
@@ -116,7 +120,7 @@ def schedule_steps(schedule: str, config: FinetuneConfig, warming: int, total: i
 def _overrule(
     rows: dict[str, Decision], values: Mapping[str, Any], reason: str, decider: str, only_others: bool = False
 ) -> None:
-    """Puts values into the rows; with `only_others`, a value that the row has already leaves it its own reason."""
+    """Puts values into the rows. With `only_others`, a row that already has the value keeps its own reason."""
     for name, value in values.items():
         if not (only_others and name in rows and rows[name].value == value):
             rows[name] = Decision(name, value, reason, decider)

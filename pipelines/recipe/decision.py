@@ -1,23 +1,23 @@
-"""A decision: one row of a recipe, with its reason and with who took it; and the recipe that the rows make."""
+"""A decision is one row of a recipe, with its reason and with who took it. The rows together make the recipe."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-# Who decides.
+# The values of `Decision.decided_by`.
 USER, EARLIER_RUN, POLICY, DATA = "user", "earlier run", "policy", "data"
 
 
 @dataclass(frozen=True)
 class Decision:
-    """One row.
+    """One row of a recipe.
 
     Args:
         setting: Name of a field of `Recipe`.
-        value: What was decided.
-        reason: Why, in a few words, with its source.
-        decided_by: "user"; "earlier run", whose decisions are repeated; "policy", which holds for all data; or "data",
-            where the policy depends on the images.
+        value: Value that was decided.
+        reason: Reason in a few words, with its source.
+        decided_by: Who decided: "user"; "earlier run", whose decisions are repeated; "policy", which holds for all
+            data; or "data" if the policy depends on the images.
     """
 
     setting: str
@@ -33,32 +33,36 @@ class Decision:
 
 @dataclass(frozen=True)
 class Recipe:
-    """The values of all decisions: everything that training needs to know beside the data.
+    """The values of all decisions: everything that training needs to know besides the data.
 
     Args:
-        name: "pretrained", or the recipe of `pipelines.recipe.scratch`.
+        name: Name of the recipe, "pretrained" or one of `pipelines.recipe.scratch`.
         head_first: Whether a head is fitted to the frozen backbone's features before the layers are trained.
         head_stages: Number of the last stages that the head sees.
         head_pooling: Pooling of each stage, "avg" or "avg+max"; the head may leave the maxima out, see
             `fit_linear_probe`.
         refit_head: Whether the head that is kept was fitted to the validation images as well.
-        frozen_stages: Stages that keep the variables of the weights.
+        frozen_stages: Names of the stages whose variables keep the values of the weights.
         freeze_batch_norms: Whether batch norms keep the statistics of the weights.
-        epochs: Passes in which the layers are trained together; with a plateau, the largest number of them.
-        patience: Epochs without a better validation before training stops early.
-        optimizer: "adamw"; "sgd" with Nesterov momentum 0.9; "momentum", also 0.9, with the papers' L2 penalty.
-        schedule: "cosine" to 0 (Loshchilov and Hutter 2016), "steps", or "plateau", see `pipelines.recipe.schedule`.
-        plateau_patience: Epochs without a better validation until the rate leaves the plateau; 0 without a plateau.
+        epochs: Number of epochs in which the layers are trained together; with a plateau, their largest number.
+        patience: Number of epochs without a better validation before training stops early.
+        optimizer: Name of the optimizer: "adamw"; "sgd" with Nesterov momentum 0.9; or "momentum", also 0.9, with the
+            papers' L2 penalty.
+        schedule: Name of the schedule: "cosine" to 0 (Loshchilov and Hutter 2016), "steps", or "plateau", see
+            `pipelines.recipe.schedule`.
+        plateau_patience: Number of epochs without a better validation until the rate leaves the plateau; 0 without a
+            plateau.
         learning_rate: Peak of the learning rate.
-        warmup_steps: Steps of warm-up: before "steps" at a tenth of the peak, else linear from 0 to it.
-        drop_steps: Steps after which the rate of "steps" is divided by 10.
-        total_steps: Steps of the whole training; with a plateau, the largest number of them.
+        warmup_steps: Number of warm-up steps. With "steps", the rate is a tenth of the peak in them; otherwise it rises
+            linearly from 0 to the peak.
+        drop_steps: Numbers of steps after which the schedule "steps" divides the rate by 10.
+        total_steps: Number of steps of the whole training; with a plateau, their largest number.
         weight_decay: Decoupled decay of kernels only: in a step a weight loses learning_rate × weight_decay of itself.
             For "momentum" it is the factor of the penalty of all variables, see `resnet_tf.optimizers`.
         label_smoothing: Share of the target that is spread over all classes.
-        augment: Change of each image, one of `pipelines.images.augment.AUGMENTATIONS`.
-        mix: Change of each batch, "none" or one of `pipelines.images.mix.MIXES`.
-        min_area: Smallest random crop, as a share of the image.
+        augment: Changes that training makes to each image, one of `pipelines.images.augment.AUGMENTATIONS`.
+        mix: Mixing that training applies to each batch, "none" or one of `pipelines.images.mix.MIXES`.
+        min_area: Area of the smallest random crop, as a share of the image.
     """
 
     name: str
@@ -93,5 +97,5 @@ PRETRAINED = "pretrained"
 
 
 def recipe_of(decisions: Iterable[Decision]) -> Recipe:
-    """The values of decisions, by name. There must be one for each field of `Recipe`."""
+    """Returns the recipe that decisions make; there must be one decision for each field of `Recipe`."""
     return Recipe(**{row.setting: row.value for row in decisions})

@@ -1,4 +1,7 @@
-"""What an earlier run decided: an unfinished one goes on with it, and `--config` repeats it in another one."""
+"""Finds out what an earlier run decided.
+
+An unfinished run continues with its own decisions, and `--config` repeats those of a different run.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
@@ -11,17 +14,17 @@ from pipelines.runs.files import fingerprint_of, read_json
 from resnet_tf.errors import UserError
 from resnet_tf.workers import Workers
 
-# What a recipe is decided from beside the images; the number of these changes steps alone.
+# The settings that a recipe is decided from. A different number of images only changes the steps of a repeated recipe.
 _DECIDED_FROM = ("arch", "recipe", "batch_size")
 
 
 @dataclass(frozen=True)
 class Earlier:
-    """A run's config.json.
+    """The config.json of an earlier run.
 
     Args:
-        source: Where it stands.
-        content: All of it.
+        source: Path of the file.
+        content: Whole content of the file.
     """
 
     source: str
@@ -37,7 +40,7 @@ def read_earlier(path: Path) -> Earlier:
     """Reads a config.json.
 
     Raises:
-        UserError: It cannot be read, or is not of a run.
+        UserError: The file cannot be read, or is not the config.json of a run.
     """
     content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("arguments"), dict):
@@ -46,11 +49,13 @@ def read_earlier(path: Path) -> Earlier:
 
 
 def repeated_recipe(earlier: Earlier | None, config: FinetuneConfig) -> dict[str, Any]:
-    """The decisions for `pipelines.recipe.decide.decide` to repeat, none where they were for another network or batch.
+    """Returns the decisions that `pipelines.recipe.decide.decide` repeats, by setting.
+
+    There are none if they were taken for a different network or batch size, see `changed_facts`.
 
     Args:
-        earlier: The run that decided, or None.
-        config: What is asked for now.
+        earlier: Run that decided, or None.
+        config: Settings that are asked for now.
 
     Raises:
         UserError: A decision has a name that this version does not know.
@@ -65,27 +70,29 @@ def repeated_recipe(earlier: Earlier | None, config: FinetuneConfig) -> dict[str
 
 
 def repeated_precision(earlier: Earlier | None, config: FinetuneConfig) -> str:
-    """The precision that is asked for, or where that is "auto", the one that was chosen then."""
+    """Returns the precision that is asked for, or the earlier run's precision if "auto" is asked for."""
     return earlier.content.get("precision", "auto") if earlier and config.precision == "auto" else config.precision
 
 
 def changed_facts(earlier: Earlier, config: FinetuneConfig) -> list[str]:
-    """What else than the images is not as it was when the recipe was decided."""
+    """Returns the names of the settings that the recipe depends on and that have changed since it was decided."""
     before, now = earlier.arguments, asdict(config)
     changed = [name for name in _DECIDED_FROM if before.get(name) != now[name]]
     return changed + (["weights"] if (before.get("weights") != "none") != config.pretrained else [])
 
 
 def check_weights(earlier: Earlier | None, config: FinetuneConfig, weights: Path | None) -> None:
-    """The weights of the same name must be the same file, else nothing would be repeated.
+    """Checks that weights with the name that the earlier run used are also the same file.
+
+    Nothing would be repeated with a different file.
 
     Args:
-        earlier: The run that is repeated, or None.
-        config: What is asked for now.
-        weights: Their file, or None.
+        earlier: Run that is repeated, or None.
+        config: Settings that are asked for now.
+        weights: Path of the weights, or None.
 
     Raises:
-        UserError: They are not.
+        UserError: The file is a different one.
     """
     if earlier is None or weights is None or earlier.arguments.get("weights") != config.as_arguments()["weights"]:
         return
@@ -104,14 +111,14 @@ def differences(
     data: Mapping[str, Any],
     versions: Mapping[str, str],
 ) -> list[str]:
-    """Why the result may be another one, in sentences.
+    """Returns the reasons why the result may differ from the earlier run's, as sentences.
 
     Args:
-        earlier: The run that is repeated, or None.
-        config: What is asked for now.
-        structure: What config.json says of the network now.
-        data: And of the images.
-        versions: And of the packages.
+        earlier: Run that is repeated, or None.
+        config: Settings that are asked for now.
+        structure: Structure of the present network, as in config.json.
+        data: Description of the present images, as in config.json.
+        versions: Versions of the present packages, as in config.json.
     """
     if earlier is None:
         return []
@@ -133,11 +140,11 @@ def differences(
 
 
 def earlier_for_all(workers: Workers, find: Callable[[], Earlier | None]) -> Earlier | None:
-    """The run whose decisions the chief repeats, None where there is none. Collective.
+    """Returns the run whose decisions the chief repeats, or None. All workers must call this together.
 
     Args:
-        workers: All of them.
-        find: Reads the decisions of the run that is continued, or has those of `--config`.
+        workers: All workers.
+        find: Function that returns the run that is continued, or the run of `--config`; only the chief calls it.
 
     Raises:
         UserError: The run's config.json is damaged.

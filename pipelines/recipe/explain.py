@@ -1,4 +1,4 @@
-"""The decisions of a recipe, in words."""
+"""Explains the decisions of a recipe in words."""
 
 from collections.abc import Callable, Iterable
 
@@ -7,10 +7,10 @@ from pipelines.recipe.scratch import HE
 
 
 def explain(decisions: Iterable[Decision]) -> str:
-    """A line for each decision that a reader wants to know: what was decided, and why.
+    """Returns a line for each decision that a reader wants to know: what was decided, and why.
 
     Args:
-        decisions: One for each field of `Recipe`.
+        decisions: Decisions, one for each field of `Recipe`.
     """
     rows = {row.setting: row for row in decisions}
     recipe = recipe_of(rows.values())
@@ -105,7 +105,7 @@ def _patience(recipe: Recipe) -> str:
     return "" if recipe.pretrained else f"stops after {recipe.patience} epochs without a better validation"
 
 
-# What is said of each setting, in the order of the training; "" where nothing is.
+# The functions that explain the settings, in the order of the training. They return "" if there is nothing to say.
 _WORDS: dict[str, Callable[[Recipe], str]] = {
     "head_first": _head,
     "head_pooling": _pooling,
@@ -122,5 +122,5 @@ _WORDS: dict[str, Callable[[Recipe], str]] = {
     "augment": _images,
     "patience": _patience,
 }
-# Settings that are told of in the same line.
+# The settings that are explained in another setting's line.
 _TOLD_WITH = {"head_first": ("head_stages",), "augment": ("mix",)}

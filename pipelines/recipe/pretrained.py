@@ -1,4 +1,4 @@
-"""The policy for weights that others trained: from facts about the data to decisions."""
+"""The policy for pretrained weights, from facts about the data to decisions."""
 
 import math
 
@@ -7,21 +7,23 @@ from pipelines.recipe.decision import DATA, PRETRAINED, Decision
 from resnet_tf.architectures import find_architecture
 
 REFERENCE_BATCH = 32
-# Where a fourth epoch and larger crops begin. This is a judgement; it was measured below this number alone
-# (docs/recipe.md).
+# The number of training images from which on there is a fourth epoch and crops are larger. It is a judgement, because
+# all measurements are below this number (docs/recipe.md).
 FEW_IMAGES = 5000
 
 
 def pretrained_policy(config: FinetuneConfig, images: int) -> list[Decision]:
-    """The head first, then a small rate from there: Kumar et al. 2022, arXiv 2202.10054.
+    """Returns the decisions for a training that starts from pretrained weights.
 
-    The head sees three stages, since the features of other classes than the weights' stand in the middle of the
-    network as well. AdamW is taken because its steps do not grow with the head's weights, which are large where the
-    features are small. The rate grows with the square root of the batch, as Adam's do (Malladi et al. 2022, arXiv
-    2205.10287). Labels are not smoothed, since the best model is chosen by log loss, which smoothing raises.
+    The head is fitted first, and all layers are trained from there with a small rate (Kumar et al. 2022, arXiv
+    2202.10054). The head sees three stages, because the features of classes that the weights do not know are also in
+    the middle of the network. AdamW is taken because its steps do not grow with the head's weights, which are large
+    where the features are small. The rate grows with the square root of the batch size, as Adam's rates do (Malladi et
+    al. 2022, arXiv 2205.10287). Labels are not smoothed, because the best model is chosen by log loss, which smoothing
+    raises.
 
     Args:
-        config: What the user asked for.
+        config: Settings that the user asked for.
         images: Number of training images.
 
     Returns:
@@ -58,10 +60,12 @@ def pretrained_policy(config: FinetuneConfig, images: int) -> list[Decision]:
 
 
 def frozen_stages(parts: tuple[str, ...]) -> tuple[str, ...]:
-    """The stages that stay as the weights have them: the stem and the first stage, whose edges and colours are the same
-    everywhere (Yosinski et al. 2014, arXiv 1411.1792). More of them would save time, at a cost (docs/recipe.md).
+    """Returns the stages that keep the values of the weights: the stem and the first stage.
+
+    Their edges and colours are the same everywhere (Yosinski et al. 2014, arXiv 1411.1792). More frozen stages would
+    save time, at a cost (docs/recipe.md).
 
     Args:
-        parts: Parts of the architecture, from the input on.
+        parts: Names of the architecture's parts, from the input on.
     """
     return parts[:2]

@@ -1,8 +1,8 @@
-"""The learning rate from step to step; and, where nobody has said how many epochs, when it goes down and training ends.
+"""The learning rate from step to step, also for a training whose number of epochs nobody has set.
 
-A cosine needs a known end. Without one, the rate stays at its peak for as long as validation improves, and then goes to
-0 over a fifth of all steps: warmup–stable–decay, on a par with a cosine that knew the end (Hägele et al. 2024, arXiv
-2405.18392).
+A cosine needs a known end. Without one, the rate stays at its peak for as long as validation improves, and then falls
+to 0 over a fifth of all steps. This is called warmup–stable–decay, and is on a par with a cosine that knows the end
+(Hägele et al. 2024, arXiv 2405.18392).
 """
 
 from typing import Any
@@ -16,15 +16,15 @@ _NEVER = 1e30
 
 
 class PlateauSchedule(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from 0 to the peak, then constant, and from `cool_down` on peak × (1 - √share of the cool-down), the shape
-    that Hägele et al. found best.
+    """A schedule that rises linearly from 0 to the peak, stays there, and falls to 0 after a call of `cool_down`.
 
-    What `cool_down` is told stands in a variable, so that it holds for the steps of a function that is traced already.
-    Nobody saves that variable; the run's progress knows it.
+    In the cool-down, the rate is peak × (1 - √share of the cool-down), the shape that Hägele et al. found best. A
+    variable holds the steps of the cool-down, because a function that is already traced must see them too. The variable
+    is not saved; the run's progress contains the same numbers.
 
     Args:
-        peak: Learning rate.
-        warmup_steps: Until it is reached.
+        peak: Peak of the learning rate.
+        warmup_steps: Number of steps until the peak is reached.
     """
 
     def __init__(self, peak: float, warmup_steps: int) -> None:
@@ -33,11 +33,11 @@ class PlateauSchedule(keras.optimizers.schedules.LearningRateSchedule):
         self.cooldown = keras.Variable([_NEVER, 1.0], trainable=False, dtype="float32", name="cooldown")
 
     def cool_down(self, first_step: int, steps: int) -> None:
-        """The rate is to be 0 so many steps after the first one.
+        """Makes the rate fall to 0 within a number of steps.
 
         Args:
-            first_step: In steps of the optimizer.
-            steps: How many.
+            first_step: First step of the cool-down, as the optimizer counts them.
+            steps: Number of steps of the cool-down.
         """
         self.cooldown.assign([first_step, steps])
 
@@ -52,7 +52,7 @@ class PlateauSchedule(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_schedule(recipe: Recipe) -> keras.optimizers.schedules.LearningRateSchedule:
-    """The schedule of a recipe. Must come in the scope of the strategy."""
+    """Returns the schedule of a recipe. It must be called in the scope of the strategy."""
     makers = {"cosine": _cosine, "steps": _steps, "plateau": _plateau}
     return makers[recipe.schedule](recipe)
 
@@ -71,7 +71,7 @@ def _steps(recipe: Recipe) -> keras.optimizers.schedules.LearningRateSchedule:
     ends = list(recipe.drop_steps)
     if recipe.warmup_steps:
         rates, ends = [recipe.learning_rate / 10, *rates], [recipe.warmup_steps, *ends]
-    # Each rate holds up to the step of its boundary, that included; steps count from 0.
+    # Each rate holds up to and including the step of its boundary; steps count from 0.
     return keras.optimizers.schedules.PiecewiseConstantDecay([end - 1 for end in ends], rates)
 
 

@@ -1,5 +1,7 @@
-"""The recipes for training from random weights: He et al. 2015's and a modern one, as small pure functions from facts
-about the data and the network to decisions."""
+"""The recipes for training from random weights: that of He et al. 2015, and a modern one.
+
+They are small pure functions from facts about the data and the network to decisions.
+"""
 
 from dataclasses import replace
 from typing import Any
@@ -9,47 +11,52 @@ from pipelines.recipe.decision import DATA, USER, Decision
 from resnet_tf.architectures import Architecture, find_architecture
 
 HE, MODERN = "he", "modern"
-# Which is taken where the user does not say; measured in docs/recipe.md.
+# The recipe that is taken if the user does not choose one; docs/recipe.md has the measurements.
 DEFAULT_RECIPE = MODERN
 
-# Epochs from which on there are mixed images and TrivialAugment: those of the shortest training with such in Wightman
-# et al. 2021 (arXiv 2110.00476, table 2, A3). Shorter ones have no time to fit what is made so hard.
+# The number of epochs from which on images are mixed and changed by TrivialAugment. The shortest training of Wightman
+# et al. 2021 has as many (arXiv 2110.00476, table 2, A3). Shorter ones have no time to fit such difficult images.
 LONG_TRAINING = 100
-# Between CIFAR-10 and ImageNet, whose usual settings differ; where between is a judgement.
+# A number of images between CIFAR-10 and ImageNet, whose usual settings differ. Its exact place is a judgement.
 MANY_IMAGES = 100_000
 
 
 def scratch_epochs(images: int) -> int:
-    """The power of the number of images that goes through the two trainings of He et al. 2015: 64,000 steps of 128 of
-    CIFAR-10's 45,000 images are 182 epochs (section 4.2), 600,000 of 256 of ImageNet's 1.28 million are 120 (section
-    3.4). Fewer images get more epochs, though fewer steps.
+    """Returns the number of epochs for training from scratch, a power of the number of images.
+
+    The curve goes through the two trainings of He et al. 2015: 64,000 steps of 128 of CIFAR-10's 45,000 images are 182
+    epochs (section 4.2), and 600,000 steps of 256 of ImageNet's 1.28 million images are 120 epochs (section 3.4). Fewer
+    images get more epochs, but fewer steps.
 
     Args:
-        images: For training.
+        images: Number of training images.
     """
     return round(182 * (45_000 / images) ** (1 / 8))
 
 
 def scratch_patience(epochs: int) -> int:
-    """Half of the epochs: longer than the rate stays the same, since validation may stand still until it falls.
+    """Returns the patience in epochs, half of all epochs and at least 10.
+
+    This is longer than the rate stays the same, because validation may stand still until the rate falls.
 
     Args:
-        epochs: In all.
+        epochs: Number of epochs in all.
     """
     return max(10, epochs // 2)
 
 
 def he_policy(row: Architecture, batch_size: int, images: int, epochs: int) -> list[Decision]:
-    """He et al. 2015, arXiv 1512.03385, section 3.4, and section 4.2 for the nets for 32×32 images.
+    """Returns the decisions of He et al. 2015, arXiv 1512.03385.
 
-    SGD with momentum 0.9 and an L2 penalty of 1e-4 whose gradient goes through the momentum, of all variables, as
-    Caffe's solver has it. Neither dropout nor smoothed labels.
+    They are those of section 3.4, and of section 4.2 for the nets for 32×32 images. The optimizer is SGD with momentum
+    0.9 and an L2 penalty of 1e-4 on all variables, whose gradient goes through the momentum, as in Caffe's solver.
+    There is neither dropout nor label smoothing.
 
     Args:
-        row: The architecture.
-        batch_size: Images per step.
-        images: For training.
-        epochs: In all.
+        row: Row of the architecture.
+        batch_size: Number of images per step.
+        images: Number of training images.
+        epochs: Number of epochs in all.
     """
     paper, none = "the paper's", "the paper has none"
     return [
@@ -66,36 +73,41 @@ def he_policy(row: Architecture, batch_size: int, images: int, epochs: int) -> l
 
 
 def he_rate(row: Architecture, batch_size: int) -> float:
-    """0.1 for a step of 256 images, of 128 in the nets for 32×32 images, linear in the batch (Goyal et al. 2017, arXiv
-    1706.02677). A VGG has a tenth of it (Simonyan and Zisserman 2014, arXiv 1409.1556, section 3.1).
+    """Returns the peak learning rate, linear in the batch size (Goyal et al. 2017, arXiv 1706.02677).
+
+    It is 0.1 for a step of 256 images, and for one of 128 images in the nets for 32×32 images. A VGG has a tenth of it
+    (Simonyan and Zisserman 2014, arXiv 1409.1556, section 3.1).
 
     Args:
-        row: The architecture.
-        batch_size: Images per step.
+        row: Row of the architecture.
+        batch_size: Number of images per step.
     """
     rate = 0.01 if row.family == "vgg" else 0.1
     return rate * batch_size / (128 if row.family == "cifar" else 256)
 
 
 def he_drops(row: Architecture) -> tuple[float, ...]:
-    """The shares of the training after which the rate is divided by 10. Section 4.2 has 32,000 and 48,000 of 64,000
-    steps. Section 3.4 waits for a plateau of the error, which is for a person to see; Goyal et al. 2017 (section 5.1)
-    put it at epochs 30, 60 and 80 of 90.
+    """Returns the shares of the training after which the rate is divided by 10.
+
+    Section 4.2 divides it after 32,000 and 48,000 of 64,000 steps. Section 3.4 waits for a plateau of the error, which
+    a person has to see; Goyal et al. 2017 (section 5.1) divide the rate at epochs 30, 60 and 80 of 90.
 
     Args:
-        row: The architecture.
+        row: Row of the architecture.
     """
     return (1 / 2, 3 / 4) if row.family == "cifar" else (1 / 3, 2 / 3, 8 / 9)
 
 
 def he_warmup(row: Architecture, batch_size: int, steps: int) -> int:
-    """Steps at a tenth of the rate, without which 110 layers do not begin to converge: until the training error is
-    below 80 %, "about 400 iterations" of 128 images (section 4.2). A short training has a tenth of its steps.
+    """Returns the number of warm-up steps, which have a tenth of the rate.
+
+    Without a warm-up, 110 layers do not begin to converge. The paper's lasts until the training error is below 80 %,
+    "about 400 iterations" of 128 images (section 4.2). In a short training it lasts a tenth of the steps.
 
     Args:
-        row: The architecture.
-        batch_size: Images per step.
-        steps: In all.
+        row: Row of the architecture.
+        batch_size: Number of images per step.
+        steps: Number of steps in all.
     """
     if row.family != "cifar" or row.depth < 110:
         return 0
@@ -103,13 +115,20 @@ def he_warmup(row: Architecture, batch_size: int, steps: int) -> int:
 
 
 def modern_policy(row: Architecture, batch_size: int, images: int, epochs: int) -> list[Decision]:
-    """After He et al. 2018 ("Bag of tricks", arXiv 1812.01187), Wightman et al. 2021 ("ResNet strikes back", arXiv
-    2110.00476) and torchvision's recipe (Vryniotis 2021, "How to train state-of-the-art models using TorchVision's
-    latest primitives"): a cosine after a warm-up, smoothed labels (Szegedy et al. 2015), no decay of batch norms and
-    biases, in a long training TrivialAugment and CutMix. SGD, as in the first and the third; LAMB is for batches of
-    2,048. What is left out of theirs, and why, stands in docs/recipe.md.
+    """Returns the decisions of the modern recipe.
 
-    Args are as for `he_policy`.
+    It follows He et al. 2018 ("Bag of tricks", arXiv 1812.01187), Wightman et al. 2021 ("ResNet strikes back", arXiv
+    2110.00476) and torchvision's recipe (Vryniotis 2021, "How to train state-of-the-art models using TorchVision's
+    latest primitives"). It has a cosine after a warm-up, smoothed labels (Szegedy et al. 2015), and no decay of batch
+    norms and biases; a long training also has TrivialAugment and CutMix. The optimizer is SGD, as in the first and the
+    third; Wightman et al.'s LAMB is for batches of 2,048. docs/recipe.md says what is left out of these recipes, and
+    why.
+
+    Args:
+        row: Row of the architecture.
+        batch_size: Number of images per step.
+        images: Number of training images.
+        epochs: Number of epochs in all.
     """
     long, many = epochs >= LONG_TRAINING, images >= MANY_IMAGES
     length = f"{epochs} epochs are {'at least' if long else 'fewer than'} {LONG_TRAINING}"
@@ -128,23 +147,26 @@ def modern_policy(row: Architecture, batch_size: int, images: int, epochs: int) 
 
 
 def modern_rate(row: Architecture, batch_size: int) -> float:
-    """0.02 for 32 images, linear in the batch; torchvision's recipe has 0.5 for 1,024, 0.0156 for 32. A VGG has a tenth
+    """Returns the peak learning rate, linear in the batch size.
+
+    It is 0.02 for 32 images; torchvision's recipe has 0.5 for 1,024 images, which is 0.0156 for 32. A VGG has a tenth
     of it, as in `he_rate`.
 
     Args:
-        row: The architecture.
-        batch_size: Images per step.
+        row: Row of the architecture.
+        batch_size: Number of images per step.
     """
     return (0.002 if row.family == "vgg" else 0.02) * batch_size / 32
 
 
 def modern_decay(images: int) -> float:
-    """Decoupled (Loshchilov and Hutter 2017, arXiv 1711.05101). Under momentum 0.9, which sums ten gradients, an L2
-    penalty of λ takes as much as a decoupled decay of 10 λ; 5e-4 is usual for CIFAR (Zagoruyko and Komodakis 2016,
-    arXiv 1605.07146), 1e-4 for ImageNet.
+    """Returns the weight decay, which is decoupled (Loshchilov and Hutter 2017, arXiv 1711.05101).
+
+    With momentum 0.9, which sums ten gradients, an L2 penalty of λ takes as much as a decoupled decay of 10 λ. The
+    usual penalties are 5e-4 for CIFAR (Zagoruyko and Komodakis 2016, arXiv 1605.07146) and 1e-4 for ImageNet.
 
     Args:
-        images: For training.
+        images: Number of training images.
     """
     return 5e-3 if images < MANY_IMAGES else 1e-3
 
@@ -152,7 +174,7 @@ def modern_decay(images: int) -> float:
 POLICIES = {HE: he_policy, MODERN: modern_policy}
 
 
-# A new head on the last stage, and all layers and batch norms with it from the first step.
+# The head is new and sees the last stage. All layers and batch norms are trained with it from the first step.
 ALL_AT_ONCE: dict[str, Any] = {
     "head_first": False,
     "head_stages": 1,
@@ -164,10 +186,10 @@ ALL_AT_ONCE: dict[str, Any] = {
 
 
 def random_policy(config: FinetuneConfig, images: int) -> list[Decision]:
-    """All layers from random weights, by one of the recipes above.
+    """Returns the decisions for training all layers from random weights, by one of the recipes above.
 
     Args:
-        config: What the user asked for.
+        config: Settings that the user asked for.
         images: Number of training images.
 
     Returns:

@@ -110,8 +110,18 @@ def finished_run(path: str | Path) -> Run:
 
 
 def load_classes(run: Run) -> list[str]:
-    """Reads the class names of a run, in the order of every matrix and column."""
-    return read_json(run.classes)
+    """Reads the class names of a run, in the order of every matrix and column.
+
+    Raises:
+        UserError: The file cannot be read, or is no list of different names.
+    """
+    classes = read_json(run.classes)
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise UserError(f"{str(run.classes)!r} is no list of class names")
+    twice = sorted({name for name in classes if classes.count(name) > 1})
+    if twice:
+        raise UserError(f"{str(run.classes)!r} names the class {twice[0]!r} twice")
+    return classes
 
 
 def load_model(run: Run) -> Any:

@@ -1,1 +1,1 @@
-"""A training, from its plan to its last checkpoint."""
+"""Runs a training, from its plan to its last checkpoint."""

@@ -1,4 +1,7 @@
-"""Training all layers: from step to step, checkpoints, the best model, the history, and naming a collapse."""
+"""The callback of a training of all layers.
+
+It saves checkpoints and the best model, writes the history, and stops a training that has collapsed.
+"""
 
 import math
 import time
@@ -31,13 +34,13 @@ HISTORY_COLUMNS = (
 
 
 def collapse_reason(losses: Sequence[float], accuracy: float, best_accuracy: float, chance: float) -> str:
-    """Why training has failed, or "" where it has not.
+    """Returns why training has failed, or "" if it has not.
 
     Args:
-        losses: Of the last epoch, on the training and on the validation part.
-        accuracy: On the validation part, after it.
-        best_accuracy: The best before.
-        chance: Share of the largest class in the validation part.
+        losses: Losses of the last epoch, on the training images and on the validation images.
+        accuracy: Accuracy on the validation images, after the last epoch.
+        best_accuracy: Best accuracy on the validation images, after any epoch before.
+        chance: Share of the largest class in the validation images.
     """
     if not all(math.isfinite(loss) for loss in losses):
         return "the loss became NaN or infinite"
@@ -47,13 +50,13 @@ def collapse_reason(losses: Sequence[float], accuracy: float, best_accuracy: flo
 
 
 class TrainingCallback(keras.callbacks.Callback):
-    """After some steps a checkpoint; after each epoch history, best model, checkpoint, and whether to go on.
+    """Saves a checkpoint after some steps; after each epoch, it validates, saves, and decides whether to continue.
 
-    All workers train; they stop and save at the same step.
+    All workers train, and they stop and save at the same step.
 
     Args:
-        training: Its progress is changed in place; its interrupts are held, and let through between steps, when all is
-            saved.
+        training: Training whose progress is changed in place. Its interrupts are held, and let through between steps
+            once everything is saved.
     """
 
     def __init__(self, training: TrainingRun) -> None:
@@ -96,7 +99,7 @@ class TrainingCallback(keras.callbacks.Callback):
         self.interrupts.raise_received()
 
     def _agree(self, due: bool) -> bool:
-        """Whether to save now: it is time, or one of the workers was told to stop. Then all stop."""
+        """Returns whether to save now, because it is time or one of the workers was told to stop. Then all stop."""
         if not self.workers.alone:
             asked = [self.interrupts.received == number for number in SIGNALS]
             *asked, due = self.workers.total(np.array([*asked, due], np.int64)) > 0
@@ -105,7 +108,7 @@ class TrainingCallback(keras.callbacks.Callback):
         return due or self.interrupts.received is not None
 
     def save(self) -> None:
-        """A checkpoint between two steps, where there is anything new. Not to be called within a step."""
+        """Saves a checkpoint between two steps, if there is anything new. It must not be called within a step."""
         if not self._unsaved:
             return
         progress, metrics = self.progress, self.model.get_metrics_result()
@@ -119,14 +122,14 @@ class TrainingCallback(keras.callbacks.Callback):
             return
         assert logs is not None
         try:
-            # Validation changes nothing, and may take longer than SIGTERM allows; but one of several workers cannot
-            # save without the others.
+            # A signal interrupts validation at once, because validation changes nothing and may take longer than
+            # SIGTERM allows. One of several workers has to wait, because it cannot save without the others.
             with self.interrupts.at_once() if self.workers.alone else nullcontext():
                 score = self.training.validate()
         except KeyboardInterrupt:
             self.save()
             raise
-        logs["val_accuracy"], logs["val_log_loss"] = score  # TensorBoard, which comes next, shows them too
+        logs["val_accuracy"], logs["val_log_loss"] = score  # TensorBoard's callback comes next and shows them too
         number, losses = epoch + 1, [logs["loss"], logs["val_log_loss"]]
         reason = collapse_reason(losses, logs["val_accuracy"], self.progress.best_accuracy, self.chance)
         if reason:
@@ -135,7 +138,7 @@ class TrainingCallback(keras.callbacks.Callback):
         self._end_epoch(number, logs, score)
 
     def _end_epoch(self, number: int, logs: dict[str, float], score: tuple[float, float]) -> None:
-        """Remembers the epoch, keeps the network where it is the best, and decides whether to go on."""
+        """Records the epoch, keeps the network if it is the best, and decides whether to continue."""
         progress = self.progress
         row = {
             "epoch": number,
@@ -145,7 +148,7 @@ class TrainingCallback(keras.callbacks.Callback):
             "seconds": round(time.monotonic() - self.started, 2),
         }
         progress.rows.append(row)
-        self._half_epoch = None  # still there where only the validation was left
+        self._half_epoch = None  # it is still there if only the validation was left
         progress.epochs_done, progress.steps_done, progress.seconds, progress.logs = number, 0, 0.0, {}
         better = self.training.keep_if_better(f"epoch {number}", number, score)
         if number - progress.best_epoch >= self.recipe.patience:
@@ -173,6 +176,6 @@ class TrainingCallback(keras.callbacks.Callback):
 
 
 def write_history(run: Run, progress: Progress) -> None:
-    """history.csv, one row per epoch; epoch 0 is the head on frozen features."""
+    """Writes history.csv with the rows of the progress; epoch 0 is the head on frozen features."""
     if run.writable:
         write_csv(run.history, pd.DataFrame(progress.rows, columns=list(HISTORY_COLUMNS)))

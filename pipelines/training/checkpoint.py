@@ -1,4 +1,7 @@
-"""Checkpoints: all that a continued run needs, at any step of an epoch; written atomically, verified when read."""
+"""Checkpoints contain all that a continued run needs, at any step of an epoch.
+
+They are written atomically, and verified when they are read.
+"""
 
 import hashlib
 import json
@@ -16,30 +19,31 @@ from pipelines.runs.files import WRITING, write_atomically
 from resnet_tf.errors import UserError
 from resnet_tf.workers import Workers
 
-# The newest, and the one before for the case that the newest is damaged.
+# The number of checkpoints that are kept: the newest one, and the one before it in case the newest is damaged.
 KEPT = 2
 _DIGEST = "sha256"
 
 
 @dataclass
 class Progress:
-    """What a run has earned so far; stands in every checkpoint.
+    """What a run has achieved so far; every checkpoint contains it.
 
     Args:
-        epochs_done: Of the phase in which all layers are trained.
-        steps_done: Of the epoch after these.
-        seconds: Spent in it.
-        logs: Loss and accuracy of it so far.
-        best: What model.keras is, in words; "" while there is none.
-        best_epoch: When that was; 0 is the head on frozen features.
-        best_accuracy: On the validation part.
-        best_log_loss: Likewise.
-        rows: Of history.csv.
-        plateau_epochs: With --epochs auto, how many went by before the learning rate went down; 0 until it does.
-        plateau_steps: Likewise, in steps of the optimizer.
-        stopped: Why the epochs ended early, or "".
-        finished: Why nothing is left to do, or "" while something is.
-        checkpoints: How many have been written.
+        epochs_done: Number of finished epochs in which all layers are trained.
+        steps_done: Number of finished steps of the present epoch.
+        seconds: Time spent in the present epoch, in seconds.
+        logs: Loss and accuracy of the present epoch so far.
+        best: Name of the network in model.keras, in words; "" while there is none.
+        best_epoch: Epoch after which that network was kept; 0 is the head on frozen features.
+        best_accuracy: Accuracy of that network on the validation images.
+        best_log_loss: Log loss of that network on the validation images; None while there is none.
+        rows: Rows of history.csv.
+        plateau_epochs: Number of epochs before the learning rate went down, with --epochs auto; 0 until it does.
+        plateau_steps: Number of steps of the optimizer before the learning rate went down, with --epochs auto; 0 until
+            it does.
+        stopped: Reason why the epochs ended early, or "".
+        finished: Reason why nothing is left to do, or "" while something is.
+        checkpoints: Number of checkpoints that have been written.
     """
 
     epochs_done: int = 0
@@ -58,7 +62,7 @@ class Progress:
     checkpoints: int = 0
 
     def improves(self, log_loss: float) -> bool:
-        """Whether a model is better than the best so far.
+        """Returns whether a model is better than the best so far.
 
         Log loss is a proper score and uses every probability; the accuracy on a few hundred validation images
         is too coarse to tell epochs apart.
@@ -68,11 +72,11 @@ class Progress:
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What stood in a file.
+    """The content of a checkpoint file.
 
     Args:
-        path: Of the file.
-        progress: Where the run was.
+        path: Path of the file.
+        progress: Progress of the run at that time.
         arrays: Variables of model and optimizer, and the running metrics of the epoch.
     """
 
@@ -82,12 +86,13 @@ class Checkpoint:
 
 
 def save_checkpoint(run: Run, model: keras.Model, progress: Progress) -> None:
-    """Variables of model and optimizer, running metrics and the progress, in one file; the newest two are kept.
+    """Saves the variables of model and optimizer, the running metrics and the progress in one file.
 
-    A finished run keeps the progress only. Of several workers all must come here, since each has a part of the metrics.
+    The newest two files are kept. A finished run keeps only the progress. All workers must call this together, because
+    each has a part of the metrics.
 
     Raises:
-        UserError: It cannot be written; those before stay.
+        UserError: The file cannot be written; earlier checkpoints stay.
     """
     progress.checkpoints += 1
     named = {} if progress.finished else {**_variables(model), **_metrics(model)}
@@ -97,15 +102,15 @@ def save_checkpoint(run: Run, model: keras.Model, progress: Progress) -> None:
     _write(run.checkpoints / f"{progress.checkpoints:08d}.npz", with_progress(arrays, progress))
     for older in _checkpoints(run)[: -1 if progress.finished else -KEPT]:
         older.unlink()
-    if progress.finished:  # only now: a run that is cut off before still needs the start
+    if progress.finished:  # only now, because a run that is cut off before still needs the start
         _start_file(run).unlink(missing_ok=True)
 
 
 def load_checkpoint(run: Run) -> Checkpoint | None:
-    """The newest checkpoint that is whole, None where the run has none.
+    """Returns the newest checkpoint that is not damaged, or None if the run has no checkpoints.
 
     Raises:
-        UserError: All are damaged.
+        UserError: All checkpoints are damaged.
     """
     found = _checkpoints(run)
     for path in reversed(found):
@@ -120,21 +125,21 @@ def load_checkpoint(run: Run) -> Checkpoint | None:
 
 
 def with_progress(arrays: dict[str, np.ndarray], progress: Progress) -> dict[str, np.ndarray]:
-    """All of a checkpoint as arrays, which `without_progress` understands."""
+    """Returns a checkpoint's arrays and its progress as arrays, which `without_progress` takes."""
     return {**arrays, "progress": np.frombuffer(json.dumps(asdict(progress)).encode(), np.uint8)}
 
 
 def without_progress(path: Path, arrays: dict[str, np.ndarray]) -> Checkpoint:
-    """The checkpoint that `with_progress` has made arrays of."""
+    """Returns the checkpoint whose arrays `with_progress` has returned."""
     progress = Progress(**json.loads(arrays.pop("progress").tobytes()))
     return Checkpoint(path, progress, arrays)
 
 
 def restore(checkpoint: Checkpoint, model: keras.Model) -> None:
-    """Puts a checkpoint's variables into a compiled model and its built optimizer, and out of memory.
+    """Puts a checkpoint's variables into a compiled model and its built optimizer, and frees their memory.
 
     Raises:
-        UserError: The checkpoint is of another network.
+        UserError: The checkpoint is of a different network.
     """
     variables = _variables(model)
     if {name for name in checkpoint.arrays if not name.startswith("metric/")} != set(variables):
@@ -146,25 +151,25 @@ def restore(checkpoint: Checkpoint, model: keras.Model) -> None:
 def add_metrics(checkpoint: Checkpoint, model: keras.Model) -> None:
     """Adds a checkpoint's running metrics to the model's, which Keras makes in the first step of `fit`.
 
-    All are sums, and that of two numbers does not depend on their order, so that no bit is lost.
+    All metrics are sums. The sum of two numbers does not depend on their order, so no bit is lost.
     """
     for name, variable in _metrics(model).items():
         variable.assign(keras.ops.convert_to_numpy(variable) + checkpoint.arrays[name])
 
 
 def values_of(model: keras.Model) -> dict[str, np.ndarray]:
-    """The model's variables by their paths."""
+    """Returns the values of the model's variables, by path."""
     return {variable.path: keras.ops.convert_to_numpy(variable) for variable in model.variables}
 
 
 def save_start(run: Run, model: keras.Model, **extra: np.ndarray) -> None:
-    """The model's variables before all layers are trained, and what else continued runs need, for `load_start`."""
+    """Saves the model's variables before all layers are trained, and further arrays that continued runs need."""
     if run.writable:
         _write(_start_file(run), {**values_of(model), **extra})
 
 
 def load_start(run: Run) -> dict[str, np.ndarray]:
-    """What `save_start` kept, by variable path or name.
+    """Returns the arrays that `save_start` has saved, by variable path or name.
 
     Raises:
         UserError: The file is damaged.
@@ -176,7 +181,7 @@ def load_start(run: Run) -> dict[str, np.ndarray]:
 
 
 def remove_leftovers(run: Run) -> None:
-    """Files that a process was writing when it was killed."""
+    """Removes the files that a process was writing when it was killed."""
     for folder in (run.path, run.checkpoints, run.cache):
         for file in folder.glob(f"{WRITING}*"):
             file.unlink()
@@ -219,7 +224,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             arrays = {name: file[name] for name in file.files}
         whole = arrays.pop(_DIGEST).tobytes() == _digest(arrays)
-    except Exception as error:  # zipfile, zlib and NumPy each have errors of their own for what they cannot read
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds of errors for damaged files
         raise _Damaged(f"the checkpoint {str(path)!r} is damaged ({error})") from error
     if not whole:
         raise _Damaged(f"the checkpoint {str(path)!r} is damaged (its SHA-256 is another)")
@@ -236,10 +241,12 @@ def _digest(arrays: dict[str, np.ndarray]) -> bytes:
 
 
 def checkpoint_for_all(run: Run, workers: Workers) -> Checkpoint | None:
-    """The chief's newest checkpoint that is whole, None where the run has none. Collective.
+    """Returns the chief's newest checkpoint that is not damaged, or None if the run has no checkpoints.
+
+    All workers must call this together.
 
     Raises:
-        UserError: All are damaged.
+        UserError: All checkpoints are damaged.
     """
     if workers.alone:
         return load_checkpoint(run)

@@ -1,4 +1,4 @@
-"""The new head of a network: a linear probe of the frozen backbone's features, put into its last layer."""
+"""Fits the new head of a network: a linear probe of the frozen backbone's features becomes its last layer."""
 
 from collections.abc import Callable
 from dataclasses import asdict
@@ -17,12 +17,16 @@ from resnet_tf.workers import Workers
 
 
 def fit_head(trainer: Trainer) -> LinearProbe:
-    """Fits the head to the frozen backbone's features and puts it into the network. Collective.
+    """Fits the head to the frozen backbone's features and puts it into the network.
 
-    Features are computed once, on the evaluation's view; the head then takes seconds.
+    All workers must call this together. The features are computed once, on the evaluation's view of the images; the fit
+    then takes seconds.
 
     Args:
-        trainer: Its network's last layer is changed.
+        trainer: Trainer whose network gets a new last layer.
+
+    Returns:
+        The linear probe that is now the last layer.
     """
     plan = trainer.plan
     extract = Inference(feature_extractor(trainer.model), strategy=plan.devices.strategy)
@@ -45,7 +49,7 @@ def fit_head(trainer: Trainer) -> LinearProbe:
 
 
 def probe_for_all(workers: Workers, fit: Callable[[], LinearProbe]) -> LinearProbe:
-    """The linear probe that the chief fits. Collective."""
+    """Returns the linear probe that the chief fits. All workers must call this together."""
     if workers.alone:
         return fit()
     arrays = workers.arrays_from_chief(lambda: {name: np.asarray(value) for name, value in asdict(fit()).items()})

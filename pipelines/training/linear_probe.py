@@ -1,4 +1,4 @@
-"""A linear probe: multinomial logistic regression on the features of a frozen backbone, to convergence."""
+"""Fits a linear probe: multinomial logistic regression on the features of a frozen backbone, to convergence."""
 
 from dataclasses import dataclass
 
@@ -7,10 +7,12 @@ from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, log_loss
 
-# Inverse regularization strengths, on standardized features, from weak regularization on: those take fewer iterations.
+# Inverse regularization strengths, on standardized features. Weak regularization comes first, because it takes fewer
+# iterations.
 STRENGTHS = (1.0, 3e-1, 1e-1, 3e-2, 1e-2, 1e-3, 1e-4)
-# Of the largest feature: a hundred times what float32 computations of one feature differ by. The smallest deviation of
-# real photos' features is 0.002 of it (natural30, grocery30).
+# A deviation below this share of the largest feature is only rounding. The share is a hundred times the difference
+# between float32 computations of one feature. The smallest deviation of real photos' features is 0.002 of the largest
+# feature (natural30, grocery30).
 ROUNDING = 1e-5
 
 
@@ -52,7 +54,7 @@ def fit_linear_probe(
         validation: Features and labels of the validation part; a class may be missing.
         classes: Number of classes.
         averaged: Number of channels, from the first on, that are averages of a stage; the others are maxima, which
-            help on some data and harm on others. None where all are averages.
+            help on some data and harm on others. None if all are averages.
 
     Returns:
         The probe with the lowest log loss on the validation part, among those of all channels and of averages alone.
@@ -60,7 +62,7 @@ def fit_linear_probe(
     """
     features, labels = train
     mean, deviation = features.mean(axis=0), features.std(axis=0)
-    # A channel that is always the same stays 0, up to rounding, which another machine or batch does otherwise.
+    # A constant channel must stay near 0. Its deviation is only rounding, which depends on the machine and the batch.
     deviation = np.where(deviation > ROUNDING * np.abs(features).max(), deviation, 1.0)
     scaled = (features - mean) / deviation, (validation[0] - mean) / deviation
     choices = sorted({averaged or features.shape[1], features.shape[1]})
@@ -82,8 +84,10 @@ def fit_linear_probe(
 def _path(
     train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray], classes: int
 ) -> tuple[float, float, LogisticRegression]:
-    """The best log loss along the strengths, with its accuracy and its regression. It falls and then rises, so that
-    the path ends where it begins to rise."""
+    """Returns the best log loss along the strengths, with its accuracy and its regression.
+
+    The log loss falls and then rises, so the path ends where it begins to rise.
+    """
     best = None
     for strength in STRENGTHS:
         regression = LogisticRegression(C=strength, max_iter=1000, tol=1e-4).fit(*train)
@@ -97,7 +101,10 @@ def _path(
 
 
 def _unscaled(regression: LogisticRegression, mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The same logits from features that are not standardized; channels that were left out weigh nothing."""
+    """Returns kernel and bias that give the same logits from features that are not standardized.
+
+    The kernel is 0 for channels that were left out.
+    """
     coefficients, intercepts = regression.coef_, regression.intercept_
     if len(coefficients) == 1:  # two classes: scikit-learn keeps one row, the second class's logit over the first's
         coefficients = np.concatenate([np.zeros_like(coefficients), coefficients])

@@ -1,4 +1,4 @@
-"""Steps of training on the stream: Keras's fit, from any step of an epoch on."""
+"""Trains on the stream with Keras's fit, from any step of an epoch on."""
 
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -17,19 +17,20 @@ from resnet_tf.keras_mending import mended_keras
 
 
 def fit(training: TrainingRun, callback: TrainingCallback) -> None:
-    """Trains through all epochs that are left, or through the rest of one that was cut off: Keras has no fit that
-    begins within an epoch and goes on with whole ones.
+    """Trains through all epochs that are left, or through the rest of an epoch that was cut off.
+
+    Keras has no fit that begins within an epoch and continues with whole ones.
 
     Args:
-        training: Its progress says where to begin.
-        callback: Changes the progress.
+        training: Training whose progress says where to begin.
+        callback: Callback that changes the progress.
 
     Raises:
-        LostImage: An image is gone, or cannot be read any more.
+        LostImage: An image is missing or can no longer be read.
     """
     run, trainer, progress = training.run, training.trainer, training.progress
     done, first_step = progress.epochs_done, progress.steps_done
-    if first_step == trainer.steps:  # cut off in validation
+    if first_step == trainer.steps:  # the run was cut off in validation
         callback.set_model(trainer.model)
         callback.on_epoch_begin(done)
         callback.on_epoch_end(done, dict(progress.logs))
@@ -48,7 +49,7 @@ def fit(training: TrainingRun, callback: TrainingCallback) -> None:
 
 
 class StepBar(keras.callbacks.Callback):
-    """A bar of the steps of an epoch, on a terminal only."""
+    """Shows a progress bar of the steps of an epoch, on a terminal only."""
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.bar = progress_bar(self.params.get("steps"), f"epoch {epoch + 1}", "step")
@@ -69,19 +70,21 @@ def train(
     first_epoch: int = 0,
     first_step: int = 0,
 ) -> None:
-    """Trains through a number of epochs, or until a callback stops it. Collective.
+    """Trains through a number of epochs, or until a callback stops it.
+
+    All workers must call this together.
 
     Args:
-        trainer: What is trained.
+        trainer: Trainer of the network.
         callbacks: Keras's callbacks.
-        position: Gives the epoch, and the step in it, that comes next, to say which image a step has failed for.
+        position: Function that returns the next epoch and the next step in it. They tell which image made a step fail.
         epochs: Number of epochs.
         first_epoch: Epoch to begin with.
-        first_step: Step of each of these epochs to begin with. Keras has no fit that begins within an epoch and goes
-            on with whole ones, so that with a step there should be one epoch.
+        first_step: Step to begin with in each of these epochs. Above 0 there should be only one epoch, because Keras
+            has no fit that begins within an epoch and continues with whole ones.
 
     Raises:
-        LostImage: An image is gone, or cannot be read any more.
+        LostImage: An image is missing or can no longer be read.
     """
     plan, workers = trainer.plan, trainer.plan.devices.workers
     rows, batch_size, seed = plan.rows["train"], plan.config.batch_size, plan.config.seed
@@ -97,7 +100,7 @@ def train(
                 steps_per_epoch=trainer.steps - first_step,
                 callbacks=callbacks,
                 verbose=0,
-                shuffle=False,  # the stream has its order
+                shuffle=False,  # the stream has its own order
             )
     except tf.errors.OpError:
         epoch, step = position()

@@ -1,4 +1,4 @@
-"""The network of a plan: built on its devices, filled with its weights, compiled; and written as model.keras."""
+"""Builds the network of a plan on its devices, with its weights, compiles it, and writes it as model.keras."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def build_trainer(plan: Plan) -> Trainer:
     """Builds the network on the chosen devices, loads the weights, freezes what is not trained, and compiles it.
 
     Args:
-        plan: What is trained, and how.
+        plan: Plan of the training.
 
     Raises:
         UserError: The weights do not fit the network.
@@ -56,13 +56,14 @@ def build_trainer(plan: Plan) -> Trainer:
 
 
 def save_model(trainer: Trainer, path: Path, head_change: HeadChange | None = None) -> None:
-    """Writes the present network, always in float32, so that evaluation and export compute alike everywhere. Only the
-    chief of several workers does so.
+    """Writes the present network in float32; only the chief of several workers does so.
+
+    Whatever the precision of the training, evaluation and export then compute the same everywhere.
 
     Args:
-        trainer: Whose network it is.
-        path: The file, model.keras of a run.
-        head_change: What the file's head has more than the present one.
+        trainer: Trainer of the network.
+        path: Path of the file, model.keras of a run.
+        head_change: Values to add to the present head in the file, or None.
     """
     plan, model = trainer.plan, trainer.model
     if not plan.devices.workers.chief:

@@ -1,4 +1,4 @@
-"""When a training ends whose number of epochs nobody has said: with --epochs auto, after each epoch."""
+"""Decides after each epoch when a training ends whose number of epochs nobody has set (--epochs auto)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,24 +9,28 @@ from pipelines.recipe.decision import Recipe
 from pipelines.recipe.schedule import PlateauSchedule
 from pipelines.training.checkpoint import Progress
 
-# For so many epochs with warm-up and plateau one of cool-down, which is a fifth of all then: Hägele et al. find that 10
-# to 20 % are enough.
+# The number of epochs with warm-up and plateau for each epoch of cool-down. The cool-down is thus a fifth of all;
+# Hägele et al. find that 10 to 20 % are enough.
 EPOCHS_PER_COOLDOWN_EPOCH = 4
 
 
 def cooldown_epochs(plateau_epochs: int) -> int:
-    """How many follow on so many with warm-up and plateau; whole ones, since validation comes after each."""
+    """Returns the number of epochs of cool-down after a number of epochs with warm-up and plateau.
+
+    It is a whole number, because validation comes after each epoch.
+    """
     return -(-plateau_epochs // EPOCHS_PER_COOLDOWN_EPOCH)
 
 
 def plateau_reason(log_losses: Sequence[float], warmup_epochs: int, patience: int, most_epochs: int) -> str:
-    """Why the rate goes down now, or "" where it does not.
+    """Returns why the rate goes down now, or "" if it does not.
 
     Args:
-        log_losses: On the validation part, after each epoch so far.
-        warmup_epochs: So many of the first ones do not count: small rates, and batch norms that have seen little.
-        patience: Epochs without a better one.
-        most_epochs: In all, the cool-down included.
+        log_losses: Log losses on the validation images, one after each epoch so far.
+        warmup_epochs: Number of first epochs that do not count, because their rates are small and batch norms have seen
+            little.
+        patience: Number of epochs without a better log loss after which the rate goes down.
+        most_epochs: Largest number of epochs in all, including the cool-down.
     """
     done, counted = len(log_losses), log_losses[warmup_epochs:]
     if len(counted) and len(counted) - 1 - int(np.argmin(counted)) >= patience:
@@ -38,13 +42,15 @@ def plateau_reason(log_losses: Sequence[float], warmup_epochs: int, patience: in
 
 @dataclass(frozen=True)
 class OpenEnd:
-    """Decides after each epoch whether the rate goes down, and when training ends. That follows from the validation
-    score, which all workers share, and stands in the progress, so that a continued run has the same rates.
+    """Decides after each epoch whether the rate goes down, and when training ends.
+
+    The decision follows from the validation score, which all workers share. The progress records it, so that a
+    continued run has the same rates.
 
     Args:
-        schedule: Of the optimizer.
-        recipe: Has the patience, and the largest number of epochs.
-        steps: Of an epoch.
+        schedule: Schedule of the optimizer's learning rate.
+        recipe: Recipe with the patience and the largest number of epochs.
+        steps: Number of steps per epoch.
     """
 
     schedule: PlateauSchedule
@@ -52,7 +58,7 @@ class OpenEnd:
     steps: int
 
     def resume(self, progress: Progress) -> None:
-        """Sets the schedule as it was."""
+        """Sets the schedule to the cool-down that the progress records, if there is one."""
         if progress.plateau_epochs:
             self.schedule.cool_down(progress.plateau_steps, self.steps * cooldown_epochs(progress.plateau_epochs))
 
@@ -60,11 +66,11 @@ class OpenEnd:
         """Begins the cool-down, or stops the training at its end.
 
         Args:
-            progress: Changed in place; has the epoch's row already.
-            step: Of the optimizer, so far.
+            progress: Progress that already has the epoch's row; it is changed in place.
+            step: Number of the optimizer's steps so far.
 
         Returns:
-            What there is to say of it, or "".
+            A message for the user, or "".
         """
         if progress.plateau_epochs:
             if progress.epochs_done == self.last_epoch(progress):
@@ -80,6 +86,6 @@ class OpenEnd:
         return f"{reason}: the learning rate goes to 0 until epoch {self.last_epoch(progress)}"
 
     def last_epoch(self, progress: Progress) -> int | None:
-        """Which it is, None while that is not known."""
+        """Returns the number of the last epoch, or None while it is not known."""
         plateau = progress.plateau_epochs
         return plateau + cooldown_epochs(plateau) if plateau else None

@@ -1,16 +1,19 @@
-"""Steps that loss scaling leaves out, because gradients overflowed in float16: no collapse, unless there is no end."""
+"""Counts the steps that loss scaling leaves out because gradients overflowed in float16.
+
+Such steps are not a collapse, unless there is no end to them.
+"""
 
 from typing import Any
 
 import keras
 import numpy as np
 
-# From the first scale, 2^15, down to one that no gradient of a network that still learns would need.
+# So many steps in a row lead from the first scale, 2^15, down to one that no network needs that still learns.
 HOPELESS = 30
 
 
 class Overflows:
-    """Watches the steps of one `fit`, where its optimizer scales the loss; elsewhere no step is ever left out."""
+    """Watches the steps of one `fit`. Only an optimizer that scales the loss leaves steps out."""
 
     def __init__(self) -> None:
         self.in_a_row = 0
@@ -18,13 +21,16 @@ class Overflows:
         self._metrics: list[np.ndarray] | None = None
 
     def begin(self, model: keras.Model) -> None:
-        """To be called before each epoch, when Keras has set the metrics to 0."""
+        """Begins an epoch. It must be called before each epoch, after Keras has set the metrics to 0."""
         if isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer):
             self._applied, self._metrics = _applied(model), None
 
     def skipped(self, model: keras.Model) -> bool:
-        """To be called after each step: whether it was left out. Then it counts in no metric either, since its loss may
-        be infinite, which a mean would keep for the rest of the epoch."""
+        """Returns whether a step was left out. It must be called after each step.
+
+        A step that was left out counts in no metric, because its loss may be infinite, and a mean would keep that for
+        the rest of the epoch.
+        """
         if self._applied is None:
             return False
         before, self._applied = self._applied, _applied(model)

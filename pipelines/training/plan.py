@@ -1,5 +1,7 @@
-"""The plan of a training: all that defines it, decided once. Building the network, writing config.json and printing the
-decisions are three readers of it."""
+"""The plan of a training contains all that defines it, decided once.
+
+It has three readers: one builds the network, one writes config.json, and one prints the decisions.
+"""
 
 import html
 import platform
@@ -34,11 +36,11 @@ from resnet_tf.workers import Workers
 
 @dataclass(frozen=True)
 class Devices:
-    """Where a training runs.
+    """The devices that a training runs on.
 
     Args:
         strategy: tf.distribute strategy, or None for one device.
-        workers: The processes that train together.
+        workers: Processes that train together.
         precision: Precision of the computation.
     """
 
@@ -48,25 +50,27 @@ class Devices:
 
     @property
     def count(self) -> int:
-        """Devices that share a batch, over all workers."""
+        """Number of devices that share a batch, over all workers."""
         return replicas(self.strategy)
 
 
 @dataclass(frozen=True, eq=False)
 class Plan:
-    """What is going to be trained, and how. It is made by `pipelines.training.setup.make_plan`, or by `plan_of` where
-    images and weights are known already; `changed` makes another one.
+    """All that defines a training: what is trained, and how.
+
+    `pipelines.training.setup.make_plan` makes a plan, and so does `plan_of` if images and weights are already known;
+    `changed` makes a different one.
 
     Args:
-        config: What the user asked for.
+        config: Settings that the user asked for.
         root: Folder that the manifest's paths are relative to.
-        manifest: All images, divided into splits.
-        weights: The file of weights, None for training from scratch.
-        structure: Structure of the network: the user's choice, else that of the weights.
-        devices: Where it is trained.
-        decisions: The recipe, a row for each of its settings.
-        earlier: The run whose decisions are repeated, or None.
-        passed: The settings of the recipe that a caller from Python has changed.
+        manifest: Table of all images, divided into splits.
+        weights: File of weights, or None for training from scratch.
+        structure: Structure of the network, which is the user's choice or else that of the weights.
+        devices: Devices that the training runs on.
+        decisions: Rows of the recipe, one for each of its settings.
+        earlier: Run whose decisions are repeated, or None.
+        passed: Settings of the recipe that a caller from Python has changed, by name.
     """
 
     config: FinetuneConfig
@@ -86,7 +90,7 @@ class Plan:
 
     @cached_property
     def classes(self) -> list[str]:
-        """The order of the logits."""
+        """Names of the classes, in the order of the logits."""
         return class_names(self.manifest)
 
     @cached_property
@@ -101,7 +105,7 @@ class Plan:
 
     @cached_property
     def input_spec(self) -> InputSpec:
-        """How images are brought to the network."""
+        """How images are prepared for the network."""
         return InputSpec(
             self.config.image_size,
             self.preprocessing.crop_fraction,
@@ -113,26 +117,29 @@ class Plan:
         )
 
     def changed(self, **settings: Any) -> "Plan":
-        """The same plan with other settings of the recipe. What follows from them, such as the number of steps, is
-        decided anew.
+        """Returns the same plan with different settings of the recipe.
+
+        What follows from them, such as the number of steps, is decided anew.
 
         Args:
             settings: Values by their names in `Recipe`.
 
         Raises:
-            UserError: A name is none of a setting.
+            UserError: A name is not that of a setting.
         """
         passed = {**self.passed, **settings}
         decisions = _decisions(self.config, self.manifest, self.earlier, passed)
         return replace(self, decisions=decisions, passed=passed)
 
     def differences(self) -> list[str]:
-        """Why a repeated run may give another result, in sentences."""
+        """Returns the reasons why a repeated run may give a different result, as sentences."""
         return differences(self.earlier, self.config, asdict(self.structure), describe_data(self.manifest), _versions())
 
     def content(self) -> dict[str, Any]:
-        """What config.json says: all that defines the run. "recipe" has the values, which a continued run reads;
-        "decisions" has the same with reasons, for people."""
+        """Returns the content of config.json, all that defines the run.
+
+        "recipe" has the values, which a continued run reads; "decisions" has the same with reasons, for people.
+        """
         weights, count = self.weights, self.devices.count
         return {
             "arguments": self.config.as_arguments(),
@@ -154,11 +161,11 @@ class Plan:
         }
 
     def __str__(self) -> str:
-        """What is trained, and the decisions with their reasons."""
+        """Returns what is trained, and the decisions with their reasons."""
         return f"{self._summary()}\n{explain(self.decisions)}"
 
     def _repr_html_(self) -> str:
-        """The same as a table, for notebooks."""
+        """Returns the same as an HTML table, for notebooks."""
         columns = ("setting", "value", "decided_by", "reason")
         cells = [[html.escape(str(getattr(row, name))) for name in columns] for row in self.decisions]
         rows = "".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in cells)
@@ -180,14 +187,14 @@ def plan_of(
     earlier: Earlier | None = None,
     workers: Workers | None = None,
 ) -> Plan:
-    """Makes a plan from what is known already. Collective.
+    """Makes a plan from images and weights that are already known. All workers must call this together.
 
     Args:
-        config: What the user asked for.
-        manifest: All images, divided into splits.
-        weights: The file of weights, None for training from scratch.
-        earlier: The run whose decisions are repeated, or None.
-        workers: The processes that train together; None is this one alone.
+        config: Settings that the user asked for.
+        manifest: Table of all images, divided into splits.
+        weights: File of weights, or None for training from scratch.
+        earlier: Run whose decisions are repeated, or None.
+        workers: Processes that train together; None is this one alone.
 
     Raises:
         UserError: The weights do not fit, or a batch cannot be divided among the devices.

@@ -1,4 +1,4 @@
-"""Finds what a training starts from, its weights and its images, and makes the plan of it."""
+"""Finds the weights and images that a training starts from, and makes its plan."""
 
 import io
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from resnet_tf.errors import UserError
 from resnet_tf.weights import WeightFile, find_weights
 from resnet_tf.workers import Workers, check_settings
 
-# Where things lie may differ from machine to machine.
+# These settings may differ between machines, because files may be at different places.
 _OWN_SETTINGS = ("data", "weights", "manifest")
 
 
@@ -28,19 +28,21 @@ def make_plan(
     workers: Workers | None = None,
     find_manifest: Callable[[], pd.DataFrame] | None = None,
 ) -> Plan:
-    """Finds the weights, looks at all images and divides them, and decides everything else. Collective.
+    """Finds the weights, inspects and divides all images, and decides everything else.
+
+    All workers must call this together.
 
     Args:
-        config: What the user asked for.
-        earlier: The run whose decisions are repeated, or None.
-        workers: The processes that train together; None is this one alone.
-        find_manifest: Reads the manifest that a run has kept; None makes a new one.
+        config: Settings that the user asked for.
+        earlier: Run whose decisions are repeated, or None.
+        workers: Processes that train together; None is this one alone.
+        find_manifest: Function that reads the manifest of an existing run; None makes a new manifest.
 
     Returns:
         The plan. Nothing is built or written yet.
 
     Raises:
-        UserError: Something that the user can mend.
+        UserError: Something is wrong that the user can correct.
     """
     workers = workers or Workers()
     check_exists(config.data)
@@ -51,7 +53,7 @@ def make_plan(
 
 
 def divide_images(config: FinetuneConfig) -> pd.DataFrame:
-    """The manifest of a new training: all images looked at, and divided as the user asked.
+    """Inspects all images, divides them as the user asked, and returns the manifest of a new training.
 
     Raises:
         UserError: There are no images to validate with, or a class has none to train with.
@@ -73,16 +75,17 @@ def divide_images(config: FinetuneConfig) -> pd.DataFrame:
 def weights_for_all(
     config: FinetuneConfig, workers: Workers, find: Callable[[], WeightFile | None]
 ) -> WeightFile | None:
-    """The file of weights, None for training from scratch. The chief finds it first, so that machines which share a
-    folder of downloads do not write one file at once. Collective.
+    """Returns the file of weights, or None for training from scratch. All workers must call this together.
+
+    The chief finds the file first, so that machines which share a folder of downloads do not write it at the same time.
 
     Args:
-        config: What this worker was asked to do.
+        config: Settings that this worker was given.
         workers: All workers.
-        find: Finds the file on this machine.
+        find: Function that finds the file on this machine.
 
     Raises:
-        UserError: This worker was given other settings than the chief, or has another file.
+        UserError: This worker has different settings or a different file than the chief.
     """
     if workers.alone:
         return find()
@@ -97,11 +100,11 @@ def weights_for_all(
 
 
 def manifest_for_all(workers: Workers, find: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """The manifest that the chief finds. Collective.
+    """Returns the manifest that the chief finds. All workers must call this together.
 
     Args:
         workers: All workers.
-        find: Looks at all images, or reads what a run has kept.
+        find: Function that makes a new manifest or reads that of a run; only the chief calls it.
     """
     if workers.alone:
         return find()
@@ -112,7 +115,7 @@ def manifest_for_all(workers: Workers, find: Callable[[], pd.DataFrame]) -> pd.D
 def _find_weights(config: FinetuneConfig) -> WeightFile | None:
     if not config.pretrained:
         return None
-    # The head is new, so that the smaller official file, which has none, will do.
+    # The head is new, so the smaller official file without a head is enough.
     return find_weights(config.weights, config.arch, include_top=False)
 
 

@@ -1,4 +1,4 @@
-"""The trainer: a plan's network on its devices, and the images of each split as it sees them."""
+"""The trainer has a plan's network on its devices, and the images of each split as the network sees them."""
 
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
@@ -24,13 +24,13 @@ from resnet_tf.errors import UserError
 
 @dataclass(frozen=True)
 class Trainer:
-    """Made by `pipelines.training.network.build_trainer`.
+    """A plan's network and images, as `pipelines.training.network.build_trainer` returns them.
 
     Args:
-        plan: What is trained, and how.
+        plan: Plan of the training.
         schedule: Schedule of the optimizer's learning rate.
-        model: The network, compiled in the strategy's scope.
-        cache: Where pictures are taken from before the files, or None.
+        model: Network, compiled in the strategy's scope.
+        cache: Cache that is asked for pictures before the files are read, or None.
     """
 
     plan: Plan
@@ -41,20 +41,20 @@ class Trainer:
 
     @property
     def steps(self) -> int:
-        """Steps of an epoch."""
+        """Number of steps per epoch."""
         return steps_per_epoch(len(self.plan.rows["train"]), self.plan.config.batch_size)
 
     def open_end(self) -> OpenEnd | None:
-        """What decides when training ends, where nobody has said it."""
+        """Returns the object that decides when training ends, or None if the end is known."""
         if not isinstance(self.schedule, PlateauSchedule):
             return None
         return OpenEnd(self.schedule, self.plan.recipe, self.steps)
 
     def with_cache(self, folder: Path) -> "Trainer":
-        """The same trainer, with pictures that are decoded once, where the user asks for that.
+        """Returns the same trainer with a cache of decoded pictures, if the user asks for one.
 
         Args:
-            folder: For the file, in a run's directory.
+            folder: Folder for the cache's file, in a run's directory.
 
         Raises:
             UserError: Several workers train together, or there is no room for the pictures.
@@ -68,12 +68,12 @@ class Trainer:
         return replace(self, cache=open_cache(where, folder, rows, plan.root, plan.input_spec))
 
     def cached(self, split: str) -> Cached | None:
-        """How a stream of "train" or "val" takes its images from the cache."""
+        """Returns the function by which a stream of "train" or "val" takes its images from the cache, or None."""
         return self.cache.of(split) if self.cache else None
 
     def stream(self, split: str) -> tf.data.Dataset:
-        """The images of a split as evaluation sees them, those that this worker computes."""
-        if split not in self._streams:  # its graph takes a second to build, its next pass none
+        """Returns the images of a split that this worker computes, as evaluation sees them."""
+        if split not in self._streams:  # building its graph takes a second, the next pass takes none
             self._streams[split] = evaluation_stream(
                 ImageSource(self._part(split), self.plan.root, self.plan.classes, self.cached(split)),
                 self.plan.input_spec,
@@ -82,16 +82,21 @@ class Trainer:
         return self._streams[split]
 
     def outputs(self, inference: Inference, split: str, label: str, batches: Iterable[Any] | None = None) -> np.ndarray:
-        """What a network makes of the images of a split; all workers have it then. Collective.
+        """Returns a network's outputs for all images of a split, on all workers.
+
+        All workers must call this together.
 
         Args:
             inference: Inference of the network, or of a part of it.
-            split: "train", "val" or "test".
-            label: What the progress bar says.
-            batches: What has been made of the batches of `stream` already, None for these themselves.
+            split: Name of the split, "train", "val" or "test".
+            label: Label of the progress bar.
+            batches: Outputs of an earlier part of the network for the batches of `stream`; None takes these batches.
+
+        Returns:
+            float32 [images, …].
 
         Raises:
-            LostImage: One of the images is gone, or cannot be read any more.
+            LostImage: One of the images is missing or can no longer be read.
         """
         part, workers = self._part(split), self.plan.devices.workers
         label = of_part(label, workers.count)
@@ -101,16 +106,16 @@ class Trainer:
         return workers.together(values, len(self.plan.rows[split]))
 
     def lost_images_named(self, split: str) -> AbstractContextManager[None]:
-        """Within it, a `stream` that fails says which image is to blame.
+        """Returns a context in which the error of a failed `stream` names the image.
 
         Raises:
-            LostImage: An image is gone, or cannot be read any more.
+            LostImage: An image is missing or can no longer be read.
         """
         return lost_images_named(self._part(split), self.plan.root)
 
     @property
     def _batch_size(self) -> int:
-        """Images of a batch of evaluation on one worker."""
+        """Number of images in a batch of evaluation on one worker."""
         return self.plan.config.batch_size // self.plan.devices.workers.count
 
     def _part(self, split: str) -> pd.DataFrame:

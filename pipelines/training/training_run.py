@@ -1,4 +1,4 @@
-"""One call of finetune: what its steps share."""
+"""The data that the steps of one call of finetune share."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,11 +18,12 @@ class TrainingRun:
     """A training and the run directory that it goes to.
 
     Args:
-        run: The run directory.
-        trainer: What is trained.
-        progress: What has been earned so far; the steps change it in place.
-        interrupts: Held while layers are trained, and let through between steps, when all is saved.
-        checkpoint: What the network was restored from, or None.
+        run: Run directory.
+        trainer: Trainer of the network.
+        progress: Progress of the run so far; the steps change it in place.
+        interrupts: Signals that are held while layers are trained, and let through between steps once everything is
+            saved.
+        checkpoint: Checkpoint that the network was restored from, or None.
     """
 
     run: Run
@@ -33,7 +34,10 @@ class TrainingRun:
 
     @cached_property
     def validate(self) -> Callable[[], tuple[float, float]]:
-        """Gives accuracy and log loss of the present network on the validation images. Collective."""
+        """Function that returns accuracy and log loss of the present network on the validation images.
+
+        All workers must call it together.
+        """
         return validator(self.trainer)
 
     def save_best(self) -> None:
@@ -41,15 +45,15 @@ class TrainingRun:
         save_model(self.trainer, self.run.model, self.head_change)
 
     def keep_if_better(self, name: str, epoch: int, score: tuple[float, float]) -> bool:
-        """Writes the present network where it is the best so far, and remembers that.
+        """Writes the present network if it is the best so far, and records that.
 
         Args:
-            name: What the network is, in words.
-            epoch: Epoch after which it stands.
+            name: Name of the network, in words.
+            epoch: Number of epochs that the network has been trained.
             score: Accuracy and log loss on the validation images.
 
         Returns:
-            Whether it was the best.
+            Whether it is the best so far.
         """
         progress, (accuracy, log_loss) = self.progress, score
         if not progress.improves(log_loss):
@@ -61,11 +65,13 @@ class TrainingRun:
 
     @cached_property
     def head_change(self) -> HeadChange | None:
-        """What the written head has more than the present one, where it is fitted to the validation images as well: no
-        labelled image but the test's goes unused then, and what chooses between networks has not seen them.
+        """Values to add to the present head when it is written; None if there are none.
+
+        The written head is also fitted to the validation images, so that only the labelled images of the test go
+        unused. The present head chooses between networks, and has not seen the validation images.
 
         Raises:
-            UserError: The file that keeps it is damaged.
+            UserError: The file that contains the values is damaged.
         """
         plan = self.trainer.plan
         if not (plan.recipe.refit_head and plan.devices.workers.chief):
@@ -75,7 +81,7 @@ class TrainingRun:
 
 
 def what_is_kept(run: Run, progress: Progress) -> str:
-    """The best model so far, in words."""
+    """Returns a description of the best model so far."""
     if not progress.best:
         return "there is no model yet"
     return f"best model kept: {progress.best}, validation accuracy {progress.best_accuracy:.4f}, {run.model}"

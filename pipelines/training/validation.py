@@ -1,4 +1,4 @@
-"""How good the present model is on the validation images."""
+"""Computes how good the present model is on the validation images."""
 
 import math
 from collections.abc import Callable
@@ -14,16 +14,17 @@ from pipelines.evaluation.inference import Inference, images_of, softmax
 from pipelines.training.trainer import Trainer
 from resnet_tf.classifier import divide
 
-# Of memory, for what frozen stages make of the validation images: in float32 330 of a ResNet-50, 1,300 of a ResNet-18.
+# The memory of each worker for the frozen stages' outputs for the validation images. In float32, it has room for 330
+# images of a ResNet-50, or for 1,300 images of a ResNet-18.
 MOST_BYTES = 1 << 30
 
 
 def validator(trainer: Trainer) -> Callable[[], tuple[float, float]]:
-    """A function that gives accuracy and log loss of the present model on the validation images.
+    """Returns a function that computes accuracy and log loss of the present model on the validation images.
 
-    What frozen stages make of these never changes in a training, and is computed once where there is room.
+    The outputs of frozen stages for these images never change in a training; they are computed once if there is room.
 
-    Keras's own validation fails where a strategy's replicas get parts of unequal size (it averages the
+    Keras's own validation is not used. It fails if a strategy's replicas get parts of unequal size (it averages the
     images themselves, `_maybe_symbolic_build`), and its figures depend on how batches are divided.
     """
     plan = trainer.plan
@@ -39,7 +40,7 @@ def validator(trainer: Trainer) -> Callable[[], tuple[float, float]]:
                 return accuracy, float("nan")
             return accuracy, float(log_loss(labels, softmax(logits), labels=list(range(len(plan.classes)))))
 
-        # Machines may round a loss in different ways, but must agree on what is best.
+        # Machines may round a loss in different ways, but they must agree on which model is best.
         accuracy, loss = plan.devices.workers.from_chief(score)
         return accuracy, loss
 
@@ -58,7 +59,7 @@ def _frozen_once(trainer: Trainer) -> Callable[[], np.ndarray]:
     if needed > MOST_BYTES * plan.devices.workers.count:
         return _anew(trainer)
     through_frozen, through_rest = (Inference(part, strategy=plan.devices.strategy) for part in (frozen, rest))
-    kept: list[Any] = []  # what crosses, of each batch: one array, or a list of them
+    kept: list[Any] = []  # the frozen stages' outputs for each batch: one array, or a list of them
 
     def compute_logits() -> np.ndarray:
         if not kept:
@@ -71,7 +72,7 @@ def _frozen_once(trainer: Trainer) -> Callable[[], np.ndarray]:
 
 
 def _bytes_of(network: keras.Model, image_size: int) -> int:
-    """Of all outputs for one image."""
+    """Returns the size of all outputs of a network for one image, in bytes."""
     image = keras.KerasTensor((1, image_size, image_size, 3), "uint8")
     outputs = keras.tree.flatten(network.compute_output_spec(image))
     return sum(math.prod(part.shape) * tf.as_dtype(part.dtype).size for part in outputs)

@@ -1,4 +1,4 @@
-"""Putting tensors into a model, and an exact report of what matched, what did not, and why."""
+"""Puts tensors into a model, and reports exactly what matched, what did not, and why."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,23 +13,23 @@ from resnet_tf.weights.structure import LayerConfigs, differences, structure_of
 from resnet_tf.weights.unnamed_layers import has_unnamed_layers, layer_names_by_number, with_layer_names
 from resnet_tf.weights.weight_file import WeightFile
 
-# A partial file is useful, such as one without the last convolutions; one that misses more than a quarter of them, or
-# whole blocks at the end of a stage, is of another network.
+# A partial file is useful, such as one without the last convolutions. A file that lacks more than a quarter of the
+# convolutions, or whole blocks at the end of a stage, is of a different network.
 MINIMUM_MATCHED = 0.75
 
 
 @dataclass
 class LoadReport:
-    """What became of every tensor. Names are "layer/variable".
+    """The report of what became of every tensor. Names are "layer/variable".
 
     Args:
-        path: The file.
-        matched: Tensors of the model that the file filled.
-        missing: Tensors of the model that the file does not have; they keep their initial values.
-        left_over: Tensors of the file that the model does not have.
-        wrong_shape: Tensor to (shape in the model, shape in the file); they keep their initial values.
-        notes: What was done so that both sides compute the same.
-        convolutions: (filled, all) convolutions of the model.
+        path: Path of the file.
+        matched: Names of the model's tensors that the file filled.
+        missing: Names of the model's tensors that the file does not have; they keep their initial values.
+        left_over: Names of the file's tensors that the model does not have.
+        wrong_shape: Pairs (shape in the model, shape in the file) by name; these tensors keep their initial values.
+        notes: Sentences about what was changed so that both networks compute the same, and about where they do not.
+        convolutions: Numbers of the model's convolutions, (filled, all).
     """
 
     path: Path
@@ -42,7 +42,7 @@ class LoadReport:
 
     @property
     def head_loaded(self) -> bool:
-        """Whether the classifier's weights came from the file, too."""
+        """Whether the classifier's weights also came from the file."""
         return f"{HEAD}/kernel" in self.matched
 
     def __str__(self) -> str:
@@ -64,16 +64,16 @@ class LoadReport:
 def load_weights(model: keras.Model, source: str | Path | WeightFile, *, verbose: bool = True) -> LoadReport:
     """Fills a model from a file, by layer name.
 
-    Biases of convolutions and batch norms that were folded away are adapted so that the model computes what
-    the file's network computed. A head of another size stays as it was, and the report says so.
+    Biases of convolutions and batch norms that were folded away are adapted, so that the model computes what the file's
+    network computed. A head of a different size stays unchanged, and the report says so.
 
     Args:
-        model: From `resnet_tf.build` or `resnet_tf.build_classifier`.
-        source: A file (see `resnet_tf.weights.read_weights`), or what was read from one.
+        model: Network from `resnet_tf.build` or `resnet_tf.build_classifier`.
+        source: Path of a file (see `resnet_tf.weights.read_weights`), or a weight file that was already read.
         verbose: Whether to print the report.
 
     Returns:
-        What matched, what did not, and why.
+        The report of what matched, what did not, and why.
 
     Raises:
         UserError: The file cannot be read, or too little of it fits; the model is unchanged then.
@@ -112,10 +112,15 @@ def load_weights(model: keras.Model, source: str | Path | WeightFile, *, verbose
 
 
 def check_complete(report: LoadReport, source: str) -> None:
-    """
+    """Checks that a file had exactly the tensors of the network.
+
+    Args:
+        report: Report of loading the file.
+        source: Name of the file for the error.
+
     Raises:
-        UserError: A tensor of the network was not in the file, or has another shape there, or the file has one that
-            the network has not.
+        UserError: A tensor of the network is not in the file or has a different shape there, or the file has a tensor
+            that the network does not have.
     """
     if report.missing:
         raise UserError(f"{source!r} lacks {len(report.missing)} tensors of the network, such as {report.missing[0]}")
@@ -129,8 +134,10 @@ def check_complete(report: LoadReport, source: str) -> None:
 
 
 def configs_of(model: keras.Model) -> LayerConfigs:
-    """Class name and config of each layer, as far as `structure_of` asks for it. Keras's own `get_config` is slow and
-    imports TensorFlow."""
+    """Returns the class name of each layer and the part of its config that `structure_of` needs.
+
+    Keras's own `get_config` is slow and imports TensorFlow.
+    """
     asked = ("name", "strides", "padding", "survival_probability", "scale")
     return [
         (type(layer).__name__, {name: getattr(layer, name) for name in asked if hasattr(layer, name)})
@@ -139,7 +146,7 @@ def configs_of(model: keras.Model) -> LayerConfigs:
 
 
 def _classes_and_names(model: keras.Model) -> list[tuple[str, str]]:
-    """As Keras's own networks have them, without our faster batch norm."""
+    """Returns class and name of each layer as in Keras's own networks, which do not have our faster batch norm."""
     kinds = {"FusedBatchNormalization": "BatchNormalization"}
     return [(kinds.get(type(layer).__name__, type(layer).__name__), layer.name) for layer in model.layers]
 
@@ -173,7 +180,7 @@ def _check_fit(
 
 
 def _shorter_stage(variables: dict[str, keras.Variable], tensors: dict[str, np.ndarray]) -> str | None:
-    """The first block of which the file has nothing, though it has the block before it in the same stage."""
+    """Returns the first block that the file lacks although it has the block before it in the same stage, or None."""
     there = {unit for name in tensors if (unit := unit_of(name))}
     previous = None
     for unit in dict.fromkeys(filter(None, map(unit_of, variables))):
@@ -194,8 +201,11 @@ def _check_numbers(values: dict[str, np.ndarray], path: Path) -> None:
 
 
 def _adapt(tensors: dict[str, np.ndarray], model: keras.Model) -> tuple[dict[str, np.ndarray], list[str]]:
-    """The file's tensors for a model that may have convolution biases and batch norms where the file has none,
-    or the reverse, with the same function."""
+    """Returns the file's tensors in a form that suits the model, and notes about what was changed.
+
+    The model may have convolution biases and batch norms where the file has none, or the reverse. It computes the same
+    function as the file's network.
+    """
     tensors = dict(tensors)
     moved = folded = zeroed = 0
     layers = {layer.name: layer for layer in model.layers}
@@ -228,7 +238,7 @@ def _adapt(tensors: dict[str, np.ndarray], model: keras.Model) -> tuple[dict[str
 
 
 def _identity_batch_norm(layer: keras.layers.BatchNormalization, name: str, bias: np.ndarray) -> dict[str, np.ndarray]:
-    """A batch norm that adds the bias and does nothing else, its epsilon taken into account."""
+    """Returns the tensors of a batch norm that only adds the bias; its epsilon is taken into account."""
     ones = np.ones_like(bias)
     return {
         f"{name}/gamma": ones * np.sqrt(np.float32(1.0 + layer.epsilon)),

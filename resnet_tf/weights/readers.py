@@ -1,6 +1,6 @@
-"""Files of weights, each read by what is in it, whatever its extension says.
+"""Reads files of weights by their content, whatever their extension says.
 
-Nothing is unpickled, no link out of a file is followed, and no more is read than `MAX_BYTES`.
+Nothing is unpickled, no link out of a file is followed, and no more than `MAX_BYTES` are read.
 """
 
 import io
@@ -26,9 +26,9 @@ from resnet_tf.weights.torch_names import from_torch, is_cifar, is_torch
 from resnet_tf.weights.unnamed_layers import layer_names_in_config, with_layer_names
 from resnet_tf.weights.weight_file import DESCRIPTION, MAX_BYTES, WeightFile, described
 
-# Where export leaves the description in a SavedModel: the folder that TensorFlow keeps for others' files.
+# The file to which export writes the description in a SavedModel, in the folder that TensorFlow keeps for such files.
 SAVED_MODEL_DESCRIPTION = Path("assets.extra") / f"{DESCRIPTION}.json"
-# Wrappers that train a network: DataParallel, torch.compile, Lightning.
+# Prefixes that wrappers of a network put before all names: DataParallel, torch.compile, Lightning.
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "net.")
 _PICKLE_SIGNATURE = b"\x80"
 KINDS = ".h5, .weights.h5, .keras, .safetensors, .npz, .pth, .caffemodel, a SavedModel and a TensorFlow checkpoint"
@@ -38,14 +38,14 @@ def read_weights(path: str | Path) -> WeightFile:
     """Reads a file of weights.
 
     Args:
-        path: HDF5 in Keras's old or new layout, .keras, .safetensors, .npz, a PyTorch checkpoint, a .caffemodel, the
-            folder of a SavedModel, or the prefix of a TensorFlow checkpoint.
+        path: Path of a file, which may be HDF5 in Keras's old or new layout, .keras, .safetensors, .npz, a PyTorch
+            checkpoint or a .caffemodel; or the folder of a SavedModel, or the prefix of a TensorFlow checkpoint.
 
     Returns:
         The tensors, in Keras's names and axes.
 
     Raises:
-        UserError: There is no such file, it is damaged, or of another kind.
+        UserError: The file does not exist, is damaged, or is of a different kind.
     """
     path = Path(path)
     reader = _find_reader(path)
@@ -75,7 +75,7 @@ def _find_reader(path: Path) -> Callable[[Path], WeightFile]:
             return _read_npz
         if any(member.endswith("data.pkl") for member in members):
             return _read_torch
-    elif start[8:] == b"{":  # first, since the eight bytes before it are a length, whatever they look like
+    elif start[8:] == b"{":  # first, because the eight bytes before it are a length and may look like anything
         return _read_safetensors
     elif start.startswith(_PICKLE_SIGNATURE):
         return _read_torch
@@ -141,7 +141,7 @@ def said_by_keras_file(path: Path) -> WeightFile | None:
     """Reads what a .keras file says of its network, in its description or else in its layers.
 
     Returns:
-        The weight file without its tensors, or None where nothing says what the images must look like.
+        The weight file without its tensors, or None if nothing says what the images must look like.
     """
     with zipfile.ZipFile(path) as archive:
         config = json.loads(archive.read("config.json"))
@@ -154,7 +154,7 @@ def said_by_keras_file(path: Path) -> WeightFile | None:
 
 
 def _preprocessing_in(layers: LayerConfigs) -> Preprocessing | None:
-    """What a model does to its images before its first convolution, by our layer or by Keras's Rescaling."""
+    """Returns what a model does to its images before its first convolution, by our layer or by Keras's Rescaling."""
     for kind, config in layers:
         if kind == "Conv2D":
             return None
@@ -176,7 +176,10 @@ def _per_channel(numbers: Any) -> list[float] | None:
 
 
 def _weight_file(path: Path, tensors: dict[str, np.ndarray], text: str | None) -> WeightFile:
-    """Tensors in any world's names. What a file does not say of itself is guessed from these names."""
+    """Returns the weight file of tensors, whose names may be those of any library.
+
+    What a file does not say of itself is guessed from these names.
+    """
     tensors = _unwrapped({name: _float32(tensor) for name, tensor in tensors.items()})
     if is_torch(tensors):
         look = CIFAR if is_cifar(tensors) else TORCH
@@ -188,7 +191,7 @@ def _weight_file(path: Path, tensors: dict[str, np.ndarray], text: str | None) -
 
 
 def _unwrapped(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Without what a wrapper put before all names."""
+    """Returns the tensors without the prefixes that wrappers put before all names."""
     for prefix in _WRAPPERS:
         if tensors and all(name.startswith(prefix) for name in tensors):
             return _unwrapped({name.removeprefix(prefix): tensor for name, tensor in tensors.items()})
@@ -213,6 +216,6 @@ def _float32(tensor: np.ndarray) -> np.ndarray:
 
 
 def first_line(error: Exception) -> str:
-    """Returns what an error says, or its kind where it says nothing."""
+    """Returns the first line of an error's message, or the error's kind if the message is empty."""
     lines = str(error).strip().splitlines()
     return lines[0] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""The structure of a network, without which its tensors do not mean what they meant."""
+"""The structure of a network: the properties that its tensors do not show, but that change what it computes."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,16 +6,16 @@ from typing import Any, Literal
 
 from resnet_tf.architectures import DEFAULT, SHORTCUTS, STEM_POOLS, STRIDE_PLACES, Shortcut, StemPool, StridePlace
 
-# In a file of Keras's own layers alone, the name of the layer that weighs a branch by its probability ends so.
+# In a file with only Keras's own layers, the layer that weighs a branch by its probability has a name with this ending.
 SURVIVAL = "_survival"
 LayerConfigs = list[tuple[str, dict[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Structure:
-    """What may differ in two networks with the same tensors.
+    """The properties in which two networks with the same tensors may differ.
 
-    A value is None, and the shortcut is "default", where nothing is known.
+    An unknown value is None, and an unknown shortcut is "default".
 
     Args:
         stride_at: Place of a bottleneck's stride.
@@ -78,7 +78,7 @@ def _survival_probabilities(layers: LayerConfigs) -> Iterator[float]:
 
 
 def differences(file: Structure, model: Structure) -> list[str]:
-    """Says in words where the file's network computes something else than the model with the same tensors does."""
+    """Returns in words how the file's network and the model differ in what they compute with the same tensors."""
     notes = []
     if None not in (file.stride_at, model.stride_at) and file.stride_at != model.stride_at:
         notes.append(

@@ -1,4 +1,4 @@
-"""What was read from a file of weights, and its description, which our own files carry with them."""
+"""The content of a file of weights, and the description that our own files contain."""
 
 import json
 from collections.abc import Sequence
@@ -13,24 +13,24 @@ from resnet_tf import __version__
 from resnet_tf.weights.preprocessing import Preprocessing
 from resnet_tf.weights.structure import Structure
 
-# Under this name the description stands in a file: safetensors metadata, HDF5 attribute, member of an archive.
+# The name of the description in a file, as safetensors metadata, HDF5 attribute or member of an archive.
 DESCRIPTION = "resnet_tf"
 MAX_BYTES = 8 * 2**30
 
 
 @dataclass(frozen=True)
 class WeightFile:
-    """Tensors in Keras's names and axes, and what a network must be for them to mean what they meant.
+    """The content of a file of weights: the tensors, and facts about the network that they do not show.
 
     Args:
-        path: Where they were read.
-        tensors: "layer/variable" to array.
-        preprocessing: What the images must look like.
-        structure: What of the network its tensors do not show.
-        assumed: Whether the preprocessing is only what files with such names usually want.
-        architecture: Name of the network in `resnet_tf.architectures.ARCHITECTURES`; None where the file names none.
-        image_size: Height and width of the images that it was trained on, in pixels; None where the file has none.
-        classes: Names of the classes in the order of the logits; None where the file has none.
+        path: Path of the file.
+        tensors: Arrays by "layer/variable", in Keras's names and axes.
+        preprocessing: Preprocessing that the images need.
+        structure: Structure of the network.
+        assumed: Whether the preprocessing is only what files with such names usually need.
+        architecture: Name of the network in `resnet_tf.architectures.ARCHITECTURES`; None if the file has none.
+        image_size: Height and width of the images that it was trained on, in pixels; None if the file has none.
+        classes: Names of the classes in the order of the logits; None if the file has none.
     """
 
     path: Path
@@ -51,7 +51,15 @@ def description(
     image_size: int | None = None,
     classes: Sequence[str] | None = None,
 ) -> str:
-    """Returns what a file says of itself, as JSON. Arguments are as in `WeightFile`."""
+    """Returns the description of a file, as JSON.
+
+    Args:
+        preprocessing: Preprocessing that the images need.
+        structure: Structure of the network.
+        architecture: Name of the network in `resnet_tf.architectures.ARCHITECTURES`; None if unknown.
+        image_size: Height and width of the images that it was trained on, in pixels; None if unknown.
+        classes: Names of the classes in the order of the logits; None if unknown.
+    """
     return json.dumps(
         {
             "architecture": architecture,
@@ -94,7 +102,7 @@ def _names(values: Any) -> tuple[str, ...] | None:
 
 
 def _checked(value: Any, kind: type) -> Any:
-    """Returns a value that comes from outside, if it is None or of its kind."""
+    """Returns a value from outside, after a check that it is None or of the given kind."""
     if value is not None and not isinstance(value, kind):
         raise TypeError(f"{value!r} is not of the kind {kind.__name__}")
     return value

@@ -1,4 +1,4 @@
-"""Files of weights that carry their description: .safetensors, .npz, .weights.h5 and .keras."""
+"""Writes files of weights that contain their description: .safetensors, .npz, .weights.h5 and .keras."""
 
 import zipfile
 from collections.abc import Callable, Sequence
@@ -11,8 +11,8 @@ import numpy as np
 
 from resnet_tf.architectures import ARCHITECTURES
 from resnet_tf.errors import UserError
-from resnet_tf.portable import portable_twin, with_batch_norms
 from resnet_tf.weights.loading import configs_of
+from resnet_tf.weights.portable import portable_twin, with_batch_norms
 from resnet_tf.weights.preprocessing import Preprocessing
 from resnet_tf.weights.structure import structure_of
 from resnet_tf.weights.torch_names import to_torchvision
@@ -32,19 +32,20 @@ def write_weights(
 ) -> None:
     """Writes all variables of a model's layers, in float32, bit for bit.
 
-    A .keras file holds the whole network, of Keras's own layers alone, so that `keras.saving.load_model` opens it where
-    this package is not installed. The first convolution of a network that reads BGR is stored for RGB there.
+    A .keras file contains the whole network with only Keras's own layers, so `keras.saving.load_model` opens it where
+    this package is not installed. There, the first convolution of a network that reads BGR is stored for RGB.
 
     Args:
-        model: A network from `resnet_tf.build` or `resnet_tf.build_classifier`.
-        path: File to be written; its ending says the kind, one of `KINDS`.
-        preprocessing: What the images must look like; it is written with the weights, and so is the structure.
+        model: Network from `resnet_tf.build` or `resnet_tf.build_classifier`.
+        path: Path of the file to write; its ending says its kind, one of `KINDS`.
+        preprocessing: Preprocessing that the images need; it is written with the weights, and so is the structure.
         torchvision: Whether to use torchvision's names and axes, in .safetensors and .npz.
-        image_size: Height and width of the images that the network was trained on, in pixels, where that is known.
-        classes: Names of the classes in the order of the logits, where they are known.
+        image_size: Height and width of the images that the network was trained on, in pixels; None if unknown.
+        classes: Names of the classes in the order of the logits; None if unknown.
 
     Raises:
-        UserError: The ending is another, or torchvision's names have no place for a tensor.
+        UserError: The ending is not one of `KINDS`, or torchvision's names are not for such files or have no place for
+            a tensor.
     """
     writer = _find_writer(path)
     if torchvision and writer not in (_write_safetensors, _write_npz):
@@ -87,7 +88,7 @@ def _write_npz(model: keras.Model, path: Path, text: str, torchvision: bool) -> 
 
 
 def _write_weights_h5(model: keras.Model, path: Path, text: str, torchvision: bool) -> None:
-    # Variables are found by the class of their layer in such a file, and keras.applications has to find them.
+    # In such a file, Keras finds variables by the class of their layer, and keras.applications has to find them.
     with_batch_norms(model, keras.layers.BatchNormalization).save_weights(path)
     with h5py.File(path, "a") as opened:
         opened.attrs[DESCRIPTION] = text

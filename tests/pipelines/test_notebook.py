@@ -34,7 +34,7 @@ def after_the_job(desk):
     variables: dict = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(desk)
-        exec(BLOCKS[0], variables)
+        exec(BLOCKS[0].replace('arch="resnet18"', 'arch="resnet18", image_size=64'), variables)  # smaller, for speed
     return variables
 
 
@@ -98,6 +98,17 @@ def test_what_is_no_picture_is_named(after_the_job, desk, monkeypatch, pictures,
     monkeypatch.chdir(desk)
     with pytest.raises(UserError, match=message):
         predict("saved_models/insects", pictures)
+
+
+def test_many_calls_warn_of_no_retracing_and_load_the_model_once(after_the_job, desk, monkeypatch, caplog):
+    from pipelines import predict as module
+
+    monkeypatch.chdir(desk)
+    module._inference_of.cache_clear()
+    for size in range(8, 16):
+        predict("saved_models/insects", np.zeros((size, size, 3), "uint8"))
+    assert "retracing" not in caplog.text
+    assert module._inference_of.cache_info().misses == 1
 
 
 def test_a_plan_can_be_changed_and_is_never_changed_in_place(images, tiny, tmp_path):

@@ -18,10 +18,10 @@ from resnet_tf.errors import UserError
 from resnet_tf.heads import classifier_head
 from resnet_tf.layers import StochasticDepth
 from resnet_tf.networks import build, stages_of
-from resnet_tf.portable import portable_twin
 from resnet_tf.saved import load, load_model
 from resnet_tf.weights import CAFFE, CIFAR, TENSORFLOW, TORCH, Preprocessing, load_weights, read_weights, write_weights
 from resnet_tf.weights.loading import configs_of
+from resnet_tf.weights.portable import portable_twin
 from resnet_tf.weights.structure import structure_of
 from tests.conftest import randomize, relative_error
 from tests.networks import SMALL
@@ -238,20 +238,28 @@ def old(slim, tmp_path_factory):
     return model, path
 
 
-ONLY_IMPORTS = """
+FRESH_PROCESS = """
 import sys
-{imports}
 import numpy as np
-model = keras.saving.load_model(sys.argv[1])
+{imports}
+model = {loader}
 np.save(sys.argv[1] + ".npy", np.asarray(model(np.load(sys.argv[2]), training=False)))
 """
 
 
-@pytest.mark.parametrize("imports", ["import resnet_tf\nimport keras", "import keras\nimport resnet_tf"])
-def test_a_file_of_an_earlier_version_opens_after_the_import_of_the_package(imports, old, tmp_path):
+@pytest.mark.parametrize(
+    ("imports", "loader"),
+    [
+        ("import resnet_tf, keras", "keras.saving.load_model(sys.argv[1])"),
+        ("import keras, resnet_tf", "keras.saving.load_model(sys.argv[1])"),
+        ("import resnet_tf", "resnet_tf.load(sys.argv[1]).model"),
+    ],
+)
+def test_a_file_of_an_earlier_version_opens_after_the_import_of_the_package(imports, loader, old, tmp_path):
     model, path = old
     np.save(tmp_path / "images.npy", pictures())
-    command = [sys.executable, "-c", ONLY_IMPORTS.format(imports=imports), str(path), str(tmp_path / "images.npy")]
+    script = FRESH_PROCESS.format(imports=imports, loader=loader)
+    command = [sys.executable, "-c", script, str(path), str(tmp_path / "images.npy")]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
     assert result.returncode == 0, result.stderr
     assert relative_error(np.load(f"{path}.npy"), logits(model)) < SAME

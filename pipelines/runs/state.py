@@ -1,0 +1,50 @@
+"""Whether a run is finished, as its newest checkpoint says."""
+
+import json
+import zipfile
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipelines.runs.directory import Run
+from pipelines.runs.files import read_json
+
+
+@dataclass(frozen=True)
+class RunState:
+    """What a run says of itself.
+
+    Args:
+        finished: Whether the run is finished; None if nothing says it.
+        text: The state in words; "" for a finished run.
+    """
+
+    finished: bool | None
+    text: str = ""
+
+
+def state_of(run: Run) -> RunState:
+    """Reads whether a run is finished. An imported network always is.
+
+    Args:
+        run: Run that has a config.json.
+
+    Raises:
+        UserError: config.json cannot be read.
+    """
+    config = read_json(run.config)
+    if isinstance(config, dict) and config.get("imported"):
+        return RunState(True)
+    for path in sorted(run.checkpoints.glob("[0-9]*.npz"), reverse=True):
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                progress = json.loads(file["progress"].tobytes())
+            finished, done = bool(progress["finished"]), int(progress["epochs_done"])
+        except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # damaged; the one before may be whole
+            continue
+        return RunState(True) if finished else RunState(False, f"the run is not finished: {_epochs(done)}")
+    return RunState(None, "nothing says whether the run is finished, since its checkpoints are gone")
+
+
+def _epochs(done: int) -> str:
+    return "no epoch of all layers is done" if not done else f"{done} epoch{'s are' if done > 1 else ' is'} done"
