@@ -15,8 +15,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipelines.data.find import find_images
 from pipelines.data.inspect import inspect_images
-from pipelines.data.manifest import find_images
 from pipelines.data.similar import similar_groups
 
 
@@ -50,7 +50,8 @@ def main() -> None:
     parser.add_argument("folder", help="folder of class folders, all of them readable")
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    root, table = find_images(arguments.folder)
+    found = find_images(arguments.folder)
+    root, table = found.root, found.images
     paths = [root / path for path in table["path"]]
     with_pillow(paths, root)  # from now on, the files are cached in memory
     rounds = [(rate(with_pillow, paths, root), rate(with_audit, paths, root)) for _ in range(arguments.rounds)]

@@ -55,13 +55,20 @@ def _add_setting(place: Any, each: Described, *, required: bool) -> None:
     summary = _summary(each)
     words: dict[str, Any] = {"metavar": setting.metavar or None, "help": summary}
     if setting.positional:
-        place.add_argument(each.name, nargs="+" if setting.kind is tuple else None, **words)
+        place.add_argument(each.name, type=_word, nargs="+" if setting.kind is tuple else None, **words)
     elif setting.kind is bool:
         place.add_argument(each.option, action="store_true", default=argparse.SUPPRESS, help=setting.help)
     else:
         needed = required and each.default is dataclasses.MISSING
-        kind = setting.parse or setting.kind
+        kind = setting.parse or (_word if setting.kind is str else setting.kind)
         place.add_argument(each.option, dest=each.name, type=kind, default=argparse.SUPPRESS, required=needed, **words)
+
+
+def _word(word: str) -> str:
+    """What scripts give for an unset variable, "", would mean the current folder."""
+    if not word:
+        raise argparse.ArgumentTypeError("must not be empty")
+    return word
 
 
 def _summary(each: Described) -> str:

@@ -9,7 +9,9 @@ import pandas as pd
 from pipelines.config.verbs import AuditConfig
 from pipelines.console.terminal import say
 from pipelines.data.classes import class_findings
-from pipelines.data.manifest import ImageTable, look_at_images
+from pipelines.data.find import classes_in_words
+from pipelines.data.inspect import UNREADABLE
+from pipelines.data.manifest import MISSING, ImageTable, look_at_images
 from pipelines.data.quarantine import check_quarantine, quarantine, undo_quarantine
 from pipelines.runs.files import write_csv, write_json, write_text
 from resnet_tf.errors import UserError
@@ -38,7 +40,7 @@ class AuditReport:
     Args:
         data: The DATA argument as it was given.
         table: Facts about every file that was inspected.
-        found: Content of --json: "images", "duplicates", "similar", "classes" and "summary".
+        found: Content of --json: "images", "duplicates", "similar", "classes", "notes" and "summary".
     """
 
     data: str
@@ -92,7 +94,7 @@ def audit(config: AuditConfig) -> AuditReport:
     """
     if config.quarantine is not None:
         check_quarantine(Path(config.data), Path(config.quarantine))
-    table = look_at_images(config.data, flat=True)
+    table = look_at_images(config.data, flat=True, follow_links=config.follow_links)
     report = AuditReport(config.data, table, audit_report(table))
     if config.json is not None:
         write_json(Path(config.json), report.found)
@@ -132,13 +134,15 @@ def audit_report(table: ImageTable) -> dict[str, Any]:
 
     Returns:
         {"images": [one entry per file], "duplicates": [groups of byte-identical files], "similar": [groups of
-        near-identical pictures], "classes": [findings], "summary": {…}}.
+        near-identical pictures], "classes": [findings], "notes": [what was left out or assumed],
+        "summary": {…}}.
     """
     images = table.images
     codes = images["problems"].str.split().explode().dropna()
     per_class = images.groupby("label")["readable"].sum().astype(int)
     readable = images[images["readable"]]
     similar = _groups(readable[readable["similar"] > 0], "similar")
+    missing = images["problems"] == MISSING
     return {
         "images": [
             {
@@ -157,11 +161,14 @@ def audit_report(table: ImageTable) -> dict[str, Any]:
         ],
         "duplicates": _groups(readable, "sha256"),
         "similar": similar,
-        "classes": [asdict(finding) for finding in class_findings(images)],
+        "classes": [asdict(finding) for finding in (*table.doubts, *class_findings(images))],
+        "notes": list(table.notes),
         "summary": {
             "files": len(images),
             "classes": int(images["label"].nunique()),
-            "unreadable": int((~images["readable"]).sum()),
+            "class_names": sorted(map(str, images["label"].unique())),
+            "unreadable": int((~images["readable"] & ~missing).sum()),
+            "missing": int(missing.sum()),
             "smallest_class": int(per_class.min()),
             "largest_class": int(per_class.max()),
             "problems": {str(code): int(count) for code, count in codes.value_counts().items()},
@@ -190,14 +197,18 @@ def _groups(images: pd.DataFrame, column: str) -> list[dict[str, Any]]:
 
 def _damages(report: dict[str, Any]) -> bool:
     harmful = any(group["harmful"] for group in report["duplicates"] + report["similar"])
-    return bool(report["summary"]["unreadable"] or harmful or report["classes"])
+    summary = report["summary"]
+    return bool(summary["unreadable"] or summary["missing"] or harmful or report["classes"])
 
 
 def _text(report: dict[str, Any]) -> str:
     summary, similar = report["summary"], report["similar"]
+    missing = f", {summary['missing']} missing" if summary["missing"] else ""
     lines = [
+        *report["notes"],
+        classes_in_words(summary["class_names"]),
         f"{summary['files']} files in {summary['classes']} classes of {summary['smallest_class']} to "
-        f"{summary['largest_class']} images; {summary['unreadable']} unreadable, "
+        f"{summary['largest_class']} images; {summary['unreadable']} unreadable{missing}, "
         f"{len(report['duplicates'])} groups of identical files",
         f"near-identical pictures: {len(similar)} groups of {sum(len(group['paths']) for group in similar)} files; "
         f"{summary['similar_within_a_class']} within a class, {summary['similar_across_classes']} across classes, "
@@ -208,10 +219,9 @@ def _text(report: dict[str, Any]) -> str:
         found = [image for image in report["images"] if code in image["problems"]]
         examples = ", ".join(f"{image['path']} ({image['reason']})" for image in found[:_EXAMPLES])
         lines.append(f"  {code:{width}}  {count:6}  {examples}{', …' if len(found) > _EXAMPLES else ''}")
-    lines += _first(
-        [f"unreadable: {image['path']} ({image['reason']})" for image in report["images"] if not image["readable"]],
-        "unreadable files",
-    )
+    for kind in (UNREADABLE, MISSING):
+        found = [image for image in report["images"] if kind in image["problems"]]
+        lines += _first([f"{kind}: {image['path']} ({image['reason']})" for image in found], f"{kind} files")
     lines += _first(
         [
             f"same picture, several labels or splits: {', '.join(group['paths'])}"

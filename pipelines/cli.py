@@ -19,7 +19,7 @@ from pipelines.console.quiet import import_tensorflow, set_up_tensorflow
 from pipelines.console.signals import Terminated
 from pipelines.console.terminal import standard_output_for_data
 from resnet_tf.cluster import cluster_of
-from resnet_tf.errors import UserError
+from resnet_tf.errors import UserError, shortened
 
 DONE, FOUND, COULD_NOT = 0, 1, 2
 INTERRUPTED, TERMINATED = 130, 143  # as shells report SIGINT and SIGTERM
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _one_line(error: Exception) -> str:
     if isinstance(error, UserError):
         return str(error)
-    first = (str(error).strip().splitlines() or [""])[0]
+    first = shortened((str(error).strip().splitlines() or [""])[0])
     if isinstance(error, OSError):
         return first
     return f"{type(error).__name__}: {first} (--debug shows where)"

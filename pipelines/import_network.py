@@ -1,5 +1,6 @@
 """import: makes a run from a pretrained network; evaluate, predict and export take it like any other run."""
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pandas as pd
 
 from pipelines.config.verbs import ImportConfig
 from pipelines.console.terminal import say
+from pipelines.data.find import composed
 from pipelines.data.manifest import COLUMNS, class_names, describe_data, make_manifest
 from pipelines.runs.directory import Run, check_writable, foreign_files
 from pipelines.runs.files import fingerprint_of, write_atomically, write_csv, write_json
@@ -53,7 +55,7 @@ def _import(run: Run, config: ImportConfig) -> None:
     if f"{HEAD}/kernel" not in file.tensors:
         raise UserError(f"{config.source!r} has no classifier; fit one to your classes with `resnet-tf finetune`")
     manifest = _manifest(config)
-    classes = _classes(config, int(file.tensors[f"{HEAD}/kernel"].shape[-1]), manifest)
+    classes = _classes(config, int(file.tensors[f"{HEAD}/kernel"].shape[-1]), manifest, file.classes)
     size = config.image_size or row.image_size
     structure = structure_for(row, file, config.shortcut, config.stride_at)
     model = build_classifier(
@@ -125,24 +127,46 @@ def _manifest(config: ImportConfig) -> pd.DataFrame:
     """
     if config.data is None:
         return pd.DataFrame(columns=list(COLUMNS))
-    manifest = make_manifest(config.data, 0.0, 0.0, 0)
+    manifest = make_manifest(config.data, 0.0, 0.0, 0, follow_links=config.follow_links)
     if set(manifest["split"]) == {"train"}:
         manifest["split"] = "test"
     return manifest
 
 
-def _classes(config: ImportConfig, outputs: int, manifest: pd.DataFrame) -> list[str]:
-    if config.data is not None:
-        names = class_names(manifest)
-        if len(names) != outputs:
-            raise UserError(f"{config.source!r} has {outputs} classes, and {config.data!r} has {len(names)}")
-        return names
-    if outputs != CLASSES:
+def _classes(config: ImportConfig, outputs: int, manifest: pd.DataFrame, named: Sequence[str] | None) -> list[str]:
+    """The names of the outputs, in their order. Names that are known are never ordered anew: images are found by name.
+
+    Args:
+        config: Where the images are.
+        outputs: Number of outputs of the network.
+        manifest: The images, whose labels are some of the names.
+        named: The names that the file of weights has, if it has any.
+    """
+    labels = class_names(manifest)
+    if named is not None and len(named) != outputs:
+        raise UserError(f"{config.source!r} has {outputs} classes, and names {len(named)}; it is damaged")
+    if named is not None:
+        foreign = sorted(set(labels) - {composed(name) for name in named})
+        if foreign:
+            raise UserError(
+                f"{config.source!r} has {outputs} classes, and {foreign[0]!r} of {config.data!r} is none of them; it "
+                f"has {', '.join(named[:3])}{', …' if outputs > 3 else ''}; name the folders like its classes"
+            )
+        return [composed(name) for name in named]
+    if outputs == CLASSES and set(labels) <= set(imagenet_classes()):
+        return imagenet_classes()
+    if config.data is None:
         raise UserError(
             f"{config.source!r} has {outputs} classes, and names are known for ImageNet's {CLASSES} alone; "
             "give --data, a folder with one sub-folder per class, in the order of the outputs"
         )
-    return imagenet_classes()
+    if len(labels) != outputs:
+        raise UserError(
+            f"{config.source!r} has {outputs} classes, and {config.data!r} has {len(labels)}; a folder for each is "
+            "needed, since the weights do not name them"
+        )
+    say("the weights do not name their classes: the outputs are taken to be the classes of DATA, in sorted order")
+    return labels
 
 
 def _description(

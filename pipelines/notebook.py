@@ -32,12 +32,12 @@ from pipelines.training.setup import make_plan  # noqa: E402
 __all__ = ["AuditReport", "Evaluation", "Plan", "Run", "audit", "evaluate", "export", "finetune", "plan", "predict"]
 
 
-def audit(data: str | Path, **outputs: str) -> AuditReport:
+def audit(data: str | Path, **settings: Any) -> AuditReport:
     """Looks at every image before any training.
 
     Args:
         data: Folder with one sub-folder per class, folder with train/, val/ and test/ of such folders, or CSV.
-        outputs: Files to write and folders to move to, as in `pipelines.config.verbs.AuditConfig`.
+        settings: Files to write, folders to move to, and what else `pipelines.config.verbs.AuditConfig` has.
 
     Returns:
         What was found: `images` is a DataFrame, `damages` says whether something would damage training.
@@ -45,7 +45,7 @@ def audit(data: str | Path, **outputs: str) -> AuditReport:
     Raises:
         UserError: DATA is none of these.
     """
-    return _audit.audit(AuditConfig(str(data), **outputs))
+    return _audit.audit(AuditConfig(str(data), **settings))
 
 
 def plan(data: str | Path, run: str | Path, **settings: Any) -> Plan:

@@ -1,6 +1,7 @@
 """predict: names the classes of files, folders or globs, with the same probabilities as evaluate."""
 
 import glob
+import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,8 @@ from pipelines.config.verbs import PredictConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import progress, say, warn
 from pipelines.data.inspect import inspect_images
+from pipelines.data.system_files import is_system_name
+from pipelines.data.walk import walk
 from pipelines.evaluation.inference import Inference, images_of, outputs
 from pipelines.evaluation.integrity import load_network
 from pipelines.evaluation.predictions import (
@@ -144,7 +147,7 @@ def _find(config: PredictConfig) -> dict[str, Any]:
     """
     if config.out:
         check_place(Path(config.out))
-    files = [file for pattern in config.paths for file in expand(pattern)]
+    files = [file for pattern in config.paths for file in expand(pattern, config.follow_links)]
     rows, unreadable = _readable_rows(files, "looked at")
     for file, reason in unreadable:
         warn(f"left out: {file} ({reason})")
@@ -153,19 +156,43 @@ def _find(config: PredictConfig) -> dict[str, Any]:
     return {"rows": rows.to_dict("list"), "unreadable": bool(unreadable)}
 
 
-def expand(pattern: str) -> list[Path]:
+def expand(pattern: str, follow_links: bool = False) -> list[Path]:
     """Returns the files that a file name, a folder (all files in it, at any depth) or a glob stands for.
 
+    What is skipped in a folder is said: the same as in DATA of the other verbs. A file that is named is taken, whatever
+    its name is.
+
+    Args:
+        pattern: File name, folder or glob.
+        follow_links: Whether links that lead out of a folder are followed.
+
     Raises:
-        UserError: There are no such files.
+        UserError: There are no such files, or a folder cannot be read.
     """
+    if not pattern:
+        raise UserError("a path of an image must not be empty")
     path = Path(pattern)
-    if path.is_file():
+    if os.path.isdir(path):
+        folder, skipped = walk(path, follow_links)
+        files, left_out = sorted(folder.all_files()), skipped.lines()
+        for line in left_out:
+            say(line)
+    elif os.path.isfile(path):
         return [path]
-    found = path.rglob("*") if path.is_dir() else (Path(name) for name in glob.iglob(pattern, recursive=True))
-    files = sorted(file for file in found if file.is_file() and not file.name.startswith("."))
+    else:
+        files, left_out = _matched(pattern), []
     if not files:
-        raise UserError(f"no file is named or matched by {pattern!r}")
+        more = f" ({'; '.join(left_out)})" if left_out else ""
+        raise UserError(f"no file is named or matched by {pattern!r}{more}")
+    return files
+
+
+def _matched(pattern: str) -> list[Path]:
+    """The files that a glob matches, but for those that systems leave; they are counted."""
+    matched = sorted(file for file in map(Path, glob.iglob(pattern, recursive=True)) if os.path.isfile(file))
+    files = [file for file in matched if not is_system_name(file.name)]
+    if len(files) < len(matched):
+        say(f"skipped: {len(matched) - len(files)} system or hidden files that {pattern!r} matches")
     return files
 
 

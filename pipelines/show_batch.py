@@ -32,7 +32,9 @@ def show_batch(config: ShowBatchConfig) -> Path:
     Raises:
         UserError: DATA has no readable image.
     """
-    table = look_at_images(config.data).images
+    found = look_at_images(config.data, follow_links=config.follow_links)
+    found.say()
+    table = found.images
     rows = table[table["readable"] & table["split"].isin(("", "train"))].reset_index(drop=True)
     if rows.empty:
         raise UserError(f"not one file of {config.data!r} is a readable image for training; see `resnet-tf audit`")

@@ -23,6 +23,7 @@ from pipelines.config.shared import (
     balance_setting,
     data_setting,
     epochs_of,
+    follow_links_setting,
     image_size_setting,
     mix_setting,
     shortcut_setting,
@@ -110,6 +111,7 @@ class FinetuneConfig:
         metavar="FILE",
         none_is="none",
     )
+    follow_links: bool = follow_links_setting()
     balance: str = balance_setting()
 
     recipe: str | None = setting(

@@ -124,6 +124,8 @@ def check(config: Any) -> None:
             check_choice(option, value, found.choices)
             continue
         _check_kind(option, value, found)
+        if found.positional and value == "":
+            raise UserError(f"{option} must not be empty")
         if found.positive and not 0.0 < value < math.inf:
             raise UserError(f"{option} must be a positive number, received {value}")
         if found.low is not None and found.high is not None and not isinstance(value, str):

@@ -30,6 +30,18 @@ def data_setting() -> Any:
     )
 
 
+def follow_links_setting() -> Any:
+    """--follow-links: whether DATA may lie in several places."""
+    return setting(
+        "follow links that lead out of the folder",
+        False,
+        group=DATA,
+        kind=bool,
+        why="Without it they are left out and counted, since anything may be behind them. Links that stay in the "
+        "folder are always followed.",
+    )
+
+
 def moved_data_setting() -> Any:
     """--data: where the images of a run are now."""
     return setting(

@@ -12,6 +12,7 @@ from pipelines.config.shared import (
     augment_setting,
     balance_setting,
     data_setting,
+    follow_links_setting,
     image_size_setting,
     mirror_setting,
     mix_setting,
@@ -75,6 +76,7 @@ class AuditConfig(_Checked):
     undo: str | None = setting(
         "folder of an earlier quarantine: moves its files back, and does nothing else", None, metavar="DIR"
     )
+    follow_links: bool = follow_links_setting()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -89,6 +91,7 @@ class ShowBatchConfig(_Checked):
 
     data: str = data_setting()
     out: str = setting("PNG to write", ending=".png", metavar="FILE", written=True)
+    follow_links: bool = follow_links_setting()
     image_size: int = image_size_setting(FinetuneConfig.image_size)
     augment: str = augment_setting("light")
     mix: str = mix_setting("none")
@@ -149,6 +152,7 @@ class PredictConfig(_Checked):
 
     run: str = run_setting()
     paths: tuple[str, ...] = setting("files, folders or globs", group=DATA, kind=tuple, positional=True, metavar="PATH")
+    follow_links: bool = follow_links_setting()
     top: int = setting(
         "classes to show for each image, the likeliest first", 5, kind=int, low=1, high=100_000, metavar="K"
     )
@@ -183,6 +187,7 @@ class ImportConfig(_Checked):
         metavar="DATA",
         none_is="ImageNet's classes",
     )
+    follow_links: bool = follow_links_setting()
     image_size: int | None = image_size_setting(None, low=8, none_is="the paper's")
     shortcut: Shortcut | Literal["default"] = shortcut_setting()
     stride_at: StridePlace | None = stride_setting()

@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from resnet_tf.errors import shortened
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -38,7 +40,7 @@ def standard_output_for_data(wanted: bool) -> Iterator[None]:
 
 def warn(text: str) -> None:
     """Prints a warning as one line to standard error."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    print(f"warning: {shortened(text)}", file=sys.stderr, flush=True)
 
 
 def of_part(label: str, parts: int) -> str:

@@ -6,6 +6,7 @@ the group that ties the image to others, "" for none).
 """
 
 import hashlib
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -13,19 +14,23 @@ from typing import TextIO
 import numpy as np
 import pandas as pd
 
-from pipelines.config.shared import MAX_UNREADABLE, SPLITS
+from pipelines.config.shared import MAX_UNREADABLE
 from pipelines.console.terminal import progress, say, warn
+from pipelines.data.classes import ClassFinding
+from pipelines.data.find import find_images, say_found
 from pipelines.data.groups import name_groups, tied_units
-from pipelines.data.inspect import inspect_images
+from pipelines.data.inspect import ImageFacts, inspect_images
 from pipelines.data.similar import similar_groups
 from pipelines.data.split import Fold, assign_splits
+from pipelines.data.table import missing_advice
 from resnet_tf.errors import UserError
 
 COLUMNS = (
     *("path", "label", "split", "width", "height", "orientation", "decoder", "sha256", "problems"),
     *("similar", "group"),
 )
-_SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+# The problem of a file that a CSV or a link names, and that does not exist.
+MISSING = "missing"
 # Columns that the first manifests lacked, with the value that they get when such a manifest is read.
 _ADDED: dict[str, int | str] = {"similar": 0, "group": ""}
 _NAMED = 10
@@ -39,65 +44,46 @@ class ImageTable:
         root: Folder that the paths are relative to.
         images: Table with the columns path, label, split and group ("" where the data do not say), readable, reason,
             similar, and those of `ImageFacts` except the thumbnail.
+        notes: What was left out or assumed, in sentences.
+        doubts: Folders that may have been misunderstood.
     """
 
     root: Path
     images: pd.DataFrame
+    notes: tuple[str, ...] = ()
+    doubts: tuple[ClassFinding, ...] = ()
+
+    def say(self) -> None:
+        """Says what DATA was understood as, and names the classes."""
+        say_found(self.notes, self.doubts, self.images["label"])
 
 
-def check_exists(data: str | Path) -> None:
-    """Checks that DATA exists, before time is spent on anything else.
-
-    Raises:
-        UserError: It does not exist.
-    """
-    if not Path(data).exists():
-        raise UserError(f"there is no folder or CSV {str(data)!r}")
-
-
-def find_images(data: str | Path, flat: bool = False) -> tuple[Path, pd.DataFrame]:
-    """Lists the files that DATA names, without opening them.
-
-    Args:
-        data: Folder with one sub-folder per class; folder with such folders named train/, val/ and test/; or CSV with
-            the columns path,label[,split][,group], whose paths are relative to the CSV's folder.
-        flat: Whether DATA may be a folder without sub-folders, whose name is then the class of all files.
-
-    Returns:
-        The root, and a table with path, label, split and group ("" where the data do not say), sorted by path.
-
-    Raises:
-        UserError: DATA is none of these, or a file name is not UTF-8.
-    """
-    check_exists(data)
-    data = Path(data)
-    if data.is_dir():
-        root, rows = data, [(*row, "") for row in _folder_rows(data, flat)]
-    else:
-        root, rows = data.parent, _csv_rows(data)
-    for path, *_ in rows:
-        if not _is_unicode(path):
-            raise UserError(f"the file name {path!r} is not UTF-8, and no manifest could hold it; rename the file")
-    table = pd.DataFrame(rows, columns=["path", "label", "split", "group"]).astype(object)
-    return root, table.sort_values("path", kind="stable", ignore_index=True)
-
-
-def look_at_images(data: str | Path, flat: bool = False) -> ImageTable:
+def look_at_images(data: str | Path, flat: bool = False, follow_links: bool = False) -> ImageTable:
     """Opens every file that DATA names once and collects the facts; Args and Raises are those of `find_images`."""
-    root, table = find_images(data, flat)
-    paths = (root / path for path in table["path"])
-    facts = inspect_images(paths, root, lambda results: progress(results, len(table), "looked at"))
-    table["readable"] = [fact.readable for fact in facts]
+    found = find_images(data, flat, follow_links)
+    root, table = found.root, found.images
+    files = [root / path for path in table["path"]]
+    there = [os.path.exists(file) for file in files]
+    existing = (file for file, exists in zip(files, there, strict=True) if exists)
+    looked = iter(
+        inspect_images(existing, None if follow_links else root, lambda facts: progress(facts, sum(there), "looked at"))
+    )
+    facts = [next(looked) if exists else _missing(file) for file, exists in zip(files, there, strict=True)]
+    table["readable"] = [fact.readable and exists for fact, exists in zip(facts, there, strict=True)]
     table["reason"] = [fact.reason for fact in facts]
     for column in ("width", "height", "orientation", "decoder", "sha256"):
         table[column] = [getattr(fact, column) for fact in facts]
     table["problems"] = [" ".join(fact.problems) for fact in facts]
-    seen = [fact for fact in facts if fact.readable]
+    readable = table["readable"]
+    seen = [fact for fact, good in zip(facts, readable, strict=True) if good]
     table["similar"] = 0
-    table.loc[table["readable"], "similar"] = similar_groups(
-        [fact.thumbnail for fact in seen], [fact.sha256 for fact in seen]
-    )
-    return ImageTable(root, table)
+    table.loc[readable, "similar"] = similar_groups([fact.thumbnail for fact in seen], [fact.sha256 for fact in seen])
+    return ImageTable(root, table, found.notes, found.doubts)
+
+
+def _missing(path: Path) -> ImageFacts:
+    """What there is to say of a file that a CSV or a link names, and that does not exist."""
+    return ImageFacts(problems=(MISSING,), reason="a link to nothing" if os.path.islink(path) else "no such file")
 
 
 def make_manifest(
@@ -107,6 +93,7 @@ def make_manifest(
     seed: int,
     group: str | None = None,
     fold: Fold | None = None,
+    follow_links: bool = False,
 ) -> pd.DataFrame:
     """Inspects every image, leaves out unreadable ones, and assigns a split to each of the others.
 
@@ -117,6 +104,7 @@ def make_manifest(
         seed: Seed of the split.
         group: Regular expression for the name that ties images together, see `name_groups`.
         fold: Fold of a cross-validation that is the test, or None.
+        follow_links: Whether links that lead out of the folder are followed.
 
     Returns:
         The manifest.
@@ -124,8 +112,10 @@ def make_manifest(
     Raises:
         UserError: Too many files are unreadable, or a class has too few images.
     """
-    images = look_at_images(data).images
-    _leave_out_unreadable(images)
+    table = look_at_images(data, follow_links=follow_links)
+    images = table.images
+    table.say()
+    _leave_out_unreadable(images, Path(data))
     readable = images[images["readable"]].reset_index(drop=True)
     _check_classes(images, readable)
     readable["group"] = name_groups(readable, group)
@@ -197,94 +187,40 @@ def data_root(data: str | Path) -> Path:
     return data if data.is_dir() else data.parent
 
 
-def _is_unicode(path: str) -> bool:
-    """Returns whether a file name is UTF-8; Python keeps other bytes as lone surrogates, which cannot be written."""
-    return path.isascii() or not any("\ud800" <= letter <= "\udfff" for letter in path)
-
-
-def _folder_rows(root: Path, flat: bool) -> list[tuple[str, str, str]]:
-    folders = _sub_folders(root)
-    if flat and not folders:
-        return [(path, root.resolve().name, "") for path, _ in _class_rows(root, [root])]
-    if not folders:
-        raise UserError(f"{str(root)!r} has no sub-folders; it must have one per class, with the images in them")
-    names = {folder.name for folder in folders}
-    if "train" in names and names <= set(_SPLIT_FOLDERS):
-        return [
-            (path, label, _SPLIT_FOLDERS[split.name])
-            for split in folders
-            for path, label in _class_rows(root, _sub_folders(split))
-        ]
-    return [(path, label, "") for path, label in _class_rows(root, folders)]
-
-
-def _class_rows(root: Path, folders: list[Path]) -> list[tuple[str, str]]:
-    rows = []
-    for folder in folders:
-        files = [file for file in sorted(folder.rglob("*")) if _is_candidate(file, folder)]
-        if not files:
-            raise UserError(f"the class folder {str(folder)!r} has no files in it; remove it or add images")
-        rows += [(file.relative_to(root).as_posix(), folder.name) for file in files]
-    return rows
-
-
-def _sub_folders(root: Path) -> list[Path]:
-    return sorted(path for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def _is_candidate(file: Path, folder: Path) -> bool:
-    hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
-    return not hidden and not file.is_dir() and file.name not in ("Thumbs.db", "desktop.ini")
-
-
-def _csv_rows(file: Path) -> list[tuple[str, str, str, str]]:
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise UserError(f"{str(file)!r} is not a CSV table: {error}") from error
-    for column in ("path", "label"):
-        if column not in table:
-            raise UserError(
-                f"the CSV {str(file)!r} has no column {column!r}; it must have path,label[,split][,group], "
-                f"it has {','.join(table.columns)}"
-            )
-    splits, groups = (table[name] if name in table else pd.Series("", index=table.index) for name in ("split", "group"))
-    rows = []
-    named = zip(table["path"], table["label"], splits, groups, strict=True)
-    for line, (path, label, split, group) in enumerate(named, start=2):
-        where = f"line {line} of {str(file)!r}"
-        if Path(path).is_absolute() or ".." in Path(path).parts:
-            raise UserError(f"{where}: the path {path!r} leads out of the CSV's folder")
-        if not label.strip():
-            raise UserError(f"{where}: the label is empty")
-        if split not in ("", *SPLITS):
-            raise UserError(f"{where}: the split must be train, val, test or empty, received {split!r}")
-        rows.append((Path(path).as_posix(), label, split, group))
-    duplicated = pd.Series([row[0] for row in rows], dtype=object)
-    if duplicated.duplicated().any():
-        raise UserError(f"{str(file)!r} names {duplicated[duplicated.duplicated()].iloc[0]!r} more than once")
-    return rows
-
-
-def _leave_out_unreadable(images: pd.DataFrame) -> None:
+def _leave_out_unreadable(images: pd.DataFrame, data: Path) -> None:
     bad = images[~images["readable"]]
     if bad.empty:
         return
-    named = [f"{row.path} ({row.reason})" for row in bad.head(_NAMED).itertuples()]
-    more = f", and {len(bad) - _NAMED} more" if len(bad) > _NAMED else ""
+    missing = bad["problems"] == MISSING
+    advice = f"; {missing_advice(data)}" if missing.any() and not data.is_dir() else ""
     empty = sorted(set(images["label"]) - set(images.loc[images["readable"], "label"]))
     if empty:
         example = bad[bad["label"] == empty[0]].iloc[0]
         raise UserError(
-            f"the class {empty[0]!r} has no readable image: {example['path']} is {example['reason']}; "
-            "remove the folder or mend its files"
+            f"the class {empty[0]!r} has no readable image: {example['path']} is {example['reason']}{advice}; "
+            f"remove the {'folder' if data.is_dir() else 'class'} or mend its files"
         )
     if len(bad) > max(1, MAX_UNREADABLE * len(images)):
+        named = _named(bad, 3)
+        if missing.all():
+            raise UserError(
+                f"{len(bad)} of {len(images)} files are missing, more than {MAX_UNREADABLE:.0%}: {named}{advice}; "
+                "see `resnet-tf audit`"
+            )
         raise UserError(
-            f"{len(bad)} of {len(images)} files cannot be read, more than {MAX_UNREADABLE:.0%}: "
-            f"{', '.join(named[:3])}{', …' if len(bad) > 3 else ''}; see `resnet-tf audit`"
+            f"{len(bad)} of {len(images)} files cannot be read, more than {MAX_UNREADABLE:.0%}: {named}; "
+            "see `resnet-tf audit`"
         )
-    say(f"left out, unreadable: {', '.join(named)}{more}")
+    for kind, rows in (("unreadable", bad[~missing]), ("missing", bad[missing])):
+        if not rows.empty:
+            more = f", and {len(rows) - _NAMED} more" if len(rows) > _NAMED else ""
+            say(f"left out, {kind}: {_named(rows, _NAMED).removesuffix(', …')}{more}")
+
+
+def _named(rows: pd.DataFrame, count: int) -> str:
+    """The first files with the reasons why they cannot be used."""
+    named = [f"{row.path} ({row.reason})" for row in rows.head(count).itertuples()]
+    return ", ".join([*named, "…"] if len(rows) > count else named)
 
 
 def _check_classes(images: pd.DataFrame, readable: pd.DataFrame) -> None:

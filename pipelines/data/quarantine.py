@@ -8,7 +8,9 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from pipelines.config.shared import SPLITS
+from pipelines.console.terminal import warn
 from pipelines.data.manifest import ImageTable
+from pipelines.data.walk import lies_in
 from pipelines.runs.files import write_atomically, write_csv
 from resnet_tf.errors import UserError
 
@@ -71,7 +73,7 @@ def quarantine(table: ImageTable, folder: Path) -> int:
     Raises:
         UserError: A file cannot be moved; it and those after it stay where they are.
     """
-    faults = files_at_fault(table.images)
+    faults = _movable(table)
     if not faults:
         return 0
     rows = pd.DataFrame([(path, path, reason) for path, reason in faults], columns=["from", "to", "reason"])
@@ -82,6 +84,24 @@ def quarantine(table: ImageTable, folder: Path) -> int:
     except OSError as error:
         raise UserError(f"cannot move files to {str(folder)!r}: {error}; --undo brings back what was moved") from error
     return len(rows)
+
+
+def _movable(table: ImageTable) -> list[tuple[str, str]]:
+    """The files at fault that lie in the folder, each once: a link may lead to the place of another one."""
+    real_root, outside = os.path.realpath(table.root), []
+    kept: dict[str, tuple[str, str]] = {}
+    for path, reason in files_at_fault(table.images):
+        file = table.root / path
+        if lies_in(file, real_root):
+            kept.setdefault(os.path.join(os.path.realpath(file.parent), file.name), (path, reason))
+        else:
+            outside.append(path)
+    if outside:
+        warn(
+            f"not moved: {len(outside)} files at fault that links lead to, out of {str(table.root)!r}, such as "
+            f"{outside[0]!r}; remove the links"
+        )
+    return list(kept.values())
 
 
 def undo_quarantine(data: Path, folder: Path) -> int:

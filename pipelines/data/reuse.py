@@ -5,16 +5,18 @@ from pathlib import Path
 import pandas as pd
 
 from pipelines.config.shared import SPLITS
+from pipelines.data.find import composed
 from pipelines.data.manifest import COLUMNS, load_manifest, look_at_images
 from resnet_tf.errors import UserError
 
 
-def reuse_manifest(data: str | Path, file: str | Path) -> pd.DataFrame:
+def reuse_manifest(data: str | Path, file: str | Path, follow_links: bool = False) -> pd.DataFrame:
     """Returns the manifest of another run, after checking that DATA still has exactly its images.
 
     Args:
         data: Folder or CSV where the images are now, see `find_images`.
         file: Path of the other run's manifest.csv.
+        follow_links: Whether links that lead out of the folder are followed.
 
     Returns:
         The manifest.
@@ -31,9 +33,12 @@ def reuse_manifest(data: str | Path, file: str | Path) -> pd.DataFrame:
         raise UserError(f"{str(file)!r} is no manifest of a run: it has no column {missing[0]!r}")
     if not manifest["split"].isin(SPLITS).all():
         raise UserError(f"{str(file)!r} is no manifest of a run: its splits must be {', '.join(SPLITS)}")
-    images = look_at_images(data).images
+    table = look_at_images(data, follow_links=follow_links)
+    table.say()
+    images = table.images
     key = ["path", "label", "sha256"]
-    known = images[images["readable"]][key].merge(manifest[key], how="outer", indicator="where")
+    labelled = manifest[key].assign(label=manifest["label"].map(composed))  # earlier versions kept names as they were
+    known = images[images["readable"]][key].merge(labelled, how="outer", indicator="where")
     differing = known[known["where"] != "both"]
     if not differing.empty:
         example = differing["path"].iloc[0]

@@ -43,7 +43,7 @@ def render_audit(title: str, report: dict[str, Any], root: Path) -> str:
         if groups:
             body += [heading(name), *(_group(group, root) for group in groups[:_GROUPS]), _more(groups, _GROUPS)]
     for code in summary["problems"]:
-        if code != _UNREADABLE:
+        if code not in (_UNREADABLE, "missing"):
             found = [image for image in report["images"] if code in image["problems"] and image["readable"]]
             shown = [photo(root / image["path"], [image["path"], image["reason"]]) for image in found[:_PER_PROBLEM]]
             body += [heading(f"{code}: {len(found)}"), photos(shown), _more(found, _PER_PROBLEM)]

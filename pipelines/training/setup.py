@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pandas as pd
 
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.data.manifest import check_exists, load_manifest, make_manifest
+from pipelines.data.find import check_exists
+from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
 from pipelines.data.split import Fold
 from pipelines.recipe.earlier import Earlier, check_weights
@@ -58,11 +59,11 @@ def divide_images(config: FinetuneConfig) -> pd.DataFrame:
         UserError: There are no images to validate with, or a class has none to train with.
     """
     if config.manifest is not None:
-        manifest = reuse_manifest(config.data, config.manifest)
+        manifest = reuse_manifest(config.data, config.manifest, config.follow_links)
     else:
         shares = config.val_fraction, config.test_fraction
         fold = Fold(config.fold, config.folds) if config.fold is not None and config.folds is not None else None
-        manifest = make_manifest(config.data, *shares, config.seed, config.group, fold)
+        manifest = make_manifest(config.data, *shares, config.seed, config.group, fold, config.follow_links)
     if not (manifest["split"] == "val").any():
         raise UserError("there are no validation images to choose the best epoch by; give --val-fraction above 0")
     untrained = sorted(set(manifest["label"]) - set(manifest.loc[manifest["split"] == "train", "label"]))

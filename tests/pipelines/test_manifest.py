@@ -74,7 +74,7 @@ def test_a_csv_with_and_without_splits(folder):
         ("path,label\n../a.jpg,x\n", "line 2.*leads out"),
         ("path,label\n/etc/passwd,x\n", "line 2.*leads out"),
         ("path,label\na.jpg,\n", "line 2.*label is empty"),
-        ("path,label,split\na.jpg,x,dev\n", "received 'dev'"),
+        ("path,label,split\na.jpg,x,extra\n", "received 'extra'"),
         ("path,label\na.jpg,x\na.jpg,y\n", "names 'a.jpg' more than once"),
         ("", "not a CSV table"),
     ],

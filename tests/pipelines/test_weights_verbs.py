@@ -269,6 +269,41 @@ def test_a_finished_run_is_imported_with_its_classifier(finished, images, tmp_pa
         np.testing.assert_array_equal(np.asarray(expected), np.asarray(found))
 
 
+def test_the_names_that_weights_have_keep_their_order_whatever_the_folders_are(images, tmp_path, capsys):
+    """Some classes may have no images, and a folder that is none of the classes is refused."""
+    names = sorted((folder.name for folder in images.iterdir()), reverse=True)
+    model = resnet_tf.CifarResNet20(classes=4)
+    randomize(model)
+    source = tmp_path / "named.safetensors"
+    write_weights(model, source, CIFAR, classes=[*names, "zebra"])
+    words = ["import", str(source), "--arch", "cifar_resnet20", "--data"]
+    assert main([*words, str(images), "--run", str(tmp_path / "run")]) == 0
+    assert json.loads((tmp_path / "run" / "classes.json").read_text()) == [*names, "zebra"]
+    assert main([*words[:-1], "--run", str(tmp_path / "alone")]) == 0  # the names alone will do
+    data = shutil.copytree(images, tmp_path / "data")
+    (data / names[0]).rename(data / "horse")
+    capsys.readouterr()
+    assert main([*words, str(data), "--run", str(tmp_path / "no")]) == 2
+    assert f"'horse' of '{data}' is none of them" in capsys.readouterr().err
+
+
+def test_it_is_said_where_the_order_of_the_classes_is_assumed(images, tmp_path, capsys):
+    write_weights(resnet_tf.CifarResNet20(classes=3), tmp_path / "plain.npz", CIFAR)
+    words = ["--arch", "cifar_resnet20", "--run", str(tmp_path / "run"), "--data", str(images)]
+    assert main(["import", str(tmp_path / "plain.npz"), *words]) == 0
+    assert "the outputs are taken to be the classes of DATA, in sorted order" in capsys.readouterr().out
+
+
+def test_photos_of_some_of_imagenets_classes_are_found_by_name(images, tmp_path):
+    source, data = tmp_path / "imagenet.npz", tmp_path / "data"
+    write_weights(resnet_tf.CifarResNet20(classes=1000), source, TORCH)
+    for folder, name in zip(sorted(images.iterdir()), ("tiger cat", "tench", "tabby"), strict=True):
+        shutil.copytree(folder, data / name)
+    words = ["--arch", "cifar_resnet20", "--run", str(tmp_path / "run"), "--data", str(data)]
+    assert main(["import", str(source), *words]) == 0
+    assert json.loads((tmp_path / "run" / "classes.json").read_text()) == imagenet_classes()
+
+
 def test_an_unmodified_imagenet_network_prints_names(images, tmp_path, capsys):
     model = resnet_tf.CifarResNet20(classes=1000)
     head, bias = model.get_layer("predictions"), np.zeros(1000, "float32")
