@@ -2,6 +2,15 @@
 
 import sys
 
-from pipelines.cli import main
+from pipelines.console.signals import ending_at_once
 
-sys.exit(main())
+
+def run() -> None:
+    """Runs the command line of this process, which Ctrl-C and SIGTERM end quietly from the first import on."""
+    with ending_at_once():
+        from pipelines.cli import main
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -16,6 +16,7 @@ from pipelines.report.html import framed
 from pipelines.report.page import render_page
 from pipelines.runs.directory import Run, load_classes
 from pipelines.runs.files import read_json, write_atomically, write_csv, write_json, write_text
+from pipelines.runs.lock import locked_part
 from resnet_tf.errors import UserError
 from resnet_tf.workers import check_settings, joined
 
@@ -31,7 +32,8 @@ class Evaluation:
         run: Finished run.
         metrics: Content of metrics.json.
         confusion_matrix: Numbers of images; rows are the true classes, and columns are the predicted classes.
-        predictions: Table with one row per image: path, label, predicted, confidence, and one column per class.
+        predictions: Table with one row per image: path, label, predicted, confidence, and one column "p:CLASS" per
+            class.
         note: Warning about the figures, or "".
     """
 
@@ -103,7 +105,8 @@ def evaluate(
             "" if _is_new(known, split) else f"the model was fitted to images of {split}: {_NOT_NEW}",
         )
         if workers.chief:
-            _write(evaluation, root)
+            with locked_part(run, evaluation.folder):
+                _write(evaluation, root)
     if workers.chief:
         say(str(evaluation))
         say(f"report: {evaluation.report}")
@@ -115,6 +118,7 @@ def _write(evaluation: Evaluation, root: Path) -> None:
     metrics, matrix, folder = evaluation.metrics, evaluation.confusion_matrix, evaluation.folder
     name = evaluation.run.path.resolve().name
     title = f"{name}, {metrics['split']}" + (MIRRORED if metrics["mirror"] else "")
+    (folder / "metrics.json").unlink(missing_ok=True)  # the other files may be of another evaluation meanwhile
     write_csv(folder / "predictions.csv", evaluation.predictions)
     write_csv(folder / "per_class.csv", evaluation.per_class)
     write_csv(folder / "confusion_matrix.csv", matrix, index=True)

@@ -12,7 +12,7 @@ from PIL import Image
 
 from pipelines.config.verbs import PredictConfig
 from pipelines.console.signals import Interrupts
-from pipelines.console.terminal import progress, say, warn
+from pipelines.console.terminal import answer, progress, say, visible, warn
 from pipelines.data.inspect import inspect_images
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.evaluation.predictions import (
@@ -63,9 +63,10 @@ def predict(config: PredictConfig) -> bool:
         )
         if config.out and workers.chief:
             write_csv(Path(config.out), prediction_table(paths, None, probabilities, classes))
-            say(f"wrote {config.out}")
+            say(f"wrote {visible(config.out)}")
     if workers.chief:
-        say(_top_table(paths, probabilities, classes, config.top))
+        show = say if config.out else answer
+        show(_top_table(paths, probabilities, classes, config.top))
     return found["unreadable"]
 
 
@@ -81,8 +82,8 @@ def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False)
         mirror: Whether the probabilities are averaged over each image and its mirror image.
 
     Returns:
-        Table with one row per picture: path, predicted, confidence, and one column per class. A picture that is not
-        given as a path has its position instead, from "[0]" on.
+        Table with one row per picture: path, predicted, confidence, and one column "p:CLASS" per class. A picture that
+        is not given as a path has its position instead, from "[0]" on.
 
     Raises:
         UserError: The run is not finished, a path names nothing or is not an image, an array is of a different kind,
@@ -162,6 +163,7 @@ def _readable_rows(files: list[Path], label: str = "") -> tuple[pd.DataFrame, li
 def _top_table(paths: list[str], probabilities: np.ndarray, classes: list[str], top: int) -> str:
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     return "\n".join(
-        f"{path}  " + "  ".join(f"{classes[place]} {probabilities[row, place]:.4f}" for place in best[row])
+        f"{visible(path)}  "
+        + "  ".join(f"{visible(classes[place])} {probabilities[row, place]:.4f}" for place in best[row])
         for row, path in enumerate(paths)
     )

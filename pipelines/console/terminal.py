@@ -1,11 +1,14 @@
 """Shows a person what a command does: a progress bar on a terminal, plain lines elsewhere."""
 
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from pipelines.console.streams import is_lost
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -15,11 +18,44 @@ Item = TypeVar("Item")
 
 # Where `say` prints: standard output, or standard error while that is for data.
 _for_data: ContextVar[bool] = ContextVar("for_data", default=False)
+# Whether an answer was lost, in a list that `answers` makes.
+_answers: ContextVar[list[bool] | None] = ContextVar("answers", default=None)
+# Characters that move the cursor, change colours or the order of letters, cannot be seen, or are bytes that are not
+# UTF-8: control characters, line separators, marks and overrides of the direction, and lone surrogates. The joiners
+# U+200C and U+200D are not among them, because several scripts need them.
+_HARMFUL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+_LINES = re.compile(r"[\n\t]")
+
+
+def visible(name: str) -> str:
+    r"""Returns a name of a file or class for a terminal or a page: ESC becomes `\x1b`, a line break `\n`."""
+    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
 
 
 def say(text: str = "") -> None:
-    """Prints one line, or several, at once."""
-    print(text, file=sys.stderr if _for_data.get() else sys.stdout, flush=True)
+    """Prints one line, or several, at once; characters that harm a terminal are escaped."""
+    print(_visible_lines(text), file=sys.stderr if _for_data.get() else sys.stdout, flush=True)
+
+
+def answer(text: str) -> None:
+    """Prints what a command was asked for, where no file has it; `answers` says whether it arrived."""
+    say(text)
+    kept = _answers.get()
+    if kept is not None and not _for_data.get():
+        kept.append(is_lost(sys.stdout))
+
+
+@contextmanager
+def answers() -> Iterator[list[bool]]:
+    """Yields a list that gets an element for each `answer` of the `with` block: whether some of it was lost."""
+    kept: list[bool] = []
+    token = _answers.set(kept)
+    try:
+        yield kept
+    finally:
+        _answers.reset(token)
 
 
 @contextmanager
@@ -38,7 +74,16 @@ def standard_output_for_data(wanted: bool) -> Iterator[None]:
 
 def warn(text: str) -> None:
     """Prints a warning as one line to standard error."""
-    print(f"warning: {text}", file=sys.stderr, flush=True)
+    complain(f"warning: {text}")
+
+
+def complain(line: str) -> None:
+    """Prints one line to standard error; line breaks within it are escaped too."""
+    print(visible(line), file=sys.stderr, flush=True)
+
+
+def _visible_lines(text: str) -> str:
+    return "".join(part if _LINES.fullmatch(part) else visible(part) for part in re.split(r"([\n\t])", text))
 
 
 def of_part(label: str, parts: int) -> str:

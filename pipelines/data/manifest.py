@@ -19,6 +19,7 @@ from pipelines.data.groups import name_groups, tied_units
 from pipelines.data.inspect import inspect_images
 from pipelines.data.similar import similar_groups
 from pipelines.data.split import Fold, assign_splits
+from pipelines.runs.tables import read_table
 from resnet_tf.errors import UserError
 
 COLUMNS = (
@@ -142,9 +143,9 @@ def load_manifest(path: Path | TextIO) -> pd.DataFrame:
     Raises:
         UserError: The file is not a table.
     """
-    text = dict.fromkeys(("path", "label", "split", "decoder", "sha256", "problems", "group"), str)
+    text = ("path", "label", "split", "decoder", "sha256", "problems", "group")
     try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=False)
+        table = read_table(path, text)
     except ValueError as error:
         raise UserError(f"{str(path)!r} is not a CSV table: {error}") from error
     for name, value in _ADDED.items():
@@ -232,7 +233,7 @@ def _is_candidate(file: Path, folder: Path) -> bool:
 
 def _csv_rows(file: Path) -> list[tuple[str, str, str, str]]:
     try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False)
+        table = read_table(file)
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{str(file)!r} is not a CSV table: {error}") from error
     for column in ("path", "label"):
