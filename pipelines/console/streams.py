@@ -45,7 +45,7 @@ class Stream:
             OSError: Not all of them could be written.
         """
         if self.lost:
-            raise OSError(errno.EPIPE, os.strerror(errno.EPIPE))
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
         try:
             self._stream.flush()
             self._stream.buffer.write(content)

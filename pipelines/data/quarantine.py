@@ -161,7 +161,12 @@ def _move(source: Path, target: Path) -> None:
         if error.errno != errno.EXDEV:
             raise
         _copy(source, target)
-        source.unlink()
+        _remove_source(source)
+
+
+def _remove_source(source: Path) -> None:
+    """Removes a file that was copied; a process that is killed before leaves both, which `undo_quarantine` knows."""
+    source.unlink()
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -82,9 +82,10 @@ def _find_writer(path: Path) -> Callable[[keras.Model, Path, str, bool], None]:
 
 
 def _write_safetensors(model: keras.Model, path: Path, text: str, torchvision: bool) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file(_tensors(model, torchvision), path, metadata={DESCRIPTION: text})
+    # Its own writer of files gives no reason that tells a full disk from a damaged tensor.
+    path.write_bytes(save(_tensors(model, torchvision), metadata={DESCRIPTION: text}))
 
 
 def _write_npz(model: keras.Model, path: Path, text: str, torchvision: bool) -> None:
