@@ -19,6 +19,7 @@ from pipelines.console.signals import INTERRUPTED, TERMINATED, Interrupts, Termi
 from pipelines.console.streams import is_lost, lasting_streams
 from pipelines.console.terminal import answers, complain, standard_output_for_data
 from pipelines.runs.places import is_standard_output
+from pipelines.runs.temporaries import remove_own
 from resnet_tf.cluster import cluster_of
 from resnet_tf.errors import UserError
 
@@ -43,9 +44,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             status = _parse_and_run(words)
             interrupts.raise_received()  # something has swallowed the exception
         except (Exception, KeyboardInterrupt) as error:
+            interrupts.end()
             if "--debug" in words and not isinstance(error, KeyboardInterrupt):
                 traceback.print_exc()
             return _report(error, interrupts)
+        finally:
+            interrupts.end()
+            remove_own()
         if any(lost):
             complain("error: standard output took not all of the answer, since it is closed or full")
             return status or COULD_NOT

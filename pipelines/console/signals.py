@@ -26,7 +26,7 @@ class Interrupts:
 
     def __init__(self) -> None:
         self.received: int | None = None
-        self._held = False
+        self._held = self._over = False
         self._handlers: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupts":
@@ -63,7 +63,13 @@ class Interrupts:
         if self.received is not None:
             raise _exception(self.received)
 
+    def end(self) -> None:
+        """Makes further signals do nothing, for the last lines of a command that is about to end."""
+        self._over = True
+
     def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self._over:
+            return
         waits = self._held and self.received is None
         if not waits and _is_deaf(frame):
             threading.Timer(RETRY_SECONDS, os.kill, (os.getpid(), number)).start()

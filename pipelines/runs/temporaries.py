@@ -6,17 +6,18 @@ A living process holds a lock on each of its own, which the kernel releases when
 import fcntl
 import os
 import re
+import secrets
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 # The prefix of the names of files and folders that are being written.
 WRITING = ".writing-"
-# Such a name with eight random characters, as `tempfile` makes it.
-_OURS = re.compile(re.escape(WRITING) + r"[a-z0-9_]{8}(\..*)?")
+_OURS = re.compile(re.escape(WRITING) + r"[a-z0-9_]{8}(\..*)?", re.DOTALL)
 _LONGEST_ENDING = 32
+# What this process is writing.
+_made: set[Path] = set()
 
 
 @contextmanager
@@ -53,14 +54,29 @@ def remove_leftovers(folder: Path, *, ours: bool = False) -> None:
                 _remove_if_dead(path)
 
 
+def remove_own() -> None:
+    """Removes what this process has made and not removed, since a signal can come between any two statements."""
+    for path in list(_made):
+        with suppress(OSError):
+            _remove(path)
+    _made.clear()
+
+
 def _make_file(folder: Path, suffix: str) -> tuple[int, Path]:
-    handle, name = tempfile.mkstemp(prefix=WRITING, suffix=suffix, dir=folder)
-    return handle, Path(name)
+    path = _new_name(folder, suffix)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), path
 
 
 def _make_folder(folder: Path) -> tuple[int, Path]:
-    name = tempfile.mkdtemp(prefix=WRITING, dir=folder)
-    return os.open(name, os.O_RDONLY), Path(name)
+    path = _new_name(folder, "")
+    path.mkdir(0o700)
+    return os.open(path, os.O_RDONLY), path
+
+
+def _new_name(folder: Path, suffix: str) -> Path:
+    path = folder / f"{WRITING}{secrets.token_hex(4)}{suffix}"
+    _made.add(path)
+    return path
 
 
 @contextmanager
@@ -73,6 +89,7 @@ def _locked(make: Callable[[], tuple[int, Path]]) -> Iterator[Path]:
         yield path
     finally:
         _remove(path)
+        _made.discard(path)
         os.close(handle)
 
 

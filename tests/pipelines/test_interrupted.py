@@ -50,7 +50,7 @@ def leftovers(folder):
 def test_a_signal_while_modules_are_imported_ends_the_process_at_once(number):
     chance = random.Random(int(number))
     for seconds in (0.15, chance.uniform(0.2, 1.0), chance.uniform(1.0, 3.0)):
-        command = [*sys.executable, "-m", "pipelines", "info", "resnet18"]
+        command = [sys.executable, "-m", "pipelines", "info", "resnet18"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             time.sleep(seconds)
             process.send_signal(number)
