@@ -1,5 +1,6 @@
 """evaluate: writes metrics, predictions and the confusion matrix of one split, for a colleague to check."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,7 +90,9 @@ def evaluate(
     Raises:
         UserError: The run is not finished, the split has no images, or an image is missing or can no longer be read.
     """
-    with joined(strategy) as workers, Interrupts(), finished_run_for_all(run, workers) as known:
+    with joined(strategy) as workers, Interrupts(), finished_run_for_all(run, workers) as known, ExitStack() as folder:
+        if workers.chief:
+            folder.enter_context(locked_part(run, run.evaluation(split)))
         check_settings(workers, {"command": "evaluate", "split": split, "mirror": mirror})
         classes, rows = load_classes(known), _rows(load_manifest(known.manifest), split, run)
         root = _root(known, data)
@@ -105,8 +108,7 @@ def evaluate(
             "" if _is_new(known, split) else f"the model was fitted to images of {split}: {_NOT_NEW}",
         )
         if workers.chief:
-            with locked_part(run, evaluation.folder):
-                _write(evaluation, root)
+            _write(evaluation, root)
     if workers.chief:
         say(str(evaluation))
         say(f"report: {evaluation.report}")

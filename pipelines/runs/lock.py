@@ -43,12 +43,11 @@ def locked(run: Run) -> Iterator[None]:
 def locked_part(run: Run, folder: Path) -> Iterator[None]:
     """Keeps other processes from writing one folder of a run, such as that of its export.
 
-    The run may be trained or evaluated meanwhile. The folder is made if it is missing, and what a killed process was
-    writing there is removed.
+    The run may be trained or evaluated meanwhile. What a killed process was writing in the folder is removed.
 
     Args:
         run: Run.
-        folder: Folder in the run's directory.
+        folder: Folder in the run's directory; it need not exist.
 
     Raises:
         UserError: Another process writes the folder, or it cannot be written.
@@ -56,7 +55,6 @@ def locked_part(run: Run, folder: Path) -> Iterator[None]:
     part = folder.relative_to(run.path)
     lock = run.path / f".lock-{'-'.join(part.parts)}"
     with _held(lock, f"{str(folder)!r} is being written", "wait for its end"):
-        folder.mkdir(parents=True, exist_ok=True)
         for written in (folder, *folder.glob("*/")):
             remove_leftovers(written, ours=True)
         yield
