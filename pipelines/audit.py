@@ -7,7 +7,8 @@ from typing import Any
 import pandas as pd
 
 from pipelines.config.verbs import AuditConfig
-from pipelines.console.terminal import answer, say, visible
+from pipelines.console.escapes import visible
+from pipelines.console.terminal import answer, say
 from pipelines.data.classes import class_findings
 from pipelines.data.manifest import ImageTable, look_at_images
 from pipelines.data.quarantine import check_quarantine, quarantine, undo_quarantine

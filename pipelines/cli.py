@@ -17,7 +17,7 @@ from pipelines.config.verbs import VERBS, FinetuneWords, RangeTestConfig
 from pipelines.console.quiet import imports, set_up_tensorflow
 from pipelines.console.signals import INTERRUPTED, TERMINATED, Interrupts, Terminated
 from pipelines.console.streams import is_lost, lasting_streams
-from pipelines.console.terminal import answers, complain, standard_output_for_data
+from pipelines.console.terminal import answers, complain, complain_in_full, standard_output_for_data
 from pipelines.runs.places import is_standard_output
 from pipelines.runs.temporaries import remove_own
 from resnet_tf.cluster import cluster_of
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except (Exception, KeyboardInterrupt) as error:
             interrupts.end()
             if "--debug" in words and not isinstance(error, KeyboardInterrupt):
-                traceback.print_exc()
+                complain_in_full(traceback.format_exc())
             return _report(error, interrupts)
         finally:
             interrupts.end()

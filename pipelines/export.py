@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
-from pipelines.console.terminal import say, visible
+from pipelines.console.escapes import visible
+from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root, load_manifest
 from pipelines.data.sample import CLASSES, draw_image
 from pipelines.evaluation.inference import logits_of

@@ -11,8 +11,9 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.config.verbs import PredictConfig
+from pipelines.console.escapes import visible
 from pipelines.console.signals import Interrupts
-from pipelines.console.terminal import answer, progress, say, visible, warn
+from pipelines.console.terminal import answer, progress, say, warn
 from pipelines.data.inspect import inspect_images
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.evaluation.predictions import (

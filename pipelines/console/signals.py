@@ -103,6 +103,13 @@ def ending_at_once() -> Iterator[None]:
             os.close(terminal)
 
 
+def stop_handling() -> None:
+    """Leaves the signals to the kernel, which ends the process without a word."""
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+
+
 def _set_handlers(handle: Callable[[int, FrameType | None], None]) -> dict[int, Any]:
     """Sets the handler of both signals, and returns those before; only the main thread may do so."""
     if threading.current_thread() is not threading.main_thread():

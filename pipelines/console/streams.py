@@ -7,9 +7,11 @@ output before the start. The command then finishes its work and prints nothing m
 import errno
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
+
+from pipelines.console.escapes import visible_lines
 
 
 class Stream:
@@ -17,16 +19,17 @@ class Stream:
 
     Args:
         stream: Text stream.
+        change: Function that is applied to each text before.
         lost: Whether it was closed from the beginning.
     """
 
-    def __init__(self, stream: Any, lost: bool = False) -> None:
-        self._stream, self.lost = stream, lost
+    def __init__(self, stream: Any, change: Callable[[str], str] = str, lost: bool = False) -> None:
+        self._stream, self._change, self.lost = stream, change, lost
 
     def write(self, text: str) -> int:
         if not self.lost:
             try:
-                self._stream.write(_encodable(text, self._stream))
+                self._stream.write(_encodable(self._change(text), self._stream))
             except (OSError, ValueError):  # ValueError: it was closed
                 self.give_up()
         return len(text)
@@ -71,7 +74,8 @@ def lasting_streams() -> Iterator[None]:
     """Makes `sys.stdout` and `sys.stderr` such streams within the `with` block."""
     _fill_descriptors()
     before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_lasting(stream) for stream in before)
+    # A library may print names, such as those in a file of weights. Progress bars on standard error need escapes.
+    sys.stdout, sys.stderr = _lasting(before[0], visible_lines), _lasting(before[1], str)
     try:
         yield
     finally:
@@ -86,7 +90,7 @@ def write_to_standard_output(content: bytes) -> None:
     Raises:
         OSError: Not all of it could be written, for example because the reader of a pipe has gone.
     """
-    stream = sys.stdout if isinstance(sys.stdout, Stream) else _lasting(sys.stdout)
+    stream = sys.stdout if isinstance(sys.stdout, Stream) else _lasting(sys.stdout, visible_lines)
     stream.write_data(content)
 
 
@@ -95,8 +99,8 @@ def is_lost(stream: Any) -> bool:
     return getattr(stream, "lost", stream is None)
 
 
-def _lasting(stream: Any) -> Any:
-    return Stream(open(os.devnull, "w"), lost=True) if stream is None else Stream(stream)
+def _lasting(stream: Any, change: Callable[[str], str]) -> Any:
+    return Stream(open(os.devnull, "w"), lost=True) if stream is None else Stream(stream, change)
 
 
 def _fill_descriptors() -> None:

@@ -1,6 +1,5 @@
 """Shows a person what a command does: a progress bar on a terminal, plain lines elsewhere."""
 
-import re
 import sys
 import time
 from collections.abc import Iterable, Iterator
@@ -8,6 +7,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipelines.console.escapes import visible, visible_lines
 from pipelines.console.streams import is_lost
 
 if TYPE_CHECKING:
@@ -20,23 +20,11 @@ Item = TypeVar("Item")
 _for_data: ContextVar[bool] = ContextVar("for_data", default=False)
 # Whether an answer was lost, in a list that `answers` makes.
 _answers: ContextVar[list[bool] | None] = ContextVar("answers", default=None)
-# Characters that move the cursor, change colours or the order of letters, cannot be seen, or are bytes that are not
-# UTF-8: control characters, line separators, marks and overrides of the direction, and lone surrogates. The joiners
-# U+200C and U+200D are not among them, because several scripts need them.
-_HARMFUL = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
-)
-_LINES = re.compile(r"[\n\t]")
-
-
-def visible(name: str) -> str:
-    r"""Returns a name of a file or class for a terminal or a page: ESC becomes `\x1b`, a line break `\n`."""
-    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
 
 
 def say(text: str = "") -> None:
     """Prints one line, or several, at once; characters that harm a terminal are escaped."""
-    print(_visible_lines(text), file=sys.stderr if _for_data.get() else sys.stdout, flush=True)
+    print(visible_lines(text), file=sys.stderr if _for_data.get() else sys.stdout, flush=True)
 
 
 def answer(text: str) -> None:
@@ -82,8 +70,9 @@ def complain(line: str) -> None:
     print(visible(line), file=sys.stderr, flush=True)
 
 
-def _visible_lines(text: str) -> str:
-    return "".join(part if _LINES.fullmatch(part) else visible(part) for part in re.split(r"([\n\t])", text))
+def complain_in_full(text: str) -> None:
+    """Prints several lines to standard error."""
+    print(visible_lines(text), file=sys.stderr, flush=True)
 
 
 def of_part(label: str, parts: int) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from pipelines.console.terminal import visible
+from pipelines.console.escapes import visible
 from pipelines.images.decode import decode_pillow
 
 _THUMBNAIL = 128

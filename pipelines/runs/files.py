@@ -1,16 +1,18 @@
 """Writes files so that a reader never sees half of one, and reads them with clear errors."""
 
+import errno
 import hashlib
 import json
 import os
 import stat
+import sys
 import tempfile
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from pipelines.console.streams import write_to_standard_output
+from pipelines.console.streams import is_lost, write_to_standard_output
 from pipelines.runs.places import Place, place_of
 from pipelines.runs.tables import BYTES_OF_NAMES, write_table
 from pipelines.runs.temporaries import remove_leftovers, temporary_file
@@ -28,6 +30,8 @@ def check_place(path: Path) -> None:
     try:
         place = place_of(path)
         if place.descriptor is not None:
+            if place.descriptor == 1 and is_lost(sys.stdout):
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             os.fstat(place.descriptor)
             return
         _check_kind(place.path)
@@ -113,10 +117,11 @@ def _replace(path: Path, write: Callable[[Path], object]) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with temporary_file(path) as temporary:
         write(temporary)
-        _take_over(path, temporary)
         _flush(temporary)
+        _take_over(path, temporary)
         os.replace(temporary, path)
-    _flush(path.parent)  # otherwise a power cut could lose the new name
+    with suppress(OSError):  # some folders can be written and not be opened
+        _flush(path.parent)  # otherwise a power cut could lose the new name
 
 
 def _check_kind(path: Path) -> None:

@@ -12,8 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from pipelines.console.streams import lasting_streams
 from pipelines.finetune import finetune
 from pipelines.runs.directory import Run
+from tests.campaigns.names import run as campaign
 from tests.conftest import small_config
 from tests.pipelines.processes import start
 
@@ -147,7 +149,7 @@ def test_messages_do_not_get_into_a_file_that_has_the_number_of_standard_error(f
 def test_names_cannot_steer_a_terminal_and_are_exact_in_files(images, tmp_path):
     folder = shutil.copytree(images, tmp_path / "photos")
     label = sorted(folder.iterdir())[0]
-    names = ["a\x1b[31mb.jpg", "Icon\r", "two\nlines.jpg", "\u202egpj.exe", "\x9b2J.jpg", "=1+1.jpg"]
+    names = ["a\x1b[31mb.jpg", "photo\r.jpg", "two\nlines.jpg", "\u202egpj.jpg", "\x9b2J.jpg", "=1+1.jpg"]
     for name in names:
         (label / name).write_bytes(b"no image")
     result = shell('$RESNET audit "$DATA" --json "$OUT" --html "$PAGE"', DATA=folder, **outputs(tmp_path))
@@ -191,3 +193,13 @@ def test_a_run_in_a_place_with_a_strange_name_works(run, images, tmp_path):
     assert process.exitcode == 0, (tmp_path / "output").read_text()
     assert pd.read_csv(tmp_path / "p.csv")["path"].tolist() == [str(photo)]
     assert "Icon\\r.png" in (tmp_path / "output").read_text()
+
+
+def test_strange_names_go_through_audit_tables_quarantine_and_undo():
+    assert campaign(count=4, seed=0) == []
+
+
+def test_what_a_library_prints_cannot_steer_a_terminal_either(capsys):
+    with lasting_streams():
+        print("a tensor named \x1b]0;title\x07\n\tand \u202emore")
+    assert capsys.readouterr().out == "a tensor named \\x1b]0;title\\x07\n\tand \\u202emore\n"

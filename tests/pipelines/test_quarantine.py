@@ -18,7 +18,7 @@ def photos(images, tmp_path):
     """Returns photos with two files at fault."""
     folder = shutil.copytree(images, tmp_path / "photos")
     label = sorted(folder.iterdir())[0]
-    for name in ("Icon\r", "cut.jpg"):
+    for name in ("photo\r.jpg", "cut.jpg"):
         (label / name).write_bytes(f"no image {name}".encode())
     (label / "cut.jpg").chmod(0o640)
     os.utime(label / "cut.jpg", (1, 1))
