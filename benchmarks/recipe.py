@@ -80,7 +80,7 @@ def train_with_recipe(arguments: argparse.Namespace, name: str, seed: int) -> di
     figures = evaluate(run).metrics
     predictions = pd.read_csv(run.evaluation("test") / "predictions.csv", keep_default_na=False, dtype={"label": str})
     classes = list(figures["classes"])
-    losses = losses_of(label_numbers(predictions, classes), predictions[classes].to_numpy())
+    losses = losses_of(label_numbers(predictions, classes), predictions[[f"p:{name}" for name in classes]].to_numpy())
     return {"seconds": seconds, **figures, "losses": losses}
 
 

@@ -7,13 +7,14 @@ from typing import Any
 import pandas as pd
 
 from pipelines.config.verbs import AuditConfig
-from pipelines.console.terminal import say
+from pipelines.console.escapes import visible
+from pipelines.console.terminal import answer, say
 from pipelines.data.classes import class_findings
 from pipelines.data.find import classes_in_words
 from pipelines.data.inspect import UNREADABLE
 from pipelines.data.manifest import MISSING, ImageTable, look_at_images
 from pipelines.data.quarantine import check_quarantine, quarantine, undo_quarantine
-from pipelines.runs.files import write_csv, write_json, write_text
+from pipelines.runs.files import check_place, write_csv, write_json, write_text
 from resnet_tf.errors import UserError
 
 _NAMED = 10
@@ -92,6 +93,9 @@ def audit(config: AuditConfig) -> AuditReport:
     Raises:
         UserError: DATA is neither a folder of images nor a CSV, or files cannot be moved.
     """
+    for written in (config.json, config.csv, config.html):
+        if written is not None:
+            check_place(Path(written))
     if config.quarantine is not None:
         check_quarantine(Path(config.data), Path(config.quarantine))
     table = look_at_images(config.data, flat=True, follow_links=config.follow_links)
@@ -102,12 +106,20 @@ def audit(config: AuditConfig) -> AuditReport:
         write_csv(Path(config.csv), report.images)
     if config.html is not None:
         write_text(Path(config.html), report.html())
-    say(str(report))
+    show = say if config.json or config.csv or config.html else answer
+    show(str(report))
     if config.quarantine is not None:
-        moved = quarantine(table, Path(config.quarantine))
-        back = f"; `resnet-tf audit {config.data} --undo {config.quarantine}` puts them back" if moved else ""
-        say(f"{moved} files moved to {config.quarantine}{back}")
+        _quarantine(table, config.data, config.quarantine)
     return report
+
+
+def _quarantine(table: ImageTable, data: str, folder: str) -> None:
+    back = f"`resnet-tf audit {visible(data)} --undo {visible(folder)}`"
+    try:
+        moved = quarantine(table, Path(folder))
+    except KeyboardInterrupt as reason:
+        raise type(reason)(f"{str(reason) or 'interrupted'}; {back} puts back what was moved") from reason
+    say(f"{moved} files moved to {visible(folder)}{f'; {back} puts them back' if moved else ''}")
 
 
 def undo(config: AuditConfig) -> int:
@@ -217,14 +229,14 @@ def _text(report: dict[str, Any]) -> str:
     width = max(map(len, summary["problems"]), default=0)
     for code, count in summary["problems"].items():
         found = [image for image in report["images"] if code in image["problems"]]
-        examples = ", ".join(f"{image['path']} ({image['reason']})" for image in found[:_EXAMPLES])
+        examples = ", ".join(f"{visible(image['path'])} ({image['reason']})" for image in found[:_EXAMPLES])
         lines.append(f"  {code:{width}}  {count:6}  {examples}{', …' if len(found) > _EXAMPLES else ''}")
     for kind in (UNREADABLE, MISSING):
         found = [image for image in report["images"] if kind in image["problems"]]
-        lines += _first([f"{kind}: {image['path']} ({image['reason']})" for image in found], f"{kind} files")
+        lines += _first([f"{kind}: {visible(image['path'])} ({image['reason']})" for image in found], f"{kind} files")
     lines += _first(
         [
-            f"same picture, several labels or splits: {', '.join(group['paths'])}"
+            f"same picture, several labels or splits: {', '.join(map(visible, group['paths']))}"
             for group in similar
             if group["harmful"]
         ],

@@ -4,7 +4,6 @@ TensorFlow is imported only when a verb needs it. Without it, --help and errors 
 """
 
 import dataclasses
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -13,49 +12,78 @@ from typing import Any
 
 from pipelines.arguments import build_parser
 from pipelines.config.finetune import FinetuneConfig, known_settings
-from pipelines.config.setting import STANDARD_OUTPUT, described
+from pipelines.config.setting import described
 from pipelines.config.verbs import VERBS, FinetuneWords, RangeTestConfig
-from pipelines.console.quiet import import_tensorflow, set_up_tensorflow
-from pipelines.console.signals import Terminated
-from pipelines.console.terminal import standard_output_for_data
+from pipelines.console.quiet import imports, set_up_tensorflow
+from pipelines.console.signals import INTERRUPTED, TERMINATED, Interrupts, Terminated
+from pipelines.console.streams import is_lost, lasting_streams
+from pipelines.console.terminal import answers, complain, complain_in_full, standard_output_for_data
+from pipelines.runs.places import is_standard_output
+from pipelines.runs.temporaries import remove_own
 from resnet_tf.cluster import cluster_of
 from resnet_tf.errors import UserError, shortened
 
 DONE, FOUND, COULD_NOT = 0, 1, 2
-INTERRUPTED, TERMINATED = 130, 143  # as shells report SIGINT and SIGTERM
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command.
 
+    The command finishes its work if nobody reads what it prints.
+
     Args:
         arguments: Words of the command line after `resnet-tf`; None takes those of this process.
 
     Returns:
-        The exit status: 0 if the command is done, 1 if it found what it looks for, 2 if it could not run, 130 after
-        Ctrl-C, and 143 after SIGTERM.
+        The exit status: 0 if the command is done, 1 if it found what it looks for, 2 if it could not run or its answer
+        was lost, 130 after Ctrl-C, and 143 after SIGTERM.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
-    debug = "--debug" in words
+    with lasting_streams(), Interrupts() as interrupts, answers() as lost:
+        try:
+            status = _parse_and_run(words)
+            interrupts.raise_received()  # something has swallowed the exception
+        except (Exception, KeyboardInterrupt) as error:
+            interrupts.end()
+            if "--debug" in words and not isinstance(error, KeyboardInterrupt):
+                complain_in_full(traceback.format_exc())
+            return _report(error, interrupts)
+        finally:
+            interrupts.end()
+            remove_own()
+        if any(lost):
+            complain("error: standard output took not all of the answer, since it is closed or full")
+            return status or COULD_NOT
+        return status
+
+
+def _report(error: BaseException, interrupts: Interrupts) -> int:
+    """Says in one line what has ended the command, and returns the exit status."""
+    if not isinstance(error, KeyboardInterrupt) and interrupts.received is not None:
+        try:
+            interrupts.raise_received()  # a library has made another error of it
+        except KeyboardInterrupt as received:
+            error = received
+    if isinstance(error, KeyboardInterrupt):
+        complain(str(error) or "interrupted")
+        return TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+    complain(f"error: {_one_line(error)}")
+    return COULD_NOT
+
+
+def _parse_and_run(words: list[str]) -> int:
     try:
-        parsed = build_parser().parse_args(words)
-        set_up_tensorflow()
-        given = vars(parsed)
-        return _run(given.pop("verb"), given)
-    except KeyboardInterrupt as reason:
-        print(str(reason) or "interrupted", file=sys.stderr)
-        return TERMINATED if isinstance(reason, Terminated) else INTERRUPTED
-    except BrokenPipeError:  # the reader of our output has seen enough: `resnet-tf predict … | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
-    except Exception as error:
-        if debug:
-            traceback.print_exc()
-        print(f"error: {_one_line(error)}", file=sys.stderr)
-        return COULD_NOT
+        given = vars(build_parser().parse_args(words))
+    except SystemExit:  # after --help and --version
+        sys.stdout.flush()
+        if is_lost(sys.stdout):
+            return COULD_NOT
+        raise
+    set_up_tensorflow()
+    return _run(given.pop("verb"), given)
 
 
-def _one_line(error: Exception) -> str:
+def _one_line(error: BaseException) -> str:
     if isinstance(error, UserError):
         return str(error)
     first = shortened((str(error).strip().splitlines() or [""])[0])
@@ -85,31 +113,31 @@ def _settings_of(kind: Any, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _standard_outputs(verb: str, given: dict[str, Any]) -> list[str]:
-    """Returns the options that write a file and were given "-" for it."""
+    """Returns the options that write a file and were given "-", or another name of standard output, for it."""
     kinds = (VERBS[verb][1], FinetuneWords) if verb == "finetune" else (VERBS[verb][1],)
     settings = [each for kind in kinds for each in described(kind)]
-    return [each.option for each in settings if each.setting.written and given.get(each.name) == STANDARD_OUTPUT]
+    return [each.option for each in settings if each.setting.written and is_standard_output(given.get(each.name, ""))]
 
 
 def _demo(config: Any) -> int:
-    import_tensorflow()
-    from pipelines.demo import demo
+    with imports():
+        from pipelines.demo import demo
 
     demo(Path(config.run), config.weights)
     return DONE
 
 
 def _sample(config: Any) -> int:
-    from pipelines.data.sample import draw_sample
+    with imports(tensorflow=False):
+        from pipelines.data.sample import draw_sample
 
     draw_sample(config)
     return DONE
 
 
 def _audit(config: Any) -> int:
-    if config.html is not None:
-        import_tensorflow()
-    from pipelines.audit import audit, undo
+    with imports(tensorflow=config.html is not None):
+        from pipelines.audit import audit, undo
 
     if config.undo is not None:
         undo(config)
@@ -118,8 +146,8 @@ def _audit(config: Any) -> int:
 
 
 def _show_batch(config: Any) -> int:
-    import_tensorflow()
-    from pipelines.show_batch import show_batch
+    with imports():
+        from pipelines.show_batch import show_batch
 
     show_batch(config)
     return DONE
@@ -136,16 +164,16 @@ def _finetune(given: dict[str, Any]) -> int:
     config = FinetuneConfig(**{"run": "", **settings})  # a range test makes no run
     if words.find_learning_rate is not None:
         return _find_learning_rate(RangeTestConfig(config, words.find_learning_rate), earlier)
-    import_tensorflow()
-    from pipelines.finetune import finetune
+    with imports():
+        from pipelines.finetune import finetune
 
     finetune(config, earlier)
     return DONE
 
 
 def _find_learning_rate(config: RangeTestConfig, earlier: Any) -> int:
-    import_tensorflow()
-    from pipelines.find_learning_rate import find_learning_rate
+    with imports():
+        from pipelines.find_learning_rate import find_learning_rate
 
     find_learning_rate(config, earlier)
     return DONE
@@ -153,9 +181,9 @@ def _find_learning_rate(config: RangeTestConfig, earlier: Any) -> int:
 
 def _evaluate(config: Any) -> int:
     _check_finished(config.run, config.strategy)
-    import_tensorflow()
-    from pipelines.evaluate import evaluate
-    from pipelines.runs.directory import Run
+    with imports():
+        from pipelines.evaluate import evaluate
+        from pipelines.runs.directory import Run
 
     evaluate(Run(Path(config.run)), config.split, config.data, config.mirror, config.strategy)
     return DONE
@@ -163,8 +191,8 @@ def _evaluate(config: Any) -> int:
 
 def _predict(config: Any) -> int:
     _check_finished(config.run, config.strategy)
-    import_tensorflow()
-    from pipelines.predict import predict
+    with imports():
+        from pipelines.predict import predict
 
     return FOUND if predict(config) else DONE
 
@@ -184,32 +212,32 @@ def _export(config: Any) -> int:
     from pipelines.runs.directory import finished_run
 
     run = finished_run(config.run)
-    import_tensorflow()
-    from pipelines.export import export
+    with imports():
+        from pipelines.export import export
 
     export(run, config.mirror, unfinished=config.unfinished, data=config.data)
     return DONE
 
 
 def _import(config: Any) -> int:
-    import_tensorflow()
-    from pipelines.import_network import import_network
+    with imports():
+        from pipelines.import_network import import_network
 
     import_network(config)
     return DONE
 
 
 def _convert(config: Any) -> int:
-    import_tensorflow()
-    from pipelines.convert import convert
+    with imports():
+        from pipelines.convert import convert
 
     convert(config)
     return DONE
 
 
 def _info(config: Any) -> int:
-    import_tensorflow()
-    from pipelines.info import info
+    with imports():
+        from pipelines.info import info
 
     info(config)
     return DONE

@@ -6,7 +6,7 @@ import keras
 
 from pipelines.config.verbs import ConvertConfig
 from pipelines.console.terminal import say
-from pipelines.runs.files import write_atomically
+from pipelines.runs.files import check_place, write_atomically
 from resnet_tf.architectures import CHANNELS, find_architecture
 from resnet_tf.errors import UserError
 from resnet_tf.networks import build, structure_for
@@ -34,6 +34,7 @@ def convert(config: ConvertConfig) -> Path:
     check_kind(target)
     if target.exists():
         raise UserError(f"{config.target!r} exists; choose another target, or remove it")
+    check_place(target)
     file = find_weights(config.source, config.arch)
     check_layer_names(file.tensors, config.source)
     _check_head(file, config.source)

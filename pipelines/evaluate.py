@@ -1,5 +1,6 @@
 """evaluate: writes metrics, predictions and the confusion matrix of one split, for a colleague to check."""
 
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pipelines.report.html import framed
 from pipelines.report.page import render_page
 from pipelines.runs.directory import Run, load_classes, read_config
 from pipelines.runs.files import write_atomically, write_csv, write_json, write_text
+from pipelines.runs.lock import locked_part
 from pipelines.runs.state import RunState, state_of
 from resnet_tf.errors import UserError
 from resnet_tf.workers import check_settings, joined
@@ -33,7 +35,8 @@ class Evaluation:
         run: Finished run.
         metrics: Content of metrics.json.
         confusion_matrix: Numbers of images; rows are the true classes, and columns are the predicted classes.
-        predictions: Table with one row per image: path, label, predicted, confidence, and one column per class.
+        predictions: Table with one row per image: path, label, predicted, confidence, and one column "p:CLASS" per
+            class.
         note: Warning about the figures, or "".
     """
 
@@ -89,7 +92,9 @@ def evaluate(
     Raises:
         UserError: The run is not finished, the split has no images, or an image is missing or can no longer be read.
     """
-    with joined(strategy) as workers, Interrupts(), finished_run_for_all(run, workers) as known:
+    with joined(strategy) as workers, Interrupts(), finished_run_for_all(run, workers) as known, ExitStack() as folder:
+        if workers.chief:
+            folder.enter_context(locked_part(run, run.evaluation(split)))
         check_settings(workers, {"command": "evaluate", "split": split, "mirror": mirror})
         classes, rows = load_classes(known), _rows(load_run_manifest(known), split, run)
         state = RunState(**workers.from_chief(lambda: asdict(state_of(run))))
@@ -122,6 +127,7 @@ def evaluate(
 def _write(evaluation: Evaluation, root: Path) -> None:
     """Writes the folder of the split: the numbers first, and then the pictures that are made of them."""
     metrics, matrix, folder = evaluation.metrics, evaluation.confusion_matrix, evaluation.folder
+    (folder / "metrics.json").unlink(missing_ok=True)  # until the numbers beside it are those of this evaluation
     write_csv(folder / "predictions.csv", evaluation.predictions)
     write_csv(folder / "per_class.csv", evaluation.per_class)
     write_csv(folder / "confusion_matrix.csv", matrix, index=True)

@@ -1,6 +1,5 @@
 """export: writes the best model as a SavedModel that serves raw images, and checks it without this project."""
 
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -12,6 +11,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from pipelines.console.escapes import visible
 from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root
 from pipelines.data.sample import CLASSES, draw_image
@@ -22,7 +22,9 @@ from pipelines.images.decode import decode_file, decode_region_of_bytes, encoded
 from pipelines.images.stream import InputSpec
 from pipelines.runs.directory import Run, read_config
 from pipelines.runs.files import sha256, write_json
-from pipelines.runs.state import state_of
+from pipelines.runs.lock import locked_part
+from pipelines.runs.state import RunState, state_of
+from pipelines.runs.temporaries import temporary_folder
 from resnet_tf.errors import UserError
 from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION, said_by_keras_file
 from resnet_tf.weights.weight_file import description
@@ -46,27 +48,33 @@ def export(run: Run, mirror: bool = False, *, unfinished: bool = False, data: st
         The SavedModel's folder.
 
     Raises:
-        UserError: The run is not finished, a held-out image is missing or another one, the fresh process cannot serve
-            the SavedModel, or the served probabilities differ by more than `LARGEST_DIFFERENCE`. The SavedModel is not
-            kept then.
+        UserError: The run is not finished, another process exports it, a held-out image is missing or another one, the
+            fresh process cannot serve the SavedModel, or the served probabilities differ by more than
+            `LARGEST_DIFFERENCE`. The SavedModel is not kept then.
     """
     state = state_of(run)
     if state.text and not unfinished:
         raise UserError(f"{state.text}; finish it, or export its best model so far with --unfinished")
+    with locked_part(run, run.export_report.parent):
+        return _export(run, mirror, state, data)
+
+
+def _export(run: Run, mirror: bool, state: RunState, data: str | None) -> Path:
     (model, classes), input_spec = load_network(run), input_spec_of(run)
     images = _held_out_images(run, data)
     run.saved_model.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=run.saved_model.parent, prefix=".writing-") as temporary:
-        folder = Path(temporary) / "1"
+    with temporary_folder(run.saved_model.parent) as temporary:
+        folder = temporary / "1"
         save_serving_model(model, classes, input_spec, folder, mirror)
         expected = _expected(model, images, input_spec, mirror)
-        difference = _check_in_fresh_process(folder, images, expected, Path(temporary))
+        difference = _check_in_fresh_process(folder, images, expected, temporary)
         if not difference <= LARGEST_DIFFERENCE:  # NaN is no agreement
             raise UserError(
                 f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
                 f"{LARGEST_DIFFERENCE:g}; it is not kept"
             )
         _describe(folder, run, classes, input_spec.size)
+        run.export_report.unlink(missing_ok=True)  # it is written last, and marks a complete export
         _replace_folder(folder, run.saved_model)
     write_json(
         run.export_report,
@@ -101,10 +109,15 @@ def save_serving_model(
     """
     with tempfile.TemporaryDirectory() as temporary:
         labels = Path(temporary) / "labels.txt"
-        labels.write_text("".join(f"{name}\n" for name in classes), encoding="utf-8")
+        labels.write_text("".join(f"{_one_line(name)}\n" for name in classes), encoding="utf-8")
         module = _Serving(model, classes, input_spec, labels, mirror)
         signatures = {"serving_default": module.serve_images, "serve_bytes": module.serve_bytes}
         tf.saved_model.save(module, str(folder), signatures=signatures)
+
+
+def _one_line(name: str) -> str:
+    """Returns a class name for a list with one name a line; `class_name` has line breaks unchanged."""
+    return name if len(f"{name}\n".splitlines()) == 1 else visible(name)
 
 
 def _describe(folder: Path, run: Run, classes: list[str], image_size: int) -> None:
@@ -200,7 +213,13 @@ def _check_in_fresh_process(folder: Path, images: list[np.ndarray], expected: np
 
 
 def _replace_folder(source: Path, target: Path) -> None:
-    if target.exists():
-        old = source.with_name("old")
-        target.rename(old)
-    shutil.move(source, target)
+    """Renames a folder to `target`; what was there goes to a folder beside the source, or back after an error."""
+    old = source.with_name("old")
+    try:
+        if target.exists():
+            target.rename(old)
+        source.rename(target)
+    except BaseException:
+        if old.exists() and not target.exists():
+            old.rename(target)
+        raise

@@ -19,7 +19,6 @@ from pipelines.training.checkpoint import (
     Progress,
     checkpoint_for_all,
     load_start,
-    remove_leftovers,
     restore,
     save_checkpoint,
     save_start,
@@ -98,7 +97,6 @@ def _taken(run: Run, config: FinetuneConfig) -> Iterator[None]:
         return
     _check_run(run, config)
     with locked(run):
-        remove_leftovers(run)
         yield
 
 

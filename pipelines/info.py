@@ -1,7 +1,7 @@
 """info: prints the layers and the cost of a network, and the weights that are known for it."""
 
 from pipelines.config.verbs import NetworkConfig
-from pipelines.console.terminal import say
+from pipelines.console.terminal import answer
 from resnet_tf.architectures import find_architecture
 from resnet_tf.networks import build
 from resnet_tf.statistics import LayerCost, layer_costs, multiply_adds, parameters
@@ -27,15 +27,17 @@ def info(config: NetworkConfig) -> None:
     costs = layer_costs(model)
     name_width = max(len(cost.name) for cost in costs)
     kind_width = max(len(cost.kind) for cost in costs)
-    say(f"{'layer':{name_width}}  {'kind':{kind_width}}  {'output':>15}  {'parameters':>11}  {'multiply-adds':>14}")
-    for cost in costs:
-        say(_line(cost, name_width, kind_width))
-    say()
-    say(
+    lines = [
+        f"{'layer':{name_width}}  {'kind':{kind_width}}  {'output':>15}  {'parameters':>11}  {'multiply-adds':>14}"
+    ]
+    lines += [_line(cost, name_width, kind_width) for cost in costs]
+    lines += [
+        "",
         f"{config.arch}: {parameters(model):,} parameters and {multiply_adds(model):,} multiply-adds "
-        f"for one image of {size} × {size} pixels, {config.classes} classes"
-    )
-    say(known_weights(config.arch))
+        f"for one image of {size} × {size} pixels, {config.classes} classes",
+        known_weights(config.arch),
+    ]
+    answer("\n".join(lines))
 
 
 def known_weights(architecture: str) -> str:

@@ -128,7 +128,7 @@ def predict(run: Run | str | Path, images: Picture | Iterable[Picture], *, mirro
         mirror: Whether the probabilities are means over each image and its mirror image.
 
     Returns:
-        One row per picture: path, predicted, confidence, and one column per class.
+        One row per picture: path, predicted, confidence, and one column "p:CLASS" per class.
 
     Raises:
         UserError: The run is not finished, a path names nothing or is no image, or an array is of another kind.

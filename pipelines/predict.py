@@ -13,8 +13,9 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.config.verbs import PredictConfig
+from pipelines.console.escapes import visible
 from pipelines.console.signals import Interrupts
-from pipelines.console.terminal import progress, say, warn
+from pipelines.console.terminal import answer, progress, say, warn
 from pipelines.data.inspect import inspect_images
 from pipelines.data.system_files import is_system_name
 from pipelines.data.walk import walk
@@ -73,9 +74,10 @@ def predict(config: PredictConfig) -> bool:
         )
         if config.out and workers.chief:
             write_csv(Path(config.out), prediction_table(paths, None, probabilities, classes))
-            say(f"wrote {config.out}")
+            say(f"wrote {visible(config.out)}")
     if workers.chief:
-        say(_top_table(paths, probabilities, classes, config.top))
+        show = say if config.out else answer
+        show(_top_table(paths, probabilities, classes, config.top))
     return found["unreadable"]
 
 
@@ -91,8 +93,8 @@ def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False)
         mirror: Whether the probabilities are averaged over each image and its mirror image.
 
     Returns:
-        Table with one row per picture: path, predicted, confidence, and one column per class. A picture that is not
-        given as a path has its position instead, from "[0]" on.
+        Table with one row per picture: path, predicted, confidence, and one column "p:CLASS" per class. A picture that
+        is not given as a path has its position instead, from "[0]" on.
 
     Raises:
         UserError: The run is not finished, a path names nothing or is not an image, an array is of a different kind,
@@ -210,6 +212,7 @@ def _readable_rows(files: list[Path], label: str = "") -> tuple[pd.DataFrame, li
 def _top_table(paths: list[str], probabilities: np.ndarray, classes: list[str], top: int) -> str:
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
     return "\n".join(
-        f"{path}  " + "  ".join(f"{classes[place]} {probabilities[row, place]:.4f}" for place in best[row])
+        f"{visible(path)}  "
+        + "  ".join(f"{visible(classes[place])} {probabilities[row, place]:.4f}" for place in best[row])
         for row, path in enumerate(paths)
     )

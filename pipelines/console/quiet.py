@@ -4,7 +4,9 @@ import os
 import sys
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+
+from pipelines.console.signals import ending_at_once
 
 
 def set_up_tensorflow() -> None:
@@ -27,6 +29,19 @@ def import_tensorflow() -> None:
 
 
 @contextmanager
+def imports(*, tensorflow: bool = True) -> Iterator[None]:
+    """Within it, a command imports its modules: Ctrl-C and SIGTERM end the process at once.
+
+    Args:
+        tensorflow: Whether TensorFlow is imported first.
+    """
+    with ending_at_once():
+        if tensorflow:
+            import_tensorflow()
+        yield
+
+
+@contextmanager
 def _standard_error_kept() -> Iterator[None]:
     sys.stderr.flush()
     original = os.dup(2)
@@ -36,7 +51,8 @@ def _standard_error_kept() -> Iterator[None]:
             yield
         except BaseException:
             kept.seek(0)
-            os.write(original, kept.read())
+            with suppress(OSError):  # nobody reads it
+                os.write(original, kept.read())
             raise
         finally:
             os.dup2(original, 2)

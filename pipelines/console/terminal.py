@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from pipelines.console.escapes import visible, visible_lines
+from pipelines.console.streams import is_lost
 from resnet_tf.errors import shortened
 
 if TYPE_CHECKING:
@@ -17,11 +19,32 @@ Item = TypeVar("Item")
 
 # Where `say` prints: standard output, or standard error while that is for data.
 _for_data: ContextVar[bool] = ContextVar("for_data", default=False)
+# Whether an answer was lost, in a list that `answers` makes.
+_answers: ContextVar[list[bool] | None] = ContextVar("answers", default=None)
 
 
 def say(text: str = "") -> None:
-    """Prints one line, or several, at once."""
-    print(text, file=sys.stderr if _for_data.get() else sys.stdout, flush=True)
+    """Prints one line, or several, at once; characters that harm a terminal are escaped."""
+    print(visible_lines(text), file=sys.stderr if _for_data.get() else sys.stdout, flush=True)
+
+
+def answer(text: str) -> None:
+    """Prints what a command was asked for, where no file has it; `answers` says whether it arrived."""
+    say(text)
+    kept = _answers.get()
+    if kept is not None and not _for_data.get():
+        kept.append(is_lost(sys.stdout))
+
+
+@contextmanager
+def answers() -> Iterator[list[bool]]:
+    """Yields a list that gets an element for each `answer` of the `with` block: whether some of it was lost."""
+    kept: list[bool] = []
+    token = _answers.set(kept)
+    try:
+        yield kept
+    finally:
+        _answers.reset(token)
 
 
 @contextmanager
@@ -40,7 +63,17 @@ def standard_output_for_data(wanted: bool) -> Iterator[None]:
 
 def warn(text: str) -> None:
     """Prints a warning as one line to standard error."""
-    print(f"warning: {shortened(text)}", file=sys.stderr, flush=True)
+    complain(f"warning: {shortened(text)}")
+
+
+def complain(line: str) -> None:
+    """Prints one line to standard error; line breaks within it are escaped too."""
+    print(visible(line), file=sys.stderr, flush=True)
+
+
+def complain_in_full(text: str) -> None:
+    """Prints several lines to standard error."""
+    print(visible_lines(text), file=sys.stderr, flush=True)
 
 
 def of_part(label: str, parts: int) -> str:

@@ -23,6 +23,7 @@ from pipelines.data.inspect import ImageFacts, inspect_images
 from pipelines.data.similar import similar_groups
 from pipelines.data.split import Fold, assign_splits
 from pipelines.data.table import missing_advice
+from pipelines.runs.tables import read_table
 from resnet_tf.errors import UserError
 
 COLUMNS = (
@@ -132,9 +133,9 @@ def load_manifest(path: Path | TextIO) -> pd.DataFrame:
     Raises:
         UserError: The file is not a table.
     """
-    text = dict.fromkeys(("path", "label", "split", "decoder", "sha256", "problems", "group"), str)
+    text = ("path", "label", "split", "decoder", "sha256", "problems", "group")
     try:
-        table = pd.read_csv(path, dtype=text, keep_default_na=False)
+        table = read_table(path, text)
     except ValueError as error:
         raise UserError(f"{str(path)!r} is not a CSV table: {error}") from error
     missing = [name for name in COLUMNS if name not in table and name not in _ADDED]

@@ -1,8 +1,10 @@
 """Moves the files that would damage training to another folder, with a list by which they can be moved back."""
 
 import errno
+import filecmp
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
@@ -12,6 +14,8 @@ from pipelines.console.terminal import warn
 from pipelines.data.manifest import ImageTable
 from pipelines.data.walk import lies_in
 from pipelines.runs.files import write_atomically, write_csv
+from pipelines.runs.tables import read_table
+from pipelines.runs.temporaries import remove_leftovers
 from resnet_tf.errors import UserError
 
 LIST = "quarantine.csv"
@@ -77,9 +81,12 @@ def quarantine(table: ImageTable, folder: Path) -> int:
     if not faults:
         return 0
     rows = pd.DataFrame([(path, path, reason) for path, reason in faults], columns=["from", "to", "reason"])
+    if (folder / LIST).exists():  # another process has begun meanwhile
+        raise UserError(f"{str(folder)!r} holds files that were moved before; choose another folder")
     try:
         write_csv(folder / LIST, rows)
         for path, _ in faults:
+            _check_within(table.root, path)
             _move(table.root / path, folder / path)
     except OSError as error:
         raise UserError(f"cannot move files to {str(folder)!r}: {error}; --undo brings back what was moved") from error
@@ -123,9 +130,16 @@ def undo_quarantine(data: Path, folder: Path) -> int:
     moved = 0
     try:
         for source, target in moves:
-            if os.path.lexists(folder / target):  # otherwise it was never moved, or is back already
+            for root, path in ((data, source), (folder, target)):
+                _check_within(root, path)
+                remove_leftovers((root / path).parent)
+            if not os.path.lexists(folder / target):  # it was never moved, or is back already
+                continue
+            if _is_same_file(folder / target, data / source):  # a copy to another file system was cut off at its end
+                (folder / target).unlink()
+            else:
                 _move(folder / target, data / source)
-                moved += 1
+            moved += 1
     except OSError as error:
         raise UserError(f"cannot move files back to {str(data)!r}: {error}; {moved} are back") from error
     lost = [source for source, _ in moves if not os.path.lexists(data / source)]
@@ -139,15 +153,18 @@ def undo_quarantine(data: Path, folder: Path) -> int:
 def _read_list(folder: Path) -> list[tuple[str, str]]:
     path = folder / LIST
     try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False)
+        rows = read_table(path)
         moves = list(zip(rows["from"], rows["to"], strict=True))
     except OSError as error:
         raise UserError(f"there is no quarantine to undo in {str(folder)!r}: {error.strerror} ({path.name})") from error
     except (ValueError, KeyError) as error:
         raise UserError(f"{str(path)!r} is not the list of a quarantine: {error}") from error
     for name in (name for move in moves for name in move):
-        if PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts:
+        parts = PurePosixPath(name).parts
+        if PurePosixPath(name).is_absolute() or ".." in parts:
             raise UserError(f"{str(path)!r} names {name!r}, which leads out of the folder")
+        if not parts or "\0" in name:
+            raise UserError(f"{str(path)!r} names {name!r}, which is no file")
     return moves
 
 
@@ -155,14 +172,46 @@ def _move(source: Path, target: Path) -> None:
     """Moves a file, but never onto an existing one; across file systems, the source is removed after a full copy."""
     if os.path.lexists(target):
         raise FileExistsError(errno.EEXIST, "File exists already", str(target))
+    if source.is_dir() and not source.is_symlink():
+        raise IsADirectoryError(errno.EISDIR, "A folder stands where a file was", str(source))
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         source.rename(target)
     except OSError as error:
         if error.errno != errno.EXDEV:
             raise
-        write_atomically(target, lambda temporary: shutil.copy2(source, temporary))
-        source.unlink()
+        _copy(source, target)
+        _remove_source(source)
+
+
+def _remove_source(source: Path) -> None:
+    """Removes a file that was copied; a process that is killed before leaves both, which `undo_quarantine` knows."""
+    source.unlink()
+
+
+def _copy(source: Path, target: Path) -> None:
+    if source.is_symlink():
+        target.symlink_to(os.readlink(source))
+        return
+    write_atomically(target, lambda temporary: shutil.copyfile(source, temporary))
+    shutil.copystat(source, target)
+    with suppress(OSError):  # only root may give files away
+        os.chown(target, source.stat().st_uid, source.stat().st_gid)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    """Returns whether two paths hold the same content, or the same link."""
+    if not os.path.lexists(one) or not os.path.lexists(other) or one.is_symlink() != other.is_symlink():
+        return False
+    if one.is_symlink():
+        return os.readlink(one) == os.readlink(other)
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
+
+
+def _check_within(root: Path, path: str) -> None:
+    """Checks that no link on the way leads out of a folder."""
+    if not (root / path).parent.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"{path!r} is behind a link that leads out of {str(root)!r}; nothing is moved through it")
 
 
 def _remove_empty_folders(folder: Path) -> None:

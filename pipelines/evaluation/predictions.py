@@ -109,7 +109,8 @@ def probabilities_from(logits: np.ndarray) -> np.ndarray:
 def prediction_table(paths: list[str], labels: list[str] | None, probabilities: np.ndarray, classes: list[str]) -> Any:
     """Returns the table of predictions, with a row per image.
 
-    Its columns are path, label if known, predicted, confidence, and one column per class.
+    Its columns are path, label if known, predicted, confidence, and one column "p:CLASS" per class, so that no
+    class has the name of another column.
 
     Args:
         paths: Path of each image.
@@ -123,7 +124,12 @@ def prediction_table(paths: list[str], labels: list[str] | None, probabilities: 
         table["label"] = labels
     table["predicted"] = [classes[winner] for winner in winners]
     table["confidence"] = probabilities.max(axis=1)
-    return pd.concat([table, pd.DataFrame(probabilities, columns=classes)], axis=1)
+    return pd.concat([table, pd.DataFrame(probabilities, columns=probability_columns(classes))], axis=1)
+
+
+def probability_columns(classes: list[str]) -> list[str]:
+    """Returns the columns of a table of predictions that have the probabilities, in the order of the classes."""
+    return [f"p:{name}" for name in classes]
 
 
 @contextmanager

@@ -24,7 +24,8 @@ from pipelines.images.free_space import check_disk, check_memory, megabytes
 from pipelines.images.lost_images import LostImage, lost_images_named
 from pipelines.images.regions import RATIOS
 from pipelines.images.stream import Cached, ImageSource, InputSpec, evaluation_stream, mapped
-from pipelines.runs.files import WRITING, write_atomically
+from pipelines.runs.files import write_atomically
+from pipelines.runs.temporaries import WRITING
 from resnet_tf import __version__
 
 _SUFFIX = ".pixels"

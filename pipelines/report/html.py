@@ -8,6 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from pipelines.console.escapes import visible
 from pipelines.images.decode import decode_pillow
 
 _THUMBNAIL = 128
@@ -30,6 +31,11 @@ def framed(page: str, height: int = 640) -> str:
     return f'<iframe srcdoc="{html.escape(page)}" width="100%" height="{height}" style="border: 0"></iframe>'
 
 
+def escaped(text: str) -> str:
+    """Returns a text for HTML; characters that cannot be seen, or that turn the text around, are escaped too."""
+    return html.escape(visible(text))
+
+
 def document(title: str, body: Sequence[str]) -> str:
     """Returns a whole page.
 
@@ -41,8 +47,8 @@ def document(title: str, body: Sequence[str]) -> str:
         [
             "<!doctype html>",
             '<html lang="en"><head><meta charset="utf-8">',
-            f"<title>{html.escape(title)}</title><style>{_STYLE}</style></head><body>",
-            f"<h1>{html.escape(title)}</h1>",
+            f"<title>{escaped(title)}</title><style>{_STYLE}</style></head><body>",
+            f"<h1>{escaped(title)}</h1>",
             *body,
             "</body></html>",
         ]
@@ -51,13 +57,13 @@ def document(title: str, body: Sequence[str]) -> str:
 
 def heading(text: str) -> str:
     """Returns a heading of the second level."""
-    return f"<h2>{html.escape(text)}</h2>"
+    return f"<h2>{escaped(text)}</h2>"
 
 
 def table(header: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     """Returns a table of text cells."""
-    head = "".join(f"<th>{html.escape(name)}</th>" for name in header)
-    body = "".join("<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in rows)
+    head = "".join(f"<th>{escaped(name)}</th>" for name in header)
+    body = "".join("<tr>" + "".join(f"<td>{escaped(cell)}</td>" for cell in row) + "</tr>" for row in rows)
     return f"<table><tr>{head}</tr>{body}</table>"
 
 
@@ -73,7 +79,7 @@ def photo(path: Path, caption: Sequence[str]) -> str:
         path: Path of the picture; an unreadable file gets only the caption.
         caption: Lines of the caption.
     """
-    lines = "<br>".join(html.escape(line) for line in caption)
+    lines = "<br>".join(escaped(line) for line in caption)
     return f"<figure>{_thumbnail(path)}<figcaption>{lines}</figcaption></figure>"
 
 

@@ -64,7 +64,6 @@ def render_page(
 
 
 def _surest_mistakes(predictions: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    predictions = predictions.iloc[:, :4]  # a class may be named "label"
     wrong = predictions[predictions["label"] != predictions["predicted"]]
     return wrong.sort_values("confidence", ascending=False, kind="stable").head(_MISTAKES).to_dict("records")
 

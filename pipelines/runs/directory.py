@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipelines.runs.files import WRITING, read_json, try_place
+from pipelines.runs.files import read_json, try_place
+from pipelines.runs.temporaries import WRITING
 from resnet_tf.errors import UserError
 
 

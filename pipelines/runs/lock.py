@@ -1,13 +1,15 @@
-"""A lock that lets only one process at a time write a run directory."""
+"""Locks that let only one process at a time write a run directory, or a part of it."""
 
 import errno
 import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pipelines.console.terminal import warn
 from pipelines.runs.directory import Run
+from pipelines.runs.temporaries import remove_leftovers
 from resnet_tf.errors import UserError
 
 
@@ -15,9 +17,8 @@ from resnet_tf.errors import UserError
 def locked(run: Run) -> Iterator[None]:
     """Keeps other processes from writing a run until the end of the `with` block.
 
-    The kernel releases the lock when the process dies, however it dies. The lock is a POSIX lock because forked
-    children do not keep it after the process's death, as they would with flock. At the end, a directory that contains
-    nothing but the lock is removed.
+    What a killed process was writing in the run directory is removed. At the end, a directory that contains nothing but
+    the lock is removed.
 
     Args:
         run: Run to lock; its directory is made if it is missing.
@@ -26,23 +27,56 @@ def locked(run: Run) -> Iterator[None]:
         UserError: Another process has locked the run.
     """
     run.path.mkdir(parents=True, exist_ok=True)
-    with run.lock.open("a+", encoding="utf-8") as file:
-        try:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno in (errno.EACCES, errno.EAGAIN):
-                file.seek(0)
-                raise UserError(
-                    f"the run {str(run.path)!r} is in use by process {file.read().strip() or '?'}; "
-                    "wait for its end, or choose another --run"
-                ) from error
-            warn(f"{str(run.lock)!r} cannot be locked ({error.strerror}); start no second process on this run")
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
+    with _held(run.lock, f"the run {str(run.path)!r} is in use", "wait for its end, or choose another --run"):
+        parts = (run.path, run.checkpoints, run.cache, run.saved_model.parent, *run.evaluation("").glob("*/"))
+        for folder in parts:
+            remove_leftovers(folder, ours=True)
         try:
             yield
         finally:
             if list(run.path.iterdir()) == [run.lock]:
                 run.lock.unlink()
                 run.path.rmdir()
+
+
+@contextmanager
+def locked_part(run: Run, folder: Path) -> Iterator[None]:
+    """Keeps other processes from writing one folder of a run, such as that of its export.
+
+    The run may be trained or evaluated meanwhile. What a killed process was writing in the folder is removed.
+
+    Args:
+        run: Run.
+        folder: Folder in the run's directory; it need not exist.
+
+    Raises:
+        UserError: Another process writes the folder, or it cannot be written.
+    """
+    part = folder.relative_to(run.path)
+    lock = run.path / f".lock-{'-'.join(part.parts)}"
+    with _held(lock, f"{str(folder)!r} is being written", "wait for its end"):
+        for written in (folder, *folder.glob("*/")):
+            remove_leftovers(written, ours=True)
+        yield
+
+
+@contextmanager
+def _held(lock: Path, refusal: str, way_out: str) -> Iterator[None]:
+    """Holds a lock within the `with` block.
+
+    The kernel releases it when the process dies, however it dies. It is a POSIX lock because forked children do not
+    keep it after the process's death, as they would with flock.
+    """
+    with lock.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno in (errno.EACCES, errno.EAGAIN):
+                file.seek(0)
+                owner = file.read().strip() or "?"
+                raise UserError(f"{refusal} by process {owner}; {way_out}") from error
+            warn(f"{str(lock)!r} cannot be locked ({error.strerror}); start no second process that writes there")
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield

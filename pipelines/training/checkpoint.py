@@ -15,7 +15,7 @@ import numpy as np
 
 from pipelines.console.terminal import warn
 from pipelines.runs.directory import Run
-from pipelines.runs.files import WRITING, write_atomically
+from pipelines.runs.files import write_atomically
 from resnet_tf.errors import UserError
 from resnet_tf.workers import Workers
 
@@ -178,13 +178,6 @@ def load_start(run: Run) -> dict[str, np.ndarray]:
         return _read(_start_file(run))
     except _Damaged as damage:
         raise UserError(f"{damage}; start anew with another --run") from damage
-
-
-def remove_leftovers(run: Run) -> None:
-    """Removes the files that a process was writing when it was killed."""
-    for folder in (run.path, run.checkpoints, run.cache):
-        for file in folder.glob(f"{WRITING}*"):
-            file.unlink()
 
 
 class _Damaged(Exception):

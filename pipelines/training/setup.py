@@ -12,6 +12,7 @@ from pipelines.data.reuse import reuse_manifest
 from pipelines.data.split import Fold
 from pipelines.recipe.earlier import Earlier, check_weights
 from pipelines.runs.files import fingerprint_of
+from pipelines.runs.tables import csv_text
 from pipelines.training.plan import Plan, plan_of
 from resnet_tf.errors import UserError
 from resnet_tf.weights import WeightFile, find_weights
@@ -108,7 +109,7 @@ def manifest_for_all(workers: Workers, find: Callable[[], pd.DataFrame]) -> pd.D
     """
     if workers.alone:
         return find()
-    text = workers.from_chief(lambda: find().to_csv(index=False))
+    text = workers.from_chief(lambda: csv_text(find()))
     return load_manifest(io.StringIO(text))
 
 

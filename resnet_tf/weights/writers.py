@@ -1,9 +1,14 @@
 """Writes files of weights that contain their description: .safetensors, .npz, .weights.h5 and .keras."""
 
+import io
+import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 import h5py
 import keras
@@ -18,6 +23,7 @@ from resnet_tf.weights.structure import structure_of
 from resnet_tf.weights.torch_names import to_torchvision
 from resnet_tf.weights.weight_file import DESCRIPTION, description
 
+_FIRST_YEAR_OF_ZIP = 1980
 KINDS = (".safetensors", ".npz", ".weights.h5", ".keras")
 
 
@@ -76,9 +82,10 @@ def _find_writer(path: Path) -> Callable[[keras.Model, Path, str, bool], None]:
 
 
 def _write_safetensors(model: keras.Model, path: Path, text: str, torchvision: bool) -> None:
-    from safetensors.numpy import save_file
+    from safetensors.numpy import save
 
-    save_file(_tensors(model, torchvision), path, metadata={DESCRIPTION: text})
+    # Its own writer of files gives no reason that tells a full disk from a damaged tensor.
+    path.write_bytes(save(_tensors(model, torchvision), metadata={DESCRIPTION: text}))
 
 
 def _write_npz(model: keras.Model, path: Path, text: str, torchvision: bool) -> None:
@@ -89,15 +96,48 @@ def _write_npz(model: keras.Model, path: Path, text: str, torchvision: bool) -> 
 
 def _write_weights_h5(model: keras.Model, path: Path, text: str, torchvision: bool) -> None:
     # In such a file, Keras finds variables by the class of their layer, and keras.applications has to find them.
-    with_batch_norms(model, keras.layers.BatchNormalization).save_weights(path)
-    with h5py.File(path, "a") as opened:
+    content = _InMemory(".weights.h5")
+    with_batch_norms(model, keras.layers.BatchNormalization).save_weights(content)
+    with h5py.File(content, "a") as opened:
         opened.attrs[DESCRIPTION] = text
+    path.write_bytes(content.getbuffer())
 
 
 def _write_keras(model: keras.Model, path: Path, text: str, torchvision: bool) -> None:
-    model.save(path)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(f"{DESCRIPTION}.json", text)
+    content = _InMemory(".keras")
+    with _dates_of_zip():
+        model.save(content)
+        with zipfile.ZipFile(content, "a") as archive:
+            archive.writestr(f"{DESCRIPTION}.json", text)
+    path.write_bytes(content.getbuffer())
+
+
+class _InMemory(io.BytesIO):
+    """A file in memory for Keras, which tells the format by the ending.
+
+    The HDF5 library ends the process with SIGSEGV when a disk gets full under its file. Python says that it is full.
+    """
+
+    def __init__(self, ending: str) -> None:
+        super().__init__()
+        self._ending = ending
+
+    def __str__(self) -> str:
+        return f"memory{self._ending}"
+
+
+@contextmanager
+def _dates_of_zip() -> Iterator[None]:
+    """Lets a zip file be written while the clock stands before 1980, where the dates of zip files begin.
+
+    Machines without a battery start in 1970, and Keras gives zipfile no date.
+    """
+    if time.localtime().tm_year >= _FIRST_YEAR_OF_ZIP:
+        yield
+        return
+    first = time.struct_time((_FIRST_YEAR_OF_ZIP, 1, 1, 0, 0, 0, 1, 1, 0))
+    with mock.patch.object(zipfile, "time", SimpleNamespace(time=time.time, localtime=lambda *_: first)):
+        yield
 
 
 def _tensors(model: keras.Model, torchvision: bool) -> dict[str, np.ndarray]:

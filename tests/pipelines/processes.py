@@ -1,6 +1,7 @@
 """Runs commands in processes of their own, which may send themselves a signal within a step of training."""
 
 import os
+import time
 from multiprocessing import get_context
 
 
@@ -9,13 +10,15 @@ def start(arguments, output, signals=(), **environment):
 
     Args:
         arguments: Arguments of the command.
-        output: File for the output of the command.
+        output: File for the output of the command, or a named pipe.
         signals: Triples of (epoch, number of the batch in it, signal).
-        environment: Environment variables of the process.
+        environment: Environment variables of the process; RESNET_TF_SLOW_WRITING is a time in seconds that it takes to
+            write a file of weights.
     """
     context = get_context("forkserver")
     context.set_forkserver_preload(["pipelines.finetune"])
-    output.write_text("")
+    if not output.is_fifo():
+        output.write_text("")
     process = context.Process(target=_command, args=(arguments, str(output), signals, environment))
     process.start()
     return process
@@ -39,4 +42,19 @@ def _command(arguments, output, signals, environment):
                 os.kill(os.getpid(), number)
 
     TrainingCallback.on_train_batch_begin = begin
+    _write_slowly(float(os.environ.get("RESNET_TF_SLOW_WRITING", "0")))
     raise SystemExit(main(arguments))
+
+
+def _write_slowly(seconds):
+    import pipelines.convert
+    import pipelines.import_network
+
+    for module in (pipelines.convert, pipelines.import_network) if seconds else ():
+        original = module.write_weights
+
+        def write(model, path, *arguments, original=original, **options):
+            original(model, path, *arguments, **options)
+            time.sleep(seconds)
+
+        module.write_weights = write

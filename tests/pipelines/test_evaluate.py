@@ -22,7 +22,7 @@ from pipelines.evaluation.metrics import (
     summarize,
     top_k_accuracy,
 )
-from pipelines.evaluation.predictions import input_spec_of
+from pipelines.evaluation.predictions import input_spec_of, probability_columns
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.images.pixel_limit import MAX_PIXELS
@@ -92,13 +92,13 @@ def test_every_file_of_an_evaluation_says_the_same(folder, run):
     predictions = pd.read_csv(folder / "predictions.csv")
     matrix = pd.read_csv(folder / "confusion_matrix.csv", index_col=0)
     classes = read_json(run.classes)
-    assert list(predictions.columns) == ["path", "label", "predicted", "confidence", *classes]
+    assert list(predictions.columns) == ["path", "label", "predicted", "confidence", *probability_columns(classes)]
     assert list(matrix.columns) == list(matrix.index) == classes
     assert len(predictions) == metrics["n"] == matrix.to_numpy().sum()
     right = (predictions["label"] == predictions["predicted"]).mean()
     assert right == pytest.approx(metrics["accuracy"])
     assert matrix.to_numpy().trace() / metrics["n"] == pytest.approx(metrics["accuracy"])
-    np.testing.assert_allclose(predictions[classes].sum(axis=1), 1.0, atol=1e-9)
+    np.testing.assert_allclose(predictions[probability_columns(classes)].sum(axis=1), 1.0, atol=1e-9)
     assert f"{metrics['accuracy']:.4f}" in (folder / "summary.txt").read_text()
 
 
@@ -110,7 +110,7 @@ def test_predict_gives_the_probabilities_of_evaluate(folder, run, images, tmp_pa
     assert len(predicted) == 30
     assert "label" not in predicted
     predicted.index = [path.removeprefix(f"{images}/") for path in predicted["path"]]
-    classes = read_json(run.classes)
+    classes = probability_columns(read_json(run.classes))
     # Different images in a batch change the last bits of float32.
     np.testing.assert_allclose(predicted.loc[evaluated.index, classes], evaluated[classes], atol=1e-6)
     first = capsys.readouterr().out.splitlines()[-1].split("  ")
@@ -157,7 +157,7 @@ def test_images_that_have_moved_are_named_and_found_again(run, images, tmp_path)
 
 
 def test_mirror_averages_the_probabilities_of_image_and_mirror_image_everywhere(run, images, tmp_path):
-    classes, file = read_json(run.classes), tmp_path / "noise.png"
+    classes, file = probability_columns(read_json(run.classes)), tmp_path / "noise.png"
     picture = np.random.default_rng(0).integers(0, 256, (32, 32, 3)).astype("uint8")
     Image.fromarray(picture).save(file)
     seen = input_spec_of(run).for_evaluation(tf.constant(picture))
@@ -199,7 +199,7 @@ def test_both_signatures_give_the_probabilities_of_evaluate(exported, run, folde
         picture = tf.io.decode_jpeg(content, dct_method="INTEGER_ACCURATE")
         by_image = served["serving_default"](images=picture[None])
         for answer in (by_bytes, by_image):
-            expected = [row[name] for name in classes]
+            expected = [row[name] for name in probability_columns(classes)]
             np.testing.assert_allclose(answer["probabilities"][0], expected, atol=1e-5)
             assert answer["class_name"][0].numpy().decode() == row["predicted"]
             assert classes[int(answer["class_index"][0])] == row["predicted"]

@@ -73,7 +73,7 @@ def test_pictures_in_memory_get_the_answers_of_their_files(after_the_job, desk, 
     array = np.asarray(picture)
     found = predict("saved_models/insects", [file, picture, array, "photos/ant"])
     assert found["path"].tolist()[:4] == [str(file), "[1]", "[2]", "photos/ant/0001.jpg"]
-    columns = after_the_job["result"].metrics["classes"]
+    columns = [f"p:{name}" for name in after_the_job["result"].metrics["classes"]]
     rows = found[columns].to_numpy()
     np.testing.assert_allclose(rows[1], rows[2], rtol=1e-6)
     np.testing.assert_allclose(rows[0], rows[1], atol=2e-3)  # a JPEG file's crop may be decoded at another scale

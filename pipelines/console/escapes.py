@@ -1,0 +1,21 @@
+"""Escapes what could steer a terminal or turn a page around, since names of files and classes may hold anything."""
+
+import re
+
+# Characters that move the cursor, change colours or the order of letters, cannot be seen, or are bytes that are not
+# UTF-8: control characters, line separators, marks and overrides of the direction, and lone surrogates. The joiners
+# U+200C and U+200D are not among them, because several scripts need them.
+_HARMFUL = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200b\u200e\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\ud800-\udfff]"
+)
+_LINES = re.compile(r"([\n\t])")
+
+
+def visible(name: str) -> str:
+    r"""Returns a name of a file or class for a terminal or a page: ESC becomes `\x1b`, a line break `\n`."""
+    return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
+
+
+def visible_lines(text: str) -> str:
+    """Returns a text of several lines for a terminal; line breaks and tabulators stay."""
+    return "".join(part if _LINES.fullmatch(part) else visible(part) for part in _LINES.split(text))
