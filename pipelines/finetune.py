@@ -184,7 +184,7 @@ def _train_all_layers(training: TrainingRun) -> None:
     if callback.collapsed:
         raise Collapsed(
             f"training failed: {callback.collapsed}; {what_is_kept(training.run, training.progress)}; "
-            f"start a new run with --learning-rate {plan.recipe.learning_rate / 5:g}"
+            f"start a new run with --learning-rate {plan.safer_learning_rate():g}"
         )
 
 

@@ -131,6 +131,12 @@ class Plan:
         decisions = _decisions(self.config, self.manifest, self.earlier, passed)
         return replace(self, decisions=decisions, passed=passed)
 
+    def safer_learning_rate(self) -> float:
+        """Returns the rate to try after a training that failed: the policy's own, or a fifth of it where it failed."""
+        policy = _decisions(replace(self.config, learning_rate=None), self.manifest, None, {})
+        usual = recipe_of(policy).learning_rate
+        return usual if self.recipe.learning_rate > usual else self.recipe.learning_rate / 5
+
     def differences(self) -> list[str]:
         """Returns the reasons why a repeated run may give a different result, as sentences."""
         return differences(self.earlier, self.config, asdict(self.structure), describe_data(self.manifest), _versions())
