@@ -6,7 +6,7 @@ SYSTEM_NAMES = frozenset(
     (
         # Windows
         *("thumbs.db", "ehthumbs.db", "ehthumbs_vista.db", "desktop.ini", "folder.htt", "autorun.inf"),
-        *("$recycle.bin", "recycler", "recycled", "system volume information", "found.000", "zbthumbnail.info"),
+        *("$recycle.bin", "system volume information", "found.000", "zbthumbnail.info"),
         # macOS
         *("__macosx", "icon\r", "network trash folder", "temporary items"),
         # Linux
@@ -15,7 +15,7 @@ SYSTEM_NAMES = frozenset(
         *("@eadir", "@tmp", "@recycle", "@recently-snapshot", "@__thumb", "@sharebin", "@sharesnap"),
         *("#recycle", "#snapshot", "~snapshot"),
         # Programs
-        *("__pycache__", "picasa.ini", "cvs"),
+        *("__pycache__", "picasa.ini"),
     )
 )
 
