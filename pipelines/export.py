@@ -15,6 +15,7 @@ import tensorflow as tf
 from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root, load_manifest
 from pipelines.data.sample import CLASSES, draw_image
+from pipelines.data.value_range import ValueRange
 from pipelines.evaluation.inference import logits_of
 from pipelines.evaluation.predictions import input_spec_of
 from pipelines.images.decode import decode_file, decode_region_of_bytes, encoded_png
@@ -45,7 +46,7 @@ def export(run: Run, mirror: bool = False) -> Path:
         UserError: The served probabilities differ by more than `LARGEST_DIFFERENCE`; nothing is left then.
     """
     classes, model, input_spec = load_classes(run), load_model(run), input_spec_of(run)
-    images = _held_out_images(run)
+    images = _held_out_images(run, input_spec.value_range)
     run.saved_model.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=run.saved_model.parent, prefix=".writing-") as temporary:
         folder = Path(temporary) / "1"
@@ -129,7 +130,8 @@ class _Serving(tf.Module):
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="encoded")])
     def serve_bytes(self, encoded: Any) -> dict[str, Any]:
-        prepare = lambda content: decode_region_of_bytes(content, self._input_spec.evaluation_region)  # noqa: E731
+        view, value_range = self._input_spec.evaluation_region, self._input_spec.value_range
+        prepare = lambda content: decode_region_of_bytes(content, view, value_range)  # noqa: E731
         return self._answer(tf.map_fn(prepare, encoded, fn_output_signature=self._spec()))
 
     def _spec(self) -> tf.TensorSpec:
@@ -145,7 +147,7 @@ class _Serving(tf.Module):
         }
 
 
-def _held_out_images(run: Run) -> list[np.ndarray]:
+def _held_out_images(run: Run, value_range: ValueRange) -> list[np.ndarray]:
     """Upright pictures of the test split, or of validation where there is no test, at their own sizes. An imported
     network may have come without images: then some are drawn."""
     manifest = load_manifest(run.manifest)
@@ -160,7 +162,7 @@ def _held_out_images(run: Run) -> list[np.ndarray]:
         raise UserError(f"the check needs held-out images, and {missing[0]!r} is not in {str(root)!r} any more")
     columns = zip(rows["path"], rows["decoder"], rows["orientation"], strict=True)
     return [
-        decode_file(tf.constant(str(root / path)), tf.constant(decoder), tf.constant(orientation)).numpy()
+        decode_file(tf.constant(str(root / path)), tf.constant(decoder), tf.constant(orientation), value_range).numpy()
         for path, decoder, orientation in columns
     ]
 

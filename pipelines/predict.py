@@ -108,9 +108,9 @@ def _views_of_files(files: list[Path], spec: InputSpec) -> np.ndarray:
     rows, unreadable = _readable_rows(files)
     if unreadable:
         raise UserError(f"{str(unreadable[0][0])!r} is no readable image: {unreadable[0][1]}")
-    with lost_images_named(rows, _CURRENT):
+    with lost_images_named(rows, _CURRENT, BATCH_SIZE, spec.value_range) as watched:
         batches = evaluation_stream(ImageSource(rows, _CURRENT, []), spec, BATCH_SIZE)
-        return np.concatenate([images.numpy() for images in images_of(batches)])
+        return np.concatenate([images.numpy() for images in watched(images_of(batches))])
 
 
 def _find(config: PredictConfig) -> dict[str, Any]:

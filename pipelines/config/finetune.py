@@ -25,6 +25,7 @@ from pipelines.config.shared import (
     epochs_of,
     image_size_setting,
     mix_setting,
+    range_setting,
     shortcut_setting,
     strategy_setting,
     stride_setting,
@@ -111,6 +112,7 @@ class FinetuneConfig:
         none_is="none",
     )
     balance: str = balance_setting()
+    range: str = range_setting()
 
     recipe: str | None = setting(
         "recipe for training from random weights, with --weights none",

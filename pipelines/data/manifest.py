@@ -2,7 +2,8 @@
 
 Columns: path (relative to the root, with "/"), label, split, width, height, orientation, decoder, sha256,
 problems (codes joined by spaces), similar (number of a group of near-identical pictures, 0 for none), group (name of
-the group that ties the image to others, "" for none).
+the group that ties the image to others, "" for none), values (which values an image of more than 8 bits stores, ""
+for all others; see `pipelines.data.value_range`).
 """
 
 import hashlib
@@ -23,11 +24,11 @@ from resnet_tf.errors import UserError
 
 COLUMNS = (
     *("path", "label", "split", "width", "height", "orientation", "decoder", "sha256", "problems"),
-    *("similar", "group"),
+    *("similar", "group", "values"),
 )
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 # Columns that the first manifests lacked, with the value that they get when such a manifest is read.
-_ADDED: dict[str, int | str] = {"similar": 0, "group": ""}
+_ADDED: dict[str, int | str] = {"similar": 0, "group": "", "values": ""}
 _NAMED = 10
 
 
@@ -89,7 +90,7 @@ def look_at_images(data: str | Path, flat: bool = False) -> ImageTable:
     facts = inspect_images(paths, root, lambda results: progress(results, len(table), "looked at"))
     table["readable"] = [fact.readable for fact in facts]
     table["reason"] = [fact.reason for fact in facts]
-    for column in ("width", "height", "orientation", "decoder", "sha256"):
+    for column in ("width", "height", "orientation", "decoder", "sha256", "values"):
         table[column] = [getattr(fact, column) for fact in facts]
     table["problems"] = [" ".join(fact.problems) for fact in facts]
     seen = [fact for fact in facts if fact.readable]
@@ -142,7 +143,7 @@ def load_manifest(path: Path | TextIO) -> pd.DataFrame:
     Raises:
         UserError: The file is not a table.
     """
-    text = dict.fromkeys(("path", "label", "split", "decoder", "sha256", "problems", "group"), str)
+    text = dict.fromkeys(("path", "label", "split", "decoder", "sha256", "problems", "group", "values"), str)
     try:
         table = pd.read_csv(path, dtype=text, keep_default_na=False)
     except ValueError as error:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.console.terminal import of_part
+from pipelines.data.value_range import range_of_config
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
@@ -26,7 +27,12 @@ def input_spec_of(run: Run) -> InputSpec:
     """Reads from a run's config.json how its model's images are sized and cropped."""
     preprocessing = preprocessing_of(run)
     size = read_json(run.config)["arguments"]["image_size"]
-    return InputSpec(size, preprocessing.crop_fraction, preprocessing.interpolation)
+    return InputSpec(
+        size,
+        preprocessing.crop_fraction,
+        preprocessing.interpolation,
+        value_range=range_of_config(read_json(run.config)),
+    )
 
 
 def preprocessing_of(run: Run) -> Preprocessing:
@@ -61,9 +67,10 @@ def probabilities_of(
     devices = workers.strategy or choose_strategy(strategy)
     with scope(devices):
         inference = Inference(load_model(run), mirror, devices)
-    stream = evaluation_stream(ImageSource(part, root, load_classes(run)), input_spec_of(run), BATCH_SIZE)
-    with lost_images_named(part, root):
-        logits = outputs(inference, images_of(stream), len(part), BATCH_SIZE, of_part(label, workers.count))
+    input_spec = input_spec_of(run)
+    stream = evaluation_stream(ImageSource(part, root, load_classes(run)), input_spec, BATCH_SIZE)
+    with lost_images_named(part, root, BATCH_SIZE, input_spec.value_range) as watched:
+        logits = outputs(inference, watched(images_of(stream)), len(part), BATCH_SIZE, of_part(label, workers.count))
     return softmax(workers.together(logits, len(rows), BATCH_SIZE))
 
 
