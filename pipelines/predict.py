@@ -14,6 +14,7 @@ from pipelines.config.verbs import PredictConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import progress, say, warn
 from pipelines.data.inspect import inspect_images
+from pipelines.data.value_range import values_of
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.evaluation.predictions import (
     BATCH_SIZE,
@@ -120,6 +121,11 @@ def _find(config: PredictConfig) -> dict[str, Any]:
         check_place(Path(config.out))
     files = [file for pattern in config.paths for file in expand(pattern)]
     rows, unreadable = _readable_rows(files, "looked at")
+    value_range = input_spec_of(Run(Path(config.run))).value_range
+    for path, text in zip(rows["path"], rows.pop("stored_values"), strict=True):
+        values = values_of(text)
+        if values and (loss := value_range.loss(values)):
+            warn(f"{path}: {loss}")
     for file, reason in unreadable:
         warn(f"left out: {file} ({reason})")
     if rows.empty:
@@ -148,10 +154,10 @@ def _readable_rows(files: list[Path], label: str = "") -> tuple[pd.DataFrame, li
     looked = inspect_images(files, None, lambda found: progress(found, len(files), label))
     for file, facts in zip(files, looked, strict=True):
         if facts.readable:
-            rows.append((str(file), "", facts.decoder, facts.orientation))
+            rows.append((str(file), "", facts.decoder, facts.orientation, facts.stored_values))
         else:
             unreadable.append((file, facts.reason))
-    return pd.DataFrame(rows, columns=["path", "label", "decoder", "orientation"]), unreadable
+    return pd.DataFrame(rows, columns=["path", "label", "decoder", "orientation", "stored_values"]), unreadable
 
 
 def _top_table(paths: list[str], probabilities: np.ndarray, classes: list[str], top: int) -> str:

@@ -51,7 +51,7 @@ def _batch(config: ShowBatchConfig, rows: pd.DataFrame, classes: list[str]) -> t
         augment=config.augment,
         mix=config.mix,
         balanced=config.balance == "sampling",
-        value_range=decide_range(config.range, rows["values"]),
+        value_range=decide_range(config.range, rows["stored_values"]),
     )
     stream = training_stream(
         ImageSource(rows, data_root(config.data), classes),

@@ -19,7 +19,7 @@ _PALETTE, _ENTRIES = 3, 256
 # A progressive JPEG of a camera or an editor has about ten scans. A decoder goes through all pixels in each of them.
 MAX_SCANS = 100
 MAX_SCANNED_PIXELS = 2_000_000_000
-_SCAN = b"\xff\xda"
+_SCAN, _END = b"\xff\xda", b"\xff\xd9"
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]", re.DOTALL)
 _WITHOUT_LENGTH = (0x01, 0xD8)
 _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
@@ -29,6 +29,8 @@ def damage_of(content: bytes) -> str:
     """Returns why no decoder should get an image file, "" where nothing speaks against it; other formats pass."""
     if content.startswith(PNG_SIGNATURE):
         return _png_damage(content)
+    if content.startswith(_JPEG) and content.find(_END, content.rfind(_SCAN)) < 0 and not _walk(content)[1]:
+        return "a JPEG that is cut off: its end is missing"  # where zeros stand in its place, Pillow does not notice
     return ""
 
 
@@ -47,15 +49,20 @@ def too_many_scans(content: bytes, pixels: int) -> str:
 
 def scans_of(content: bytes) -> int:
     """Returns the number of scans of a JPEG file's first picture (ITU-T T.81, annex B)."""
+    return _walk(content)[0]
+
+
+def _walk(content: bytes) -> tuple[int, bool]:
+    """Returns the number of scans of a JPEG file's first picture, and whether the picture's end is there."""
     scans, place = 0, len(_JPEG)
     while found := _MARKER.search(content, place):
         marker, place = content[found.start() + 1], found.end()
         if marker == _END_OF_IMAGE:
-            break
+            return scans, True
         scans += marker == _START_OF_SCAN
         if marker not in _WITHOUT_LENGTH:
             place += int.from_bytes(content[place : place + 2], "big")
-    return scans
+    return scans, False
 
 
 def _scans_exceed(scans: int, pixels: int) -> bool:

@@ -51,7 +51,7 @@ class ImageFacts:
         reason: Problems in words, such as why the file is unreadable or which mode it has; empty if there are none.
         thumbnail: 256 gray levels for comparing pictures, see `pipelines.data.similar`; empty if the file is
             unreadable.
-        values: Which values are stored, if they have more than 8 bits, as text; see `pipelines.data.value_range`.
+        stored_values: Which values are stored, if they have more than 8 bits; see `pipelines.data.value_range`.
     """
 
     width: int = 0
@@ -62,7 +62,7 @@ class ImageFacts:
     problems: tuple[str, ...] = ()
     reason: str = ""
     thumbnail: bytes = b""
-    values: str = ""
+    stored_values: str = ""
 
     @property
     def readable(self) -> bool:
@@ -135,21 +135,18 @@ def _decode_completely(content: bytes, extension: str, digest: str) -> ImageFact
         refused = name_of_raw(image) or damage_of(content) or too_many_scans(content, width * height)
         if refused:
             return _unreadable(refused, digest)
-        oddities = _mode_oddities(image)
+        oddities, kind = _mode_oddities(image), stored_kind(image)
         frames = getattr(image, "n_frames", 1)
         orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
         orientation = orientation if 1 <= orientation <= 8 else 1
         image.seek(0)
         with_tensorflow = (
-            mode in ("RGB", "L")
-            and "alpha" not in oddities
-            and stored_format in ("JPEG", "MPO", "PNG")
-            and not stored_kind(image)
+            mode in ("RGB", "L") and "alpha" not in oddities and stored_format in ("JPEG", "MPO", "PNG") and not kind
         )
         if with_tensorflow:
             small, values = _thumbnail_of_draft(image, orientation), None
         else:
-            small, values = _thumbnail_of_decoded(image, content)
+            small, values = _thumbnail_of_decoded(content)
     found = {
         "wrong_extension": f"{stored_format} named {extension or 'without extension'}"
         if extension not in EXTENSIONS[stored_format]
@@ -170,7 +167,7 @@ def _decode_completely(content: bytes, extension: str, digest: str) -> ImageFact
         problems=tuple(code for code, words in found.items() if words),
         reason=", ".join(words for words in found.values() if words),
         thumbnail=small,
-        values=str(values) if values else "",
+        stored_values=str(values) if values else "",
     )
 
 
@@ -182,9 +179,10 @@ def _thumbnail_of_draft(image: ImageFile.ImageFile, orientation: int) -> bytes:
     return thumbnail(image, orientation)
 
 
-def _thumbnail_of_decoded(image: ImageFile.ImageFile, content: bytes) -> tuple[bytes, Values | None]:
+def _thumbnail_of_decoded(content: bytes) -> tuple[bytes, Values | None]:
     """Decodes as the stream does, so that it can decode whatever is found to be readable here."""
-    picture, values = decode_opened(image, lambda: open_image(io.BytesIO(content)))
+    with open_image(io.BytesIO(content)) as image:
+        picture, values = decode_opened(image, lambda: open_image(io.BytesIO(content)))
     return thumbnail(Image.fromarray(picture), 1), values
 
 

@@ -2,8 +2,8 @@
 
 Columns: path (relative to the root, with "/"), label, split, width, height, orientation, decoder, sha256,
 problems (codes joined by spaces), similar (number of a group of near-identical pictures, 0 for none), group (name of
-the group that ties the image to others, "" for none), values (which values an image of more than 8 bits stores, ""
-for all others; see `pipelines.data.value_range`).
+the group that ties the image to others, "" for none), stored_values (of an image of more than 8 bits, see
+`pipelines.data.value_range`; "" for all others).
 """
 
 import hashlib
@@ -24,11 +24,11 @@ from resnet_tf.errors import UserError
 
 COLUMNS = (
     *("path", "label", "split", "width", "height", "orientation", "decoder", "sha256", "problems"),
-    *("similar", "group", "values"),
+    *("similar", "group", "stored_values"),
 )
 _SPLIT_FOLDERS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 # Columns that the first manifests lacked, with the value that they get when such a manifest is read.
-_ADDED: dict[str, int | str] = {"similar": 0, "group": "", "values": ""}
+_ADDED: dict[str, int | str] = {"similar": 0, "group": "", "stored_values": ""}
 _NAMED = 10
 
 
@@ -90,7 +90,7 @@ def look_at_images(data: str | Path, flat: bool = False) -> ImageTable:
     facts = inspect_images(paths, root, lambda results: progress(results, len(table), "looked at"))
     table["readable"] = [fact.readable for fact in facts]
     table["reason"] = [fact.reason for fact in facts]
-    for column in ("width", "height", "orientation", "decoder", "sha256", "values"):
+    for column in ("width", "height", "orientation", "decoder", "sha256", "stored_values"):
         table[column] = [getattr(fact, column) for fact in facts]
     table["problems"] = [" ".join(fact.problems) for fact in facts]
     seen = [fact for fact in facts if fact.readable]
@@ -143,7 +143,7 @@ def load_manifest(path: Path | TextIO) -> pd.DataFrame:
     Raises:
         UserError: The file is not a table.
     """
-    text = dict.fromkeys(("path", "label", "split", "decoder", "sha256", "problems", "group", "values"), str)
+    text = dict.fromkeys(("path", "label", "split", "decoder", "sha256", "problems", "group", "stored_values"), str)
     try:
         table = pd.read_csv(path, dtype=text, keep_default_na=False)
     except ValueError as error:

@@ -73,13 +73,19 @@ class ValueRange:
         known = self.integers if values.kind == INTEGER else self.floats
         return known or _usual_range(values, DEPTHS) or (values.low, values.high)
 
-    def levels(self, values: Values) -> int:
-        """Returns how many of the 256 levels an image with these values can use."""
-        scale = scale_of(values.kind, self.bounds(values))
-        darkest, brightest = (
-            np.clip(np.floor((v - scale.low) * scale.factor + scale.offset), 0, 255) for v in values[1:3]
-        )
-        return int(brightest - darkest) + 1
+    def loss(self, values: Values) -> str:
+        """Returns what the network will not see of an image with these values, in words; "" where that is little."""
+        bounds = self.bounds(values)
+        scale = scale_of(values.kind, bounds)
+        ends = np.array([values.low, values.high])
+        levels = np.clip(np.floor((ends - scale.low) * scale.factor + scale.offset), 0, 255)
+        seen, stored = int(levels[1] - levels[0]) + 1, values.high - values.low
+        said = f"values {values.low:g} … {values.high:g} in the range {bounds[0]:g} … {bounds[1]:g}"
+        if seen < FEW_LEVELS and (stored >= seen if values.kind == INTEGER else stored > 0):
+            return f"the network sees {seen} of 256 levels: {said}"
+        if values.usual_low < bounds[0] or values.usual_high > bounds[1]:
+            return f"the network sees what is beyond as black or white: {said}"
+        return ""
 
     def in_words(self) -> str:
         """The range in a few words, such as "integers 0 … 4095"."""
@@ -90,6 +96,15 @@ class ValueRange:
 
 
 UNKNOWN = ValueRange()
+
+
+def range_in_words(rule: str, texts: Iterable[str]) -> str:
+    """Returns what --range has decided for a data set, "" where no image has more than 8 bits."""
+    texts = [text for text in texts if text]
+    if not texts:
+        return ""
+    found = decide_range(rule, texts).in_words()
+    return f"{len(texts)} images have more than 8 bits: {found} become black … white (--range {rule})"
 
 
 def values_of(text: str) -> Values | None:
@@ -115,7 +130,7 @@ def decide_range(rule: str, texts: Iterable[str]) -> ValueRange:
             for floating-point numbers), and the percentiles where there is none. "type" takes the range of the stored
             type (0 … 65535; 0 … 1 for floating-point numbers). "percentiles" takes the lowest of the images' 0.1th
             percentiles and the highest of their 99.9th.
-        texts: The manifest's column "values".
+        texts: The manifest's column "stored_values".
     """
     found = [values for text in set(texts) if (values := values_of(text))]
     return ValueRange(*(_decide(rule, [v for v in found if v.kind == kind]) for kind in (INTEGER, FLOAT)))

@@ -111,7 +111,7 @@ class Plan:
             augment=self.recipe.augment,
             mix=self.recipe.mix,
             balanced=self.config.balance == "sampling",
-            value_range=decide_range(self.config.range, self.manifest["values"]),
+            value_range=decide_range(self.config.range, self.manifest["stored_values"]),
         )
 
     def changed(self, **settings: Any) -> "Plan":
