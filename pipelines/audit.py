@@ -14,6 +14,7 @@ from pipelines.data.find import classes_in_words
 from pipelines.data.inspect import UNREADABLE
 from pipelines.data.manifest import MISSING, ImageTable, look_at_images
 from pipelines.data.quarantine import check_quarantine, quarantine, undo_quarantine
+from pipelines.data.value_range import decide_range, range_in_words, values_of
 from pipelines.runs.files import check_place, write_csv, write_json, write_text
 from resnet_tf.errors import UserError
 
@@ -99,7 +100,8 @@ def audit(config: AuditConfig) -> AuditReport:
     if config.quarantine is not None:
         check_quarantine(Path(config.data), Path(config.quarantine))
     table = look_at_images(config.data, flat=True, follow_links=config.follow_links)
-    report = AuditReport(config.data, table, audit_report(table))
+    add_losses(table.images, config.range)
+    report = AuditReport(config.data, table, audit_report(table, config.range))
     if config.json is not None:
         write_json(Path(config.json), report.found)
     if config.csv is not None:
@@ -141,13 +143,28 @@ def undo(config: AuditConfig) -> int:
     return count
 
 
-def audit_report(table: ImageTable) -> dict[str, Any]:
+def add_losses(images: pd.DataFrame, rule: str) -> None:
+    """Adds the problem "lost_values" to each image of more than 8 bits of which the network will see little.
+
+    Args:
+        images: Table of an `ImageTable`, which is changed.
+        rule: Value of --range.
+    """
+    value_range = decide_range(rule, images["stored_values"])
+    found = [values_of(text) for text in images["stored_values"]]
+    losses = [value_range.loss(values) if values else "" for values in found]
+    for column, added in (("problems", ["lost_values" if loss else "" for loss in losses]), ("reason", losses)):
+        joint = " " if column == "problems" else ", "
+        images[column] = [joint.join(filter(None, pair)) for pair in zip(images[column], added, strict=True)]
+
+
+def audit_report(table: ImageTable, rule: str = "auto") -> dict[str, Any]:
     """Returns the report on a table of images.
 
     Returns:
         {"images": [one entry per file], "duplicates": [groups of byte-identical files], "similar": [groups of
         near-identical pictures], "classes": [findings], "notes": [what was left out or assumed],
-        "summary": {…}}.
+        "value_range": {…}, "summary": {…}}.
     """
     images = table.images
     codes = images["problems"].str.split().explode().dropna()
@@ -168,6 +185,7 @@ def audit_report(table: ImageTable) -> dict[str, Any]:
                 "orientation": row["orientation"],
                 "sha256": row["sha256"],
                 "similar": int(row["similar"]),
+                "stored_values": row["stored_values"],
             }
             for row in images.to_dict("records")
         ],
@@ -175,6 +193,10 @@ def audit_report(table: ImageTable) -> dict[str, Any]:
         "similar": similar,
         "classes": [asdict(finding) for finding in (*table.doubts, *class_findings(images))],
         "notes": list(table.notes),
+        "value_range": {
+            **asdict(decide_range(rule, images["stored_values"])),
+            "in_words": range_in_words(rule, images["stored_values"]),
+        },
         "summary": {
             "files": len(images),
             "classes": int(images["label"].nunique()),
@@ -226,6 +248,8 @@ def _text(report: dict[str, Any]) -> str:
         f"{summary['similar_within_a_class']} within a class, {summary['similar_across_classes']} across classes, "
         f"{summary['similar_across_splits']} across splits",
     ]
+    if report["value_range"]["in_words"]:
+        lines.append(report["value_range"]["in_words"])
     width = max(map(len, summary["problems"]), default=0)
     for code, count in summary["problems"].items():
         found = [image for image in report["images"] if code in image["problems"]]

@@ -15,6 +15,7 @@ from pipelines.console.escapes import visible
 from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root
 from pipelines.data.sample import CLASSES, draw_image
+from pipelines.data.value_range import ValueRange
 from pipelines.evaluation.inference import logits_of
 from pipelines.evaluation.integrity import check_same_images, load_network, load_run_manifest
 from pipelines.evaluation.predictions import input_spec_of
@@ -61,7 +62,7 @@ def export(run: Run, mirror: bool = False, *, unfinished: bool = False, data: st
 
 def _export(run: Run, mirror: bool, state: RunState, data: str | None) -> Path:
     (model, classes), input_spec = load_network(run), input_spec_of(run)
-    images = _held_out_images(run, data)
+    images = _held_out_images(run, data, input_spec.value_range)
     run.saved_model.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(run.saved_model.parent) as temporary:
         folder = temporary / "1"
@@ -157,7 +158,8 @@ class _Serving(tf.Module):
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name="encoded")])
     def serve_bytes(self, encoded: Any) -> dict[str, Any]:
-        prepare = lambda content: decode_region_of_bytes(content, self._input_spec.evaluation_region)  # noqa: E731
+        view, value_range = self._input_spec.evaluation_region, self._input_spec.value_range
+        prepare = lambda content: decode_region_of_bytes(content, view, value_range)  # noqa: E731
         return self._answer(tf.map_fn(prepare, encoded, fn_output_signature=self._spec()))
 
     def _spec(self) -> tf.TensorSpec:
@@ -173,7 +175,7 @@ class _Serving(tf.Module):
         }
 
 
-def _held_out_images(run: Run, data: str | None) -> list[np.ndarray]:
+def _held_out_images(run: Run, data: str | None, value_range: ValueRange) -> list[np.ndarray]:
     """Returns upright pictures of the test split, or of validation if there is no test, at their own sizes.
 
     An imported network may have come without images; then some are drawn.
@@ -188,7 +190,7 @@ def _held_out_images(run: Run, data: str | None) -> list[np.ndarray]:
     check_same_images(rows, root)
     columns = zip(rows["path"], rows["decoder"], rows["orientation"], strict=True)
     return [
-        decode_file(tf.constant(str(root / path)), tf.constant(decoder), tf.constant(orientation)).numpy()
+        decode_file(tf.constant(str(root / path)), tf.constant(decoder), tf.constant(orientation), value_range).numpy()
         for path, decoder, orientation in columns
     ]
 

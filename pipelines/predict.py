@@ -18,6 +18,7 @@ from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import answer, progress, say, warn
 from pipelines.data.inspect import inspect_images
 from pipelines.data.system_files import is_system_name
+from pipelines.data.value_range import values_of
 from pipelines.data.walk import walk
 from pipelines.evaluation.inference import Inference, images_of, outputs
 from pipelines.evaluation.integrity import load_network
@@ -136,9 +137,9 @@ def _views_of_files(files: list[Path], spec: InputSpec) -> np.ndarray:
     rows, unreadable = _readable_rows(files)
     if unreadable:
         raise UserError(f"{str(unreadable[0][0])!r} is no readable image: {unreadable[0][1]}")
-    with lost_images_named(rows, _CURRENT):
+    with lost_images_named(rows, _CURRENT, BATCH_SIZE, spec.value_range) as watched:
         batches = evaluation_stream(ImageSource(rows, _CURRENT, []), spec, BATCH_SIZE)
-        return np.concatenate([images.numpy() for images in images_of(batches)])
+        return np.concatenate([images.numpy() for images in watched(images_of(batches))])
 
 
 def _find(config: PredictConfig) -> dict[str, Any]:
@@ -151,6 +152,11 @@ def _find(config: PredictConfig) -> dict[str, Any]:
         check_place(Path(config.out))
     files = [file for pattern in config.paths for file in expand(pattern, config.follow_links)]
     rows, unreadable = _readable_rows(files, "looked at")
+    value_range = input_spec_of(Run(Path(config.run))).value_range
+    for path, text in zip(rows["path"], rows.pop("stored_values"), strict=True):
+        values = values_of(text)
+        if values and (loss := value_range.loss(values)):
+            warn(f"{path}: {loss}")
     for file, reason in unreadable:
         warn(f"left out: {file} ({reason})")
     if rows.empty:
@@ -203,10 +209,10 @@ def _readable_rows(files: list[Path], label: str = "") -> tuple[pd.DataFrame, li
     looked = inspect_images(files, None, lambda found: progress(found, len(files), label))
     for file, facts in zip(files, looked, strict=True):
         if facts.readable:
-            rows.append((str(file), "", facts.decoder, facts.orientation))
+            rows.append((str(file), "", facts.decoder, facts.orientation, facts.stored_values))
         else:
             unreadable.append((file, facts.reason))
-    return pd.DataFrame(rows, columns=["path", "label", "decoder", "orientation"]), unreadable
+    return pd.DataFrame(rows, columns=["path", "label", "decoder", "orientation", "stored_values"]), unreadable
 
 
 def _top_table(paths: list[str], probabilities: np.ndarray, classes: list[str], top: int) -> str:

@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 from pipelines.config.verbs import ShowBatchConfig
 from pipelines.console.terminal import say
 from pipelines.data.manifest import class_names, data_root, look_at_images
+from pipelines.data.value_range import decide_range
 from pipelines.images.stream import ImageSource, InputSpec, Order, training_stream
 from pipelines.runs.files import write_atomically
 from resnet_tf.errors import UserError
@@ -48,7 +49,11 @@ def show_batch(config: ShowBatchConfig) -> Path:
 
 def _batch(config: ShowBatchConfig, rows: pd.DataFrame, classes: list[str]) -> tuple[np.ndarray, list[str]]:
     input_spec = InputSpec(
-        config.image_size, augment=config.augment, mix=config.mix, balanced=config.balance == "sampling"
+        config.image_size,
+        augment=config.augment,
+        mix=config.mix,
+        balanced=config.balance == "sampling",
+        value_range=decide_range(config.range, rows["stored_values"]),
     )
     stream = training_stream(
         ImageSource(rows, data_root(config.data), classes),

@@ -26,6 +26,7 @@ from pipelines.config.shared import (
     follow_links_setting,
     image_size_setting,
     mix_setting,
+    range_setting,
     shortcut_setting,
     strategy_setting,
     stride_setting,
@@ -113,6 +114,7 @@ class FinetuneConfig:
     )
     follow_links: bool = follow_links_setting()
     balance: str = balance_setting()
+    range: str = range_setting()
 
     recipe: str | None = setting(
         "recipe for training from random weights, with --weights none",

@@ -11,6 +11,7 @@ SPLITS = ("train", "val", "test")
 AUGMENTATIONS = ("light", "paper", "cifar", "colour", "trivial", "strong")
 MIXES = ("none", "mixup", "cutmix")
 BALANCES = ("none", "weights", "sampling")
+RANGES = ("auto", "type", "percentiles")
 AUTO = "auto"  # what --epochs may be beside a number
 
 # More unreadable files than this share mean that something is wrong with the folder, not with a file.
@@ -129,6 +130,20 @@ def balance_setting() -> Any:
         group=DATA,
         choices=BALANCES,
         metavar="NAME",
+    )
+
+
+def range_setting() -> Any:
+    """--range: how values of more than 8 bits become the levels that the network sees."""
+    return setting(
+        "which stored values become black and white in images of more than 8 bits, one range for all of them: the "
+        "usual depth that holds all values, the whole type, or from the 0.1th to the 99.9th percentile",
+        "auto",
+        group=DATA,
+        choices=RANGES,
+        metavar="RULE",
+        why="auto is 8, 10, 12, 14 or 16 bits, 0 … 1 or 0 … 255 for floating-point numbers, and percentiles where no "
+        "such range holds all values.",
     )
 
 

@@ -17,6 +17,7 @@ from pipelines.config.shared import (
     mirror_setting,
     mix_setting,
     moved_data_setting,
+    range_setting,
     run_setting,
     shortcut_setting,
     source_setting,
@@ -69,6 +70,7 @@ class AuditConfig(_Checked):
     """What to look at before any training, and where to write what was found."""
 
     data: str = data_setting()
+    range: str = range_setting()
     json: str | None = setting("file for everything that was found, as JSON", None, metavar="FILE", written=True)
     csv: str | None = setting("file for a table with one row per image", None, metavar="FILE", written=True)
     html: str | None = setting("file for a page with thumbnails of what is wrong", None, metavar="FILE", written=True)
@@ -96,6 +98,7 @@ class ShowBatchConfig(_Checked):
     augment: str = augment_setting("light")
     mix: str = mix_setting("none")
     balance: str = balance_setting()
+    range: str = range_setting()
     images: int = setting("images to show, from the start of the epoch", 32, kind=int, low=1, high=256, metavar="N")
     epoch: int = setting("number of the epoch, from 0 on", 0, kind=int, low=0, high=100_000, metavar="N")
     seed: int = setting("seed of order and augmentation", FinetuneConfig.seed, **SEED)

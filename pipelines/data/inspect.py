@@ -3,6 +3,7 @@
 import hashlib
 import io
 import os
+import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,28 +13,22 @@ from pathlib import Path
 
 from PIL import Image, ImageFile
 
+from pipelines.data.damage import damage_of, too_many_scans
+from pipelines.data.formats import EXTENSIONS, name_of, name_of_raw
+from pipelines.data.machine import is_machine_failure, machine_failure, reason_of
+from pipelines.data.pillow_decode import decode_opened, open_image, stored_kind
 from pipelines.data.similar import thumbnail
+from pipelines.data.value_range import Values
+from resnet_tf.errors import UserError
 
-# The formats that Pillow may try. They exclude formats that run other programs (EPS) or do not hold photos. MPO, which
-# some phones and cameras write, is opened as JPEG.
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "AVIF", "JPEG2000", "PPM")
-_EXTENSIONS = {
-    "JPEG": {".jpg", ".jpeg", ".jpe", ".jfif"},
-    "MPO": {".jpg", ".jpeg", ".jpe", ".mpo"},
-    "PNG": {".png", ".apng"},
-    "GIF": {".gif"},
-    "BMP": {".bmp", ".dib"},
-    "WEBP": {".webp"},
-    "TIFF": {".tif", ".tiff"},
-    "AVIF": {".avif"},
-    "JPEG2000": {".jp2", ".j2k", ".jpx", ".jpf"},
-    "PPM": {".ppm", ".pgm", ".pbm", ".pnm"},
-}
 MAX_FILE_BYTES = 512 * 2**20
 TINY_PIXELS = 32
 HUGE_PIXELS = 40_000_000
-UNREADABLE = "unreadable"
+UNREADABLE, MISSING, FORBIDDEN = NOT_READ = ("unreadable", "missing", "no_permission")
+# A picture whose thumbnail has no brighter level is seen as black, such as a mask with the numbers of its classes.
+DARK = 15
 _BATCH = 4096
+_LONGEST_REASON = 160  # characters of what a decoder says
 _ORIENTATION_TAG = 0x0112
 # A thumbnail is made from a picture that is decoded with at least this many pixels on each side, if it has them. The
 # correlation of two thumbnails is then within 0.007 of that from the full pictures; with 32 pixels it differs by up to
@@ -51,10 +46,12 @@ class ImageFacts:
         orientation: EXIF orientation, 1 … 8.
         decoder: "tensorflow" if TensorFlow decodes the same RGB picture as Pillow, otherwise "pillow".
         sha256: SHA-256 of the file's bytes; empty if there are none to read.
-        problems: Codes of problems: unreadable, wrong_extension, animated, unusual_mode, rotated, tiny, huge.
+        problems: Codes of problems: unreadable, missing, no_permission, wrong_extension, animated, unusual_mode,
+            rotated, tiny, huge, dark.
         reason: Problems in words, such as why the file is unreadable or which mode it has; empty if there are none.
         thumbnail: 256 gray levels for comparing pictures, see `pipelines.data.similar`; empty if the file is
             unreadable.
+        stored_values: Which values are stored, if they have more than 8 bits; see `pipelines.data.value_range`.
     """
 
     width: int = 0
@@ -65,10 +62,11 @@ class ImageFacts:
     problems: tuple[str, ...] = ()
     reason: str = ""
     thumbnail: bytes = b""
+    stored_values: str = ""
 
     @property
     def readable(self) -> bool:
-        return UNREADABLE not in self.problems
+        return not set(NOT_READ) & set(self.problems)
 
 
 def inspect_image(path: Path, root: Path | None) -> ImageFacts:
@@ -77,21 +75,32 @@ def inspect_image(path: Path, root: Path | None) -> ImageFacts:
     Args:
         path: Path of the file.
         root: Folder that a link must not lead out of; None allows links to anywhere.
+
+    Raises:
+        MachineFailure: The machine, and not the file, is at fault: no memory, no handles, a disk that fails.
     """
     digest = ""
     try:
         if root is not None and not path.resolve().is_relative_to(root.resolve()):
             return _unreadable("a link that leads out of the folder")
-        size = path.stat().st_size
-        if size > MAX_FILE_BYTES:
-            return _unreadable(f"{size:,} bytes, more than {MAX_FILE_BYTES:,}")
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            return _unreadable("a pipe, socket or device, and not a file")
+        if status.st_size > MAX_FILE_BYTES:
+            return _unreadable(f"{status.st_size:,} bytes, more than {MAX_FILE_BYTES:,}")
         content = path.read_bytes()
         if not content:
             return _unreadable("an empty file")
         digest = hashlib.sha256(content).hexdigest()
         return _decode_completely(content, path.suffix.lower(), digest)
+    except FileNotFoundError:
+        return _not_read(MISSING, "a link to a file that is missing" if path.is_symlink() else "missing")
+    except PermissionError:
+        return _not_read(FORBIDDEN, "a file that there is no permission to read")
     except Exception as error:  # Pillow's decoders raise many kinds of errors for damaged bytes
-        return _unreadable(_reason(error), digest)
+        if is_machine_failure(error):
+            raise machine_failure(path, reason_of(error)) from error
+        return _unreadable(_reason(error, content if digest else b""), digest)
 
 
 def inspect_images(
@@ -120,39 +129,61 @@ def inspect_images(
 
 
 def _decode_completely(content: bytes, extension: str, digest: str) -> ImageFacts:
-    with Image.open(io.BytesIO(content), formats=FORMATS) as image:  # refuses decompression bombs by their header
+    with open_image(io.BytesIO(content)) as image:  # refuses decompression bombs by their header
         width, height = image.size
         stored_format, mode = image.format or "", image.mode
-        oddities = _mode_oddities(image)
+        refused = name_of_raw(image) or damage_of(content) or too_many_scans(content, width * height)
+        if refused:
+            return _unreadable(refused, digest)
+        oddities, kind = _mode_oddities(image), stored_kind(image)
         frames = getattr(image, "n_frames", 1)
         orientation = int(image.getexif().get(_ORIENTATION_TAG, 1))
         orientation = orientation if 1 <= orientation <= 8 else 1
         image.seek(0)
-        # A draft of a JPEG reads all of its bytes, to find damage, but computes only a small picture.
-        image.draft("L", (max(width // 8, min(width, _DRAFT_PIXELS)), max(height // 8, min(height, _DRAFT_PIXELS))))
-        image.load()
-        small = thumbnail(image, orientation)
-    plain = mode in ("RGB", "L") and "alpha" not in oddities
+        with_tensorflow = (
+            mode in ("RGB", "L") and "alpha" not in oddities and stored_format in ("JPEG", "MPO", "PNG") and not kind
+        )
+        if with_tensorflow:
+            small, values = _thumbnail_of_draft(image, orientation), None
+        else:
+            small, values = _thumbnail_of_decoded(content)
     found = {
         "wrong_extension": f"{stored_format} named {extension or 'without extension'}"
-        if extension not in _EXTENSIONS[stored_format]
+        if extension not in EXTENSIONS[stored_format]
         else "",
         "animated": f"{frames} frames" if frames > 1 and stored_format != "MPO" else "",
         "unusual_mode": " and ".join(oddities),
         "rotated": f"EXIF orientation {orientation}" if orientation != 1 else "",
         "tiny": f"{width}×{height} pixels" if min(width, height) < TINY_PIXELS else "",
         "huge": f"{width * height / 1e6:.0f} megapixels" if width * height > HUGE_PIXELS else "",
+        "dark": f"nearly black: no brighter than {max(small)} of 255" if max(small) <= DARK and not values else "",
     }
     return ImageFacts(
         width=width,
         height=height,
         orientation=orientation,
-        decoder="tensorflow" if plain and stored_format in ("JPEG", "MPO", "PNG") else "pillow",
+        decoder="tensorflow" if with_tensorflow else "pillow",
         sha256=digest,
         problems=tuple(code for code, words in found.items() if words),
         reason=", ".join(words for words in found.values() if words),
         thumbnail=small,
+        stored_values=str(values) if values else "",
     )
+
+
+def _thumbnail_of_draft(image: ImageFile.ImageFile, orientation: int) -> bytes:
+    """A draft of a JPEG reads all of its bytes, to find damage, but computes only a small picture."""
+    width, height = image.size
+    image.draft("L", (max(width // 8, min(width, _DRAFT_PIXELS)), max(height // 8, min(height, _DRAFT_PIXELS))))
+    image.load()
+    return thumbnail(image, orientation)
+
+
+def _thumbnail_of_decoded(content: bytes) -> tuple[bytes, Values | None]:
+    """Decodes as the stream does, so that it can decode whatever is found to be readable here."""
+    with open_image(io.BytesIO(content)) as image:
+        picture, values = decode_opened(image, lambda: open_image(io.BytesIO(content)))
+    return thumbnail(Image.fromarray(picture), 1), values
 
 
 def _mode_oddities(image: ImageFile.ImageFile) -> list[str]:
@@ -162,18 +193,25 @@ def _mode_oddities(image: ImageFile.ImageFile) -> list[str]:
     """
     mode = image.mode
     names = {"CMYK": "CMYK", "P": "palette", "PA": "palette", "1": "1-bit", "I": "32-bit", "F": "32-bit"}
-    stored = str([tile.args for tile in image.tile])  # 16-bit RGB is given as 8-bit RGB
     oddities = [names[mode]] if mode in names else []
-    oddities += ["16-bit"] if mode.startswith("I;16") or ";16" in stored else []
+    oddities += ["16-bit"] if stored_kind(image) and mode not in ("I", "F") else []
     oddities += ["alpha"] if image.has_transparency_data else []
     return oddities or ([] if mode in ("RGB", "L") else [mode])
 
 
 def _unreadable(reason: str, digest: str = "") -> ImageFacts:
-    return ImageFacts(sha256=digest, problems=(UNREADABLE,), reason=reason)
+    return _not_read(UNREADABLE, reason, digest)
 
 
-def _reason(error: Exception) -> str:
+def _not_read(code: str, reason: str, digest: str = "") -> ImageFacts:
+    return ImageFacts(sha256=digest, problems=(code,), reason=reason)
+
+
+def _reason(error: Exception, content: bytes) -> str:
+    """Says why a file cannot be read: what it is, where no decoder knows it, and otherwise what its decoder says."""
     if "cannot identify image file" in str(error):
-        return "not an image"
-    return str(error) or type(error).__name__
+        return damage_of(content) or name_of(content)
+    first = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, UserError) or not first:
+        return first or type(error).__name__
+    return first[:_LONGEST_REASON]

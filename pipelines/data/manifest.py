@@ -2,7 +2,8 @@
 
 Columns: path (relative to the root, with "/"), label, split, width, height, orientation, decoder, sha256,
 problems (codes joined by spaces), similar (number of a group of near-identical pictures, 0 for none), group (name of
-the group that ties the image to others, "" for none).
+the group that ties the image to others, "" for none), stored_values (of an image of more than 8 bits, see
+`pipelines.data.value_range`; "" for all others).
 """
 
 import hashlib
@@ -28,12 +29,12 @@ from resnet_tf.errors import UserError
 
 COLUMNS = (
     *("path", "label", "split", "width", "height", "orientation", "decoder", "sha256", "problems"),
-    *("similar", "group"),
+    *("similar", "group", "stored_values"),
 )
 # The problem of a file that a CSV or a link names, and that does not exist.
 MISSING = "missing"
 # Columns that the first manifests lacked, with the value that they get when such a manifest is read.
-_ADDED: dict[str, int | str] = {"similar": 0, "group": ""}
+_ADDED: dict[str, int | str] = {"similar": 0, "group": "", "stored_values": ""}
 _NAMED = 10
 
 
@@ -72,7 +73,7 @@ def look_at_images(data: str | Path, flat: bool = False, follow_links: bool = Fa
     facts = [next(looked) if exists else _missing(file) for file, exists in zip(files, there, strict=True)]
     table["readable"] = [fact.readable and exists for fact, exists in zip(facts, there, strict=True)]
     table["reason"] = [fact.reason for fact in facts]
-    for column in ("width", "height", "orientation", "decoder", "sha256"):
+    for column in ("width", "height", "orientation", "decoder", "sha256", "stored_values"):
         table[column] = [getattr(fact, column) for fact in facts]
     table["problems"] = [" ".join(fact.problems) for fact in facts]
     readable = table["readable"]
@@ -133,7 +134,7 @@ def load_manifest(path: Path | TextIO) -> pd.DataFrame:
     Raises:
         UserError: The file is not a table.
     """
-    text = ("path", "label", "split", "decoder", "sha256", "problems", "group")
+    text = ("path", "label", "split", "decoder", "sha256", "problems", "group", "stored_values")
     try:
         table = read_table(path, text)
     except ValueError as error:

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.console.terminal import of_part
+from pipelines.data.value_range import range_of_config
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.evaluation.integrity import load_network
 from pipelines.images.lost_images import lost_images_named
@@ -41,7 +42,8 @@ def input_spec_of(run: Run) -> InputSpec:
             )
     elif not isinstance(size, int):
         raise UserError(f"{str(run.config)!r} has no 'image_size'")
-    return InputSpec(size, look.crop_fraction, look.interpolation)
+    value_range = range_of_config(read_config(run))
+    return InputSpec(size, look.crop_fraction, look.interpolation, value_range=value_range)
 
 
 def preprocessing_of(run: Run) -> Preprocessing:
@@ -85,9 +87,10 @@ def probabilities_of(
     with scope(devices):
         model, classes = load_network(run)
         inference = Inference(model, mirror, devices)
-    stream = evaluation_stream(ImageSource(part, root, classes), input_spec_of(run), BATCH_SIZE)
-    with lost_images_named(part, root):
-        logits = outputs(inference, images_of(stream), len(part), BATCH_SIZE, of_part(label, workers.count))
+    input_spec = input_spec_of(run)
+    stream = evaluation_stream(ImageSource(part, root, classes), input_spec, BATCH_SIZE)
+    with lost_images_named(part, root, BATCH_SIZE, input_spec.value_range) as watched:
+        logits = outputs(inference, watched(images_of(stream)), len(part), BATCH_SIZE, of_part(label, workers.count))
     return probabilities_from(workers.together(logits, len(rows), BATCH_SIZE))
 
 

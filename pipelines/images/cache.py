@@ -9,6 +9,7 @@ the cache holds the evaluation's view, because that view is the same in every ep
 import hashlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -200,9 +201,9 @@ def _decoded(plan: _Plan, rows: dict[str, pd.DataFrame], root: Path, input_spec:
     files = [str(root / path) for path in train["path"]]
     columns = (np.array(files, object), train["decoder"].to_numpy(object), plan.orientations)
     entries = tf.data.Dataset.from_tensor_slices((*(column[kept[:, 0]] for column in columns), kept[:, 1]))
-    whole = mapped(entries, decode_scaled, tf.data.AUTOTUNE)
+    whole = mapped(entries, partial(decode_scaled, value_range=input_spec.value_range), tf.data.AUTOTUNE)
     ratios = np.array(RATIOS)
-    with lost_images_named(train, root):
+    with lost_images_named(train, root, value_range=input_spec.value_range):
         for (image, ratio_index), picture in zip(kept, whole.as_numpy_iterator(), strict=True):
             if picture.shape[:2] != tuple(-(-plan.shapes[image] // ratios[ratio_index])):
                 raise LostImage(
@@ -210,8 +211,8 @@ def _decoded(plan: _Plan, rows: dict[str, pd.DataFrame], root: Path, input_spec:
                     "command continues"
                 )
             yield picture
-    with lost_images_named(rows["val"], root):
-        for images, _ in evaluation_stream(ImageSource(rows["val"], root, []), input_spec, _BATCH):
+    with lost_images_named(rows["val"], root, _BATCH, input_spec.value_range) as watched:
+        for images, _ in watched(evaluation_stream(ImageSource(rows["val"], root, []), input_spec, _BATCH)):
             yield from images.numpy()
 
 

@@ -7,43 +7,28 @@ import io
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, ImageOps
+from PIL import Image
 
-from pipelines.data.inspect import FORMATS
+from pipelines.data.pillow_decode import decode_in_memory, decode_pillow
+from pipelines.data.value_range import UNKNOWN, ValueRange
 from pipelines.images.orientation import exif_orientation, is_reversed, stored_window, upright, upright_shape
 from pipelines.images.pixel_limit import refuse_bomb, within_limit
+from pipelines.images.png import decode_plain_png, decode_png_over_white, is_png
 from pipelines.images.regions import RATIOS, Region, cut
+from pipelines.images.scan_limit import refuse_many_scans
 from resnet_tf.errors import UserError
 
 # A function from the height and width of the upright picture, int32 [2], to the wanted part of it.
 ChooseRegion = Callable[[Any], Region]
 
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_WHITE = 255.0
 # This inverse DCT gives the same pixels as Pillow; TensorFlow's default is off by one gray level on average.
 _ACCURATE = "INTEGER_ACCURATE"
 # Pixels decoded beyond the window, so that libjpeg smooths the colours at its edges as it does in the whole picture.
 _MARGIN = 1
-
-
-def decode_pillow(source: str | Path | io.BytesIO) -> np.ndarray:
-    """Decodes an image as a person sees it.
-
-    The result is the first frame, upright, over white where it is transparent, with 16 bits scaled to 8.
-
-    Args:
-        source: Path of a file, or its content.
-
-    Returns:
-        uint8 [height, width, 3].
-    """
-    with Image.open(source, formats=FORMATS) as file:
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(file)))
 
 
 def rgb_array(image: Image.Image | np.ndarray) -> np.ndarray:
@@ -59,7 +44,7 @@ def rgb_array(image: Image.Image | np.ndarray) -> np.ndarray:
         UserError: It is neither.
     """
     if isinstance(image, Image.Image):
-        return np.asarray(_to_rgb(ImageOps.exif_transpose(image)))
+        return decode_in_memory(image)
     array = np.asarray(image)
     shape = array.shape if array.ndim == 3 else (*array.shape, 3)
     if array.dtype != np.uint8 or len(shape) != 3 or shape[-1] != 3 or not array.size:
@@ -70,31 +55,14 @@ def rgb_array(image: Image.Image | np.ndarray) -> np.ndarray:
     return np.broadcast_to(array if array.ndim == 3 else array[..., None], shape)
 
 
-def _decode_pillow_bytes(content: Any) -> np.ndarray:
-    """Decodes content that TensorFlow passes as bytes in a graph, but as an array of one object when eager.
-
-    An array of bytes would lose the zeros at its end.
-    """
-    return decode_pillow(io.BytesIO(content if isinstance(content, bytes) else content.item()))
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit gray, which Pillow's own conversion would clip at 255
-        return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)).convert("RGB")
-    if image.has_transparency_data:
-        colours = image.convert("RGBA")
-        white = Image.new("RGBA", colours.size, "white")
-        return Image.alpha_composite(white, colours).convert("RGB")
-    return image.convert("RGB")
-
-
-def decode_file(path: Any, decoder: Any, orientation: Any) -> Any:
+def decode_file(path: Any, decoder: Any, orientation: Any, value_range: ValueRange = UNKNOWN) -> Any:
     """Decodes one image of a manifest.
 
     Args:
         path: Scalar string tensor.
         decoder: Scalar string tensor, "tensorflow" or "pillow".
         orientation: Scalar int32 tensor, EXIF orientation.
+        value_range: Stored values that become black and white, where there are more than 8 bits.
 
     Returns:
         uint8 [height, width, 3], upright.
@@ -102,26 +70,30 @@ def decode_file(path: Any, decoder: Any, orientation: Any) -> Any:
     content = tf.io.read_file(path)
     return tf.cond(
         decoder == "pillow",
-        lambda: _decode_with_pillow(content),
-        lambda: upright(_decode_plain(refuse_bomb(content)), orientation),
+        lambda: _decode_with_pillow(content, value_range),
+        lambda: upright(_in_three(_decode_plain(_refuse_costly(content))), orientation),
     )
 
 
-def decode_scaled(path: Any, decoder: Any, orientation: Any, ratio_index: Any) -> Any:
+def decode_scaled(
+    path: Any, decoder: Any, orientation: Any, ratio_index: Any, value_range: ValueRange = UNKNOWN
+) -> Any:
     """Decodes one image of a manifest at the scale of `RATIOS[ratio_index]`, see `decode_file`.
 
     Only JPEG files can be decoded at a scale other than the first.
     """
 
     def smaller() -> Any:
-        content = refuse_bomb(tf.io.read_file(path))
+        content = _refuse_costly(tf.io.read_file(path))
         decode = partial(tf.io.decode_jpeg, content, channels=3, dct_method=_ACCURATE)
         return upright(tf.switch_case(ratio_index - 1, [partial(decode, ratio=r) for r in RATIOS[1:]]), orientation)
 
-    return tf.cond(ratio_index == 0, lambda: decode_file(path, decoder, orientation), smaller)
+    return tf.cond(ratio_index == 0, lambda: decode_file(path, decoder, orientation, value_range), smaller)
 
 
-def decode_region(path: Any, with_pillow: Any, orientation: Any, choose: ChooseRegion) -> Any:
+def decode_region(
+    path: Any, with_pillow: Any, orientation: Any, choose: ChooseRegion, value_range: ValueRange = UNKNOWN
+) -> Any:
     """Decodes a part of one image of a manifest, at the network's size.
 
     Of a JPEG file, only the chosen part is decoded, at the scale that it needs.
@@ -131,6 +103,7 @@ def decode_region(path: Any, with_pillow: Any, orientation: Any, choose: ChooseR
         with_pillow: Scalar bool tensor, whether Pillow decodes the file because TensorFlow cannot.
         orientation: Scalar int32 tensor, EXIF orientation.
         choose: Function that chooses the part.
+        value_range: Stored values that become black and white, where there are more than 8 bits.
 
     Returns:
         uint8 [size, size, 3].
@@ -138,34 +111,44 @@ def decode_region(path: Any, with_pillow: Any, orientation: Any, choose: ChooseR
     content = tf.io.read_file(path)
 
     def whole() -> Any:
-        other = lambda: upright(_decode_other(refuse_bomb(content)), orientation)  # noqa: E731
-        return tf.cond(with_pillow, lambda: _decode_with_pillow(content), other)
+        other = lambda: upright(_decode_not_jpeg(refuse_bomb(content)), orientation)  # noqa: E731
+        return tf.cond(with_pillow, lambda: _decode_with_pillow(content, value_range), other)
 
     return _region(content, tf.io.is_jpeg(content) & ~with_pillow, whole, orientation, choose)
 
 
-def decode_region_of_bytes(content: Any, choose: ChooseRegion) -> Any:
+def decode_region_of_bytes(content: Any, choose: ChooseRegion, value_range: ValueRange = UNKNOWN) -> Any:
     """Decodes a part of one encoded image for a served model, upright and over white.
 
     Args:
         content: Scalar string tensor, the bytes of a JPEG, PNG, GIF, BMP or WebP file.
         choose: Function that chooses the part.
+        value_range: Stored values that become black and white, where there are more than 8 bits.
 
     Returns:
         uint8 [size, size, 3].
     """
 
     def whole() -> Any:
-        is_png = tf.strings.substr(content, 0, len(_PNG_SIGNATURE)) == _PNG_SIGNATURE
         checked = refuse_bomb(content)
-        png = lambda: _over_white(tf.io.decode_png(checked, channels=4))  # noqa: E731
-        return tf.cond(is_png, png, lambda: _decode_other(checked))
+        png = lambda: decode_png_over_white(checked, value_range)  # noqa: E731
+        return tf.cond(is_png(content), png, lambda: _decode_other(checked))
 
     return _region(content, tf.io.is_jpeg(content), whole, exif_orientation(content), choose)
 
 
-def _decode_with_pillow(content: Any) -> Any:
-    image = tf.numpy_function(_decode_pillow_bytes, [content], tf.uint8, stateful=False)
+def _refuse_costly(content: Any) -> Any:
+    return refuse_many_scans(refuse_bomb(content))
+
+
+def _decode_with_pillow(content: Any, value_range: ValueRange) -> Any:
+    def decode(content: Any) -> np.ndarray:
+        """TensorFlow passes bytes in a graph, but an array of one object when eager; as an array of bytes, it would
+        lose the zeros at its end."""
+        found = content if isinstance(content, bytes) else content.item()
+        return decode_pillow(io.BytesIO(found), value_range)
+
+    image = tf.numpy_function(decode, [content], tf.uint8, stateful=False)
     return tf.ensure_shape(image, (None, None, 3))
 
 
@@ -182,7 +165,7 @@ def _region(content: Any, is_jpeg: Any, whole: Callable[[], Any], orientation: A
     def header_only() -> tuple[Any, Any]:
         stored = tf.io.extract_jpeg_shape(content)[:2]
         stored = within_limit(stored, tf.reduce_prod(tf.cast(stored, tf.int64)))
-        return tf.zeros([0, 0, 3], tf.uint8), upright_shape(stored, orientation)
+        return tf.zeros([0, 0, 3], tf.uint8), upright_shape(refuse_many_scans(content, stored), orientation)
 
     def decoded() -> tuple[Any, Any]:
         image = whole()
@@ -202,7 +185,7 @@ def _region(content: Any, is_jpeg: Any, whole: Callable[[], Any], orientation: A
         return cut(upright(stored, orientation), begin - outer, extent)
 
     pixels = tf.cond(is_jpeg, from_jpeg, lambda: cut(picture, begin, extent))
-    return region.render(pixels, begin, ratio)
+    return _in_three(region.render(pixels, begin, ratio))
 
 
 def at_scale(region: Region, shape: Any, ratio_index: Any, orientation: Any) -> tuple[Region, Any, Any]:
@@ -236,8 +219,12 @@ def _decode_plain(content: Any) -> Any:
     return tf.cond(
         tf.io.is_jpeg(content),
         lambda: tf.io.decode_jpeg(content, channels=3, dct_method=_ACCURATE),
-        lambda: _decode_other(content),
+        lambda: _decode_not_jpeg(content),
     )
+
+
+def _decode_not_jpeg(content: Any) -> Any:
+    return tf.cond(is_png(content), lambda: decode_plain_png(content), lambda: _decode_other(content))
 
 
 def _decode_other(content: Any) -> Any:
@@ -245,9 +232,10 @@ def _decode_other(content: Any) -> Any:
     return tf.ensure_shape(image, (None, None, 3))
 
 
-def _over_white(image: Any) -> Any:
-    colours, alpha = tf.cast(image[..., :3], tf.float32), tf.cast(image[..., 3:], tf.float32) / 255.0
-    return tf.cast(tf.round(colours * alpha + _WHITE * (1.0 - alpha)), tf.uint8)
+def _in_three(image: Any) -> Any:
+    """Returns an image of one channel or three in three channels, uint8 [height, width, 3]."""
+    image_in_three = tf.broadcast_to(image, tf.concat([tf.shape(image)[:2], [3]], 0))
+    return tf.ensure_shape(image_in_three, (*image.shape[:2], 3))
 
 
 def encoded_png(image: np.ndarray) -> bytes:

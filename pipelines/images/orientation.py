@@ -6,6 +6,7 @@ import tensorflow as tf
 
 # An EXIF segment has at most 64 KiB and is among the first segments of a JPEG file.
 _EXIF_SEARCH_BYTES = 128 * 1024
+_SHORT = 3  # the type of a value of 16 bits
 # The values are in the order of the orientations 1 … 8. `_TRANSPOSED` says whether the file exchanges the upright
 # picture's rows and columns; `_REVERSED` says whether it reverses the rows, and whether it reverses the columns.
 _TRANSPOSED = (False, False, False, False, True, True, True, True)
@@ -105,9 +106,9 @@ def _tiff_orientation(tiff: Any) -> Any:
         available = (tf.size(tiff) - directory - 2) // 12
         count = tf.minimum(entries, available)
         table = tf.reshape(tiff[directory + 2 : directory + 2 + 12 * count], [-1, 12])
-        tags = tf.tensordot(table[:, 0:2], short, 1)
+        tags, types = tf.tensordot(table[:, 0:2], short, 1), tf.tensordot(table[:, 2:4], short, 1)
         values = tf.tensordot(table[:, 8:10], short, 1)
-        orientations = tf.boolean_mask(values, tags == 0x0112)
+        orientations = tf.boolean_mask(values, (tags == 0x0112) & (types == _SHORT))
         return tf.cond(tf.size(orientations) > 0, lambda: orientations[0], lambda: tf.constant(1))
 
     return tf.cond(inside, search, lambda: tf.constant(1))

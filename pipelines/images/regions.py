@@ -64,26 +64,27 @@ class Region:
         """Resamples the window to the image, with antialiasing where it shrinks, as Pillow does.
 
         Args:
-            pixels: uint8 [height, width, 3], the window.
+            pixels: uint8 [height, width, channels], the window.
             begin: int32 [2], top and left of the window, in pixels of the smaller picture.
             ratio: Scalar int32, the factor by which that picture is smaller than the original.
 
         Returns:
-            uint8 [size, size, 3].
+            uint8 [size, size, channels].
         """
         ratio = tf.cast(ratio, tf.float64)
         scale = self.size * ratio / self.extent
         translation = (tf.cast(begin, tf.float64) - self.begin / ratio) * scale
-        height, width = tf.unstack(tf.shape(pixels)[:2])
+        height, width, channels = tf.unstack(tf.shape(pixels))
         # Each axis is resampled by itself, with the other axis in the channels. TensorFlow's kernel computes the same
         # sums when it does both axes, but is four times slower along rows of three channels.
-        image = self._resample(tf.reshape(pixels, [height, width * 3]), scale[0], translation[0])
-        image = self._resample(tf.reshape(tf.transpose(image), [width, 3 * self.size]), scale[1], translation[1])
-        image = tf.reshape(image, [self.size * 3, self.size])
+        image = self._resample(tf.reshape(pixels, [height, width * channels]), scale[0], translation[0])
+        image = self._resample(tf.reshape(tf.transpose(image), [width, channels * self.size]), scale[1], translation[1])
+        image = tf.reshape(image, [self.size * channels, self.size])
         if self.interpolation == "bicubic":  # a kernel with negative parts can overshoot
             image = tf.clip_by_value(image, 0.0, 255.0)
         image = tf.transpose(tf.cast(tf.round(image), tf.uint8))
-        return tf.reshape(image, [self.size, self.size, 3])
+        image = tf.reshape(image, [self.size, self.size, channels])
+        return tf.ensure_shape(image, (self.size, self.size, pixels.shape[-1]))
 
     def _resample(self, lines: Any, scale: Any, translation: Any) -> Any:
         """Resamples [lines, any] to float32 [size, any]; `scale` and `translation` are scalars."""
@@ -111,7 +112,7 @@ class Region:
 
 def cut(image: Any, begin: Any, extent: Any) -> Any:
     """Cuts a window out of an image; begin and extent are int32 [2]."""
-    return tf.slice(image, tf.concat([begin, [0]], 0), tf.concat([extent, [3]], 0))
+    return tf.slice(image, tf.concat([begin, [0]], 0), tf.concat([extent, tf.shape(image)[2:]], 0))
 
 
 def inside(size: Any, begin: Any, end: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from pipelines.data.value_range import UNKNOWN, ValueRange
 from pipelines.images.augment import change, choose_region, key_of
 from pipelines.images.balance import balanced_order
 from pipelines.images.decode import ChooseRegion, decode_region
@@ -39,6 +40,7 @@ class InputSpec:
         augment: Changes that training makes to each image, one of `pipelines.images.augment.AUGMENTATIONS`.
         mix: Mixing that training applies to each batch, "none" or one of `pipelines.images.mix.MIXES`.
         balanced: Whether training sees all classes equally often, see `balanced_order`.
+        value_range: Stored values that become black and white, where images have more than 8 bits.
     """
 
     size: int
@@ -48,6 +50,7 @@ class InputSpec:
     augment: str = "light"
     mix: str = "none"
     balanced: bool = False
+    value_range: ValueRange = UNKNOWN
 
     def evaluation_region(self, shape: Any) -> Region:
         """Returns the region that evaluation and serving see of an upright picture.
@@ -131,7 +134,7 @@ def training_stream(
         Dataset of (uint8 [batch_size / parts, size, size, 3], int32 [batch_size / parts]). If the input spec mixes
         images, the labels are float32 [batch_size / parts, classes].
     """
-    files, batch_size = _Files(source), order.batch_size
+    files, batch_size = _Files(source, input_spec.value_range), order.batch_size
     index_at = image_order(source.rows, input_spec, order.seed)
     per_epoch = steps_per_epoch(len(source.rows), batch_size) * batch_size
 
@@ -170,7 +173,7 @@ def evaluation_stream(
     Returns:
         Dataset of (uint8 [batch, size, size, 3], int32 [batch]).
     """
-    files = _Files(source)
+    files = _Files(source, input_spec.value_range)
 
     def load(index: Any) -> tuple[Any, Any]:
         return files.load(index, input_spec.evaluation_region)
@@ -198,7 +201,7 @@ class _Files:
     Python object for each row.
     """
 
-    def __init__(self, source: ImageSource) -> None:
+    def __init__(self, source: ImageSource, value_range: ValueRange) -> None:
         rows, root = source.rows, source.root
         numbers = pd.Index(source.classes).get_indexer(pd.Index(rows["label"]))  # UNKNOWN_LABEL if it is not a class
         self.folder = "" if root == Path() else f"{root}/"  # without a root, paths may be absolute
@@ -206,12 +209,13 @@ class _Files:
         self.with_pillow = tf.constant((rows["decoder"] == "pillow").to_numpy())
         self.orientations = tf.constant(rows["orientation"].to_numpy(np.int32))
         self.labels = tf.constant(numbers.astype(np.int32))
-        self.cached = source.cached
+        self.cached, self.value_range = source.cached, value_range
 
     def load(self, index: Any, choose: Callable[[Any], Region]) -> tuple[Any, Any]:
         def decode() -> Any:
             path = tf.strings.join([self.folder, self.paths[index]])
-            return decode_region(path, self.with_pillow[index], self.orientations[index], choose)
+            facts = self.with_pillow[index], self.orientations[index]
+            return decode_region(path, *facts, choose, self.value_range)
 
         return self.cached(index, choose, decode) if self.cached else decode(), self.labels[index]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from pipelines.console.escapes import visible
-from pipelines.images.decode import decode_pillow
+from pipelines.data.pillow_decode import decode_pillow
 
 _THUMBNAIL = 128
 _STYLE = """

@@ -105,5 +105,5 @@ def train(
     except tf.errors.OpError:
         epoch, step = position()
         lost = rows_of_step(rows, plan.input_spec, batch_size=batch_size, seed=seed, epoch=epoch, step=step)
-        with lost_images_named(lost, plan.root):
+        with lost_images_named(lost, plan.root, value_range=plan.input_spec.value_range):
             raise

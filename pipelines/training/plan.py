@@ -19,6 +19,7 @@ import tensorflow as tf
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.data.manifest import class_names, data_root, describe_data
+from pipelines.data.value_range import decide_range
 from pipelines.images.stream import InputSpec
 from pipelines.recipe.decide import decide
 from pipelines.recipe.decision import Decision, Recipe, recipe_of
@@ -114,6 +115,7 @@ class Plan:
             augment=self.recipe.augment,
             mix=self.recipe.mix,
             balanced=self.config.balance == "sampling",
+            value_range=decide_range(self.config.range, self.manifest["stored_values"]),
         )
 
     def changed(self, **settings: Any) -> "Plan":
@@ -161,6 +163,7 @@ class Plan:
             },
             "structure": asdict(self.structure),
             "preprocessing": asdict(self.preprocessing),
+            "value_range": asdict(self.input_spec.value_range),
             "weights": {"file": weights.path.name, "sha256": fingerprint_of(weights.path)} if weights else None,
             "data": describe_data(self.manifest),
             "versions": _versions(),

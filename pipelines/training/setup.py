@@ -6,10 +6,12 @@ from collections.abc import Callable
 import pandas as pd
 
 from pipelines.config.finetune import FinetuneConfig
+from pipelines.console.terminal import say, warn
 from pipelines.data.find import check_exists
 from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
 from pipelines.data.split import Fold
+from pipelines.data.value_range import decide_range, range_in_words, values_of
 from pipelines.recipe.earlier import Earlier, check_weights
 from pipelines.runs.files import fingerprint_of
 from pipelines.runs.tables import csv_text
@@ -65,6 +67,7 @@ def divide_images(config: FinetuneConfig) -> pd.DataFrame:
         shares = config.val_fraction, config.test_fraction
         fold = Fold(config.fold, config.folds) if config.fold is not None and config.folds is not None else None
         manifest = make_manifest(config.data, *shares, config.seed, config.group, fold, config.follow_links)
+    _say_range(config.range, manifest)
     if not (manifest["split"] == "val").any():
         raise UserError("there are no validation images to choose the best epoch by; give --val-fraction above 0")
     untrained = sorted(set(manifest["label"]) - set(manifest.loc[manifest["split"] == "train", "label"]))
@@ -111,6 +114,17 @@ def manifest_for_all(workers: Workers, find: Callable[[], pd.DataFrame]) -> pd.D
         return find()
     text = workers.from_chief(lambda: csv_text(find()))
     return load_manifest(io.StringIO(text))
+
+
+def _say_range(rule: str, manifest: pd.DataFrame) -> None:
+    if words := range_in_words(rule, manifest["stored_values"]):
+        say(words)
+    value_range = decide_range(rule, manifest["stored_values"])
+    pairs = zip(manifest["path"], map(values_of, manifest["stored_values"]), strict=True)
+    losses = [f"{path}: {loss}" for path, values in pairs if values and (loss := value_range.loss(values))]
+    if losses:
+        more = f" ({len(losses)} such images; see `resnet-tf audit`)" if len(losses) > 1 else ""
+        warn(f"{losses[0]}{more}; --range chooses another range")
 
 
 def _find_weights(config: FinetuneConfig) -> WeightFile | None:

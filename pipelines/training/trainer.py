@@ -14,7 +14,7 @@ import tensorflow as tf
 from pipelines.console.terminal import of_part
 from pipelines.evaluation.inference import Inference, images_of, outputs
 from pipelines.images.cache import Cache, open_cache
-from pipelines.images.lost_images import lost_images_named
+from pipelines.images.lost_images import Watched, lost_images_named
 from pipelines.images.stream import Cached, ImageSource, evaluation_stream, steps_per_epoch
 from pipelines.recipe.schedule import PlateauSchedule
 from pipelines.training.open_end import OpenEnd
@@ -100,18 +100,20 @@ class Trainer:
         """
         part, workers = self._part(split), self.plan.devices.workers
         label = of_part(label, workers.count)
-        with self.lost_images_named(split):
-            batches = images_of(self.stream(split)) if batches is None else batches
+        with self.lost_images_named(split) as watched:
+            batches = watched(images_of(self.stream(split))) if batches is None else batches
             values = outputs(inference, batches, len(part), self._batch_size, label)
         return workers.together(values, len(self.plan.rows[split]))
 
-    def lost_images_named(self, split: str) -> AbstractContextManager[None]:
-        """Returns a context in which the error of a failed `stream` names the image.
+    def lost_images_named(self, split: str) -> AbstractContextManager[Watched]:
+        """Within it, a `stream` that fails says which image is to blame. The function that it yields passes the
+        stream's batches on, so that only the images of the batch that failed are opened again.
 
         Raises:
             LostImage: An image is missing or can no longer be read.
         """
-        return lost_images_named(self._part(split), self.plan.root)
+        value_range = self.plan.input_spec.value_range
+        return lost_images_named(self._part(split), self.plan.root, self._batch_size, value_range)
 
     @property
     def _batch_size(self) -> int:

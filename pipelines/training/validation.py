@@ -63,8 +63,8 @@ def _frozen_once(trainer: Trainer) -> Callable[[], np.ndarray]:
 
     def compute_logits() -> np.ndarray:
         if not kept:
-            with trainer.lost_images_named("val"):
-                activations = through_frozen.each(images_of(trainer.stream("val")))
+            with trainer.lost_images_named("val") as watched:
+                activations = through_frozen.each(watched(images_of(trainer.stream("val"))))
                 kept.extend(keras.tree.map_structure(lambda part: part.numpy(), parts) for parts in activations)
         return trainer.outputs(through_rest, "val", "", kept)
 
