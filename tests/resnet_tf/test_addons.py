@@ -296,7 +296,11 @@ def test_rectified_adam_warms_up_and_cools_down():
 
 
 @pytest.mark.parametrize("wrapper", [addons.SWA, addons.Lookahead])
-@pytest.mark.parametrize("inner", [None, 3, "no_such_optimizer", object()], ids=str)
+@pytest.mark.parametrize(
+    "inner",
+    [None, 3, "no_such_optimizer", object()],
+    ids=lambda inner: "object" if type(inner) is object else str(inner),
+)
 def test_what_is_no_optimizer_is_a_type_error_as_in_tfa(wrapper, inner):
     with pytest.raises(TypeError, match="goes around an optimizer of Keras, received") as caught:
         wrapper(inner)
