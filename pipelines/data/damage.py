@@ -78,10 +78,10 @@ def _png_damage(content: bytes) -> str:
             return f"a PNG that is cut off: its end is missing after {len(content):,} bytes"
         length, kind = struct.unpack_from(">I4s", content, place)
         end = place + 12 + length
+        if not kind.isalpha():
+            return "a damaged PNG: one of its parts has no proper name"
         if end > len(content):
             return f"a PNG that is cut off within its part {_printable(kind)}"
-        if not kind.isalpha():
-            return f"a damaged PNG: a part of it has the name {_printable(kind)}"
         if zlib.crc32(memoryview(content)[place + 4 : end - 4]) != int.from_bytes(content[end - 4 : end], "big"):
             return f"a damaged PNG: the check sum of its part {_printable(kind)} is wrong"
         body = memoryview(content)[place + 8 : end - 4]

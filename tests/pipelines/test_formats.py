@@ -61,7 +61,7 @@ def raw_tiff(**tags):
         (b"<!DOCTYPE html><html>", "a web page, perhaps in place of a picture"),
         (b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer in place of the file; run git lfs pull"),
         (b"path,label\na,b\n", "not an image, but text"),
-        (b"\xff\xd8\xff" + bytes(40), "not an image, but the start of a damaged JPEG"),
+        (b"\xff\xd8\xff" + bytes(40), "a JPEG that is cut off: its end is missing"),
         (bytes(40), "not an image"),
     ],
 )
