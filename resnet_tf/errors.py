@@ -2,10 +2,10 @@
 
 import re
 
-# About two lines of a terminal.
-MAX_CHARACTERS = 300
+# Two lines of a wide terminal: a message may name two long paths, which nobody can use without their middle.
+MAX_CHARACTERS = 500
 # Names are cut to these lengths, one after the other, until the whole message is short enough.
-_NAME_CHARACTERS = (120, 80, 48)
+_NAME_CHARACTERS = (200, 120, 80, 48)
 _NAME = re.compile(r"'[^'\n]*'|\"[^\"\n]*\"|\S+")
 
 

@@ -141,7 +141,7 @@ def load_manifest(path: Path | TextIO) -> pd.DataFrame:
         raise UserError(f"{str(path)!r} is not a CSV table: {error}") from error
     missing = [name for name in COLUMNS if name not in table and name not in _ADDED]
     if missing:
-        raise UserError(f"{str(path)!r} is no manifest: it has no column {', '.join(missing)}")
+        raise UserError(f"{str(path)!r} is no manifest of a run: it has no column {missing[0]!r}")
     for name, value in _ADDED.items():
         if name not in table:
             table[name] = value

@@ -130,7 +130,7 @@ def test_predict_names_what_is_no_image_and_goes_on(run, images, tmp_path, capsy
     shutil.copy(next(images.rglob("*.jpg")), tmp_path / "a.jpg")
     (tmp_path / "b.jpg").write_text("a text")
     assert predict(PredictConfig(str(run.path), (str(tmp_path),))) is True
-    assert "b.jpg (not an image)" in capsys.readouterr().err
+    assert "b.jpg (not an image, but text)" in capsys.readouterr().err
     with pytest.raises(UserError, match="not one of the 1 files is a readable image"):
         predict(PredictConfig(str(run.path), (str(tmp_path / "b.jpg"),)))
 

@@ -105,7 +105,9 @@ def test_many_unreadable_files_stop_the_run(folder):
     label = next(folder.iterdir())
     for number in range(4):
         (label / f"broken{number}.jpg").write_bytes(b"no image")
-    with pytest.raises(UserError, match=r"4 of 34 files cannot be read, more than 3%.*broken0.jpg \(not an image\)"):
+    with pytest.raises(
+        UserError, match=r"4 of 34 files cannot be read, more than 3%.*broken0.jpg \(not an image, but text\)"
+    ):
         make_manifest(folder, 0.2, 0.2, 0)
 
 

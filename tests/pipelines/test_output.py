@@ -156,7 +156,7 @@ def test_names_cannot_steer_a_terminal_and_are_exact_in_files(images, tmp_path):
     assert result.returncode == 1, result.stderr
     assert not set("\x1b\r\u202e\x9b") & set(result.stdout + result.stderr)
     assert "a\\x1b[31mb.jpg" in result.stdout
-    assert "two\\nlines.jpg (not an image)" in result.stdout
+    assert "two\\nlines.jpg (not an image, but text)" in result.stdout
     found = {Path(image["path"]).name for image in json.loads((tmp_path / "audit.json").read_bytes())["images"]}
     assert set(names) <= found
     page = (tmp_path / "audit.html").read_bytes().decode()

@@ -18,13 +18,13 @@ import pandas as pd
 import pytest
 
 from pipelines.config.verbs import PredictConfig
-from pipelines.data.manifest import make_manifest
+from pipelines.data.manifest import describe_data, load_manifest, make_manifest
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import Inference
 from pipelines.finetune import finetune
 from pipelines.predict import predict
 from pipelines.runs.directory import Run, load_model
-from pipelines.runs.files import read_json
+from pipelines.runs.files import read_json, write_json
 from pipelines.training.checkpoint import load_checkpoint
 from pipelines.training.network import build_trainer
 from pipelines.training.plan import plan_of
@@ -144,10 +144,12 @@ def test_a_signal_to_one_worker_stops_all_at_the_same_step(command, tmp_path):
 
 def test_evaluate_and_predict_give_the_numbers_of_one_process(alone, images, tmp_path):
     """Only the chief has the run, and the last of three or four workers has no batch of its own."""
-    manifest = pd.read_csv(alone.manifest, dtype=str, keep_default_na=False)
+    manifest = load_manifest(alone.manifest)
+    many = pd.concat([manifest[manifest["split"] == "train"]] * 4)
     runs = [Run(shutil.copytree(alone.path, tmp_path / name)) for name in ("run", "expected")]
     for run in runs:  # more than two batches of training images, the last one not full
-        pd.concat([manifest[manifest["split"] == "train"]] * 4).to_csv(run.manifest, index=False)
+        many.to_csv(run.manifest, index=False)
+        write_json(run.config, {**read_json(run.config), "data": describe_data(many)})
     metrics = evaluate(runs[1], "train").metrics
     assert 64 < metrics["n"] < 96
     group = Group(["evaluate", RUN, "--split", "train"], tmp_path, WORKERS)
