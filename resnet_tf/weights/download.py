@@ -58,8 +58,8 @@ def download(url: str, target: Path, digest: str, algorithm: str = "sha256") -> 
             os.replace(part.name, target)
     except (OSError, HTTPException, ValueError) as error:
         raise UserError(
-            f"could not download {url} to {str(target)!r} ({_reason(error)}); try again, or fetch the file by hand "
-            f"and put it at {str(target)!r}"
+            f"could not download {url} ({_reason(error)}); try again, or fetch the file by hand and put it at "
+            f"{str(target)!r}"
         ) from error
     return target
 
