@@ -6,6 +6,7 @@ import numpy as np
 from PIL import Image
 
 from pipelines.cli import main
+from resnet_tf.errors import MAX_CHARACTERS
 
 SIX = dict.fromkeys(("ant", "bee"), 6)
 
@@ -46,7 +47,7 @@ def refused(capsys, root, *options) -> str:
     assert (code, out) == (2, "")
     assert err.startswith("error: ")
     assert err.count("\n") == 1
-    assert len(err) < 320
+    assert len(err) <= MAX_CHARACTERS + len("error: \n")
     assert main(["finetune", str(root), "--run", str(root.parent / "never"), "--weights", "none"]) == 2
     assert capsys.readouterr().err == err
     assert not (root.parent / "never").exists()
