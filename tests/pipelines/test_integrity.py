@@ -23,10 +23,16 @@ from resnet_tf.errors import UserError
 from tests.conftest import small_config
 
 
+@pytest.fixture(scope="module")
+def whole(images, small, tmp_path_factory):
+    """Returns a finished run of a small network, which tests must not change."""
+    return finetune(small_config(images, tmp_path_factory.mktemp("whole") / "run", arch=small))
+
+
 @pytest.fixture
-def copy(finished, tmp_path):
+def copy(whole, tmp_path):
     """Returns a copy of a finished run, which a test may change."""
-    return Run(shutil.copytree(finished.path, tmp_path / "run"))
+    return Run(shutil.copytree(whole.path, tmp_path / "run"))
 
 
 @pytest.fixture
