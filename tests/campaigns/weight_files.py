@@ -8,7 +8,9 @@ import shutil
 import struct
 import zipfile
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
+from unittest.mock import patch
 
 import h5py
 import keras
@@ -27,9 +29,14 @@ Sample = dict[str, Path]
 
 def model_of() -> keras.Model:
     """Returns the network of all samples, the same at each call."""
-    ARCHITECTURES[TINY.name] = TINY
     keras.utils.set_random_seed(0)
-    return resnet_tf.build(TINY.name, classes=3)
+    with known_network():
+        return resnet_tf.build(TINY.name, classes=3)
+
+
+def known_network() -> AbstractContextManager[object]:
+    """Returns a context in which the network of the samples is an architecture like any other."""
+    return patch.dict(ARCHITECTURES, {TINY.name: TINY})
 
 
 def tensors_of(model: keras.Model) -> dict[str, np.ndarray]:

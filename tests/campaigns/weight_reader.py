@@ -3,13 +3,20 @@
 import json
 import sys
 
+import keras
+
 import resnet_tf
 from resnet_tf.errors import UserError
-from tests.campaigns.weight_files import model_of
+from tests.campaigns.weight_files import known_network, model_of
 
 
 def main() -> None:
-    model = model_of()
+    with known_network():
+        read(model_of())
+
+
+def read(model: keras.Model) -> None:
+    """Reads the files that standard input names."""
     print(json.dumps({"outcome": "ready"}), flush=True)
     for line in sys.stdin:
         outcome, detail = "loaded", ""

@@ -46,10 +46,11 @@ class Trial:
 
 def run(count: int, seed: int) -> list[Trial]:
     """Reads `count` damaged files, the same ones for the same seed and versions."""
-    from tests.campaigns.weight_files import damaged, write_samples
+    from tests.campaigns.weight_files import damaged, known_network, write_samples
 
     with tempfile.TemporaryDirectory() as folder:
-        samples = write_samples(Path(folder) / "samples")
+        with known_network():
+            samples = write_samples(Path(folder) / "samples")
         reader, trials = _Reader(Path(folder)), []
         for number in range(count):
             name, path = damaged(samples, Path(folder) / f"{number}", random.Random(f"{seed} {number}"))
