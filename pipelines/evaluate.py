@@ -183,11 +183,11 @@ def _is_new(run: Run, split: str) -> bool:
 
     An imported network has no recipe, because it was not fitted to any images here.
     """
-    recipe = read_config(run).get("recipe")
+    recipe = read_config(run.config).get("recipe")
     return split == "test" or not recipe or (split == "val" and not recipe.get("refit_head"))
 
 
 def _root(run: Run, data: str | None) -> Path:
     if data is not None and not Path(data).exists():
         raise UserError(f"there is nothing at {data!r}; --data names the folder, or the table, of the images")
-    return data_root(read_config(run)["arguments"]["data"] if data is None else data)
+    return data_root(read_config(run.config)["arguments"]["data"] if data is None else data)

@@ -186,7 +186,7 @@ def _held_out_images(run: Run, data: str | None, value_range: ValueRange) -> lis
     split = "test" if (manifest["split"] == "test").any() else "val"
     held_out = manifest[manifest["split"] == split]
     rows: pd.DataFrame = held_out.iloc[:: max(1, len(held_out) // CHECKED_IMAGES)].head(CHECKED_IMAGES)
-    root = data_root(read_config(run)["arguments"]["data"] if data is None else data)
+    root = data_root(read_config(run.config)["arguments"]["data"] if data is None else data)
     check_same_images(rows, root)
     columns = zip(rows["path"], rows["decoder"], rows["orientation"], strict=True)
     return [

@@ -60,7 +60,7 @@ def load_run_manifest(run: Run) -> pd.DataFrame:
     Raises:
         UserError: It is no table, or rows of it are missing, added or changed.
     """
-    manifest, content = load_manifest(run.manifest), read_config(run)
+    manifest, content = load_manifest(run.manifest), read_config(run.config)
     data = content.get("data")
     data = data if isinstance(data, dict) else {}
     made = data.get("fingerprint")

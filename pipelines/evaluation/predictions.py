@@ -32,7 +32,7 @@ def input_spec_of(run: Run) -> InputSpec:
         UserError: They disagree, or neither says it.
     """
     said, look = what_a_model_says(run.model), preprocessing_of(run)
-    size = read_config(run)["arguments"].get("image_size")
+    size = read_config(run.config)["arguments"].get("image_size")
     if said is not None and said.image_size is not None:
         models = said.image_size, said.preprocessing.crop_fraction, said.preprocessing.interpolation
         if models != (size, look.crop_fraction, look.interpolation):
@@ -42,7 +42,7 @@ def input_spec_of(run: Run) -> InputSpec:
             )
     elif not isinstance(size, int):
         raise UserError(f"{str(run.config)!r} has no 'image_size'")
-    value_range = range_of_config(read_config(run))
+    value_range = range_of_config(read_config(run.config))
     return InputSpec(size, look.crop_fraction, look.interpolation, value_range=value_range)
 
 
@@ -52,7 +52,7 @@ def preprocessing_of(run: Run) -> Preprocessing:
     Raises:
         UserError: It says nothing that can be understood.
     """
-    fields: Any = read_config(run).get("preprocessing")
+    fields: Any = read_config(run.config).get("preprocessing")
     try:
         return Preprocessing(**fields)  # old configs lack interpolation
     except (TypeError, ValueError) as error:

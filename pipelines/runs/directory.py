@@ -110,15 +110,15 @@ def finished_run(path: str | Path) -> Run:
     return run
 
 
-def read_config(run: Run) -> dict[str, Any]:
-    """Reads config.json of a run.
+def read_config(path: Path) -> dict[str, Any]:
+    """Reads the config.json of a run.
 
     Raises:
         UserError: It cannot be read, or it lacks what every run has: its arguments.
     """
-    content = read_json(run.config)
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("arguments"), dict):
-        raise UserError(f"{str(run.config)!r} is no config.json of a run: it has no 'arguments'")
+        raise UserError(f"{str(path)!r} is no config.json of a run: it has no 'arguments'")
     return content
 
 

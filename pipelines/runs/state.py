@@ -31,7 +31,7 @@ def state_of(run: Run) -> RunState:
     Raises:
         UserError: config.json cannot be read.
     """
-    config = read_config(run)
+    config = read_config(run.config)
     if config.get("imported"):
         return RunState(True)
     for path in sorted(run.checkpoints.glob("[0-9]*.npz"), reverse=True):

@@ -52,7 +52,7 @@ def check_moved(run: Run, plan: Plan) -> None:
     moved = [name for name in _PLACES if before.get(name) != now[name]]
     if not moved:
         return
-    content = read_config(run)
+    content = read_config(run.config)
     if "data" in moved:
         check_same_images(plan.manifest, plan.root)
     if "weights" in moved and plan.weights is not None:
@@ -72,7 +72,7 @@ def check_moved(run: Run, plan: Plan) -> None:
 
 def _arguments(run: Run) -> dict[str, Any]:
     """The settings of a run, with the defaults of those that it does not have."""
-    arguments = read_config(run)["arguments"]
+    arguments = read_config(run.config)["arguments"]
     defaults = {each.name: each.default for each in fields(FinetuneConfig) if each.default is not MISSING}
     return {**defaults, **arguments}
 
