@@ -61,7 +61,8 @@ def decide(
 
     asked = {name: getattr(config, name) for name in ASKED if getattr(config, name) not in (None, AUTO)}
     repeated = {name: value for name, value in recorded.items() if name not in _STEPS}
-    _overrule(rows, repeated, f"as in {source}" if source else "as given", EARLIER_RUN, only_others=True)
+    where = f"as in {source}" if source else "as given"
+    _overrule(rows, repeated, where, EARLIER_RUN, only_others=True)
     _overrule(rows, asked, "as asked", USER)
     _overrule(rows, passed, "as passed", USER)
 
@@ -72,7 +73,7 @@ def decide(
         rows.setdefault(row.setting, row)
     if recorded.get("total_steps") == total:
         repeated = {name: recorded[name] for name in _STEPS if name in recorded and name not in passed}
-        _overrule(rows, repeated, f"as in {source}" if source else "as given", EARLIER_RUN, only_others=True)
+        _overrule(rows, repeated, where, EARLIER_RUN, only_others=True)
     return tuple(rows.values())
 
 

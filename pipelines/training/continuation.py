@@ -6,7 +6,7 @@ from typing import Any
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.data.manifest import fingerprint, load_manifest
-from pipelines.evaluation.integrity import check_same_images, load_run_manifest
+from pipelines.evaluation.integrity import check_same_images
 from pipelines.runs.directory import Run, read_config
 from pipelines.runs.files import fingerprint_of, write_json
 from pipelines.training.plan import Plan
@@ -63,7 +63,7 @@ def check_moved(run: Run, plan: Plan) -> None:
                 f"made with {made}; bring that file back, or choose another --run"
             )
     manifest = plan.config.manifest if "manifest" in moved else None
-    if manifest is not None and fingerprint(load_manifest(Path(manifest))) != fingerprint(load_run_manifest(run)):
+    if manifest is not None and fingerprint(load_manifest(Path(manifest))) != plan.data["fingerprint"]:
         raise UserError(
             f"--manifest {manifest} has other images or splits than the run {str(run.path)!r}; choose another --run"
         )

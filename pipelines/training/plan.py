@@ -99,6 +99,11 @@ class Plan:
         """The manifest's rows of each split, "train", "val" and "test"."""
         return {split: self.manifest[self.manifest["split"] == split] for split in ("train", "val", "test")}
 
+    @cached_property
+    def data(self) -> dict[str, object]:
+        """What config.json says of the images, their fingerprint among it."""
+        return describe_data(self.manifest)
+
     @property
     def preprocessing(self) -> Preprocessing:
         """How images are normalized."""
@@ -141,7 +146,7 @@ class Plan:
 
     def differences(self) -> list[str]:
         """Returns the reasons why a repeated run may give a different result, as sentences."""
-        return differences(self.earlier, self.config, asdict(self.structure), describe_data(self.manifest), _versions())
+        return differences(self.earlier, self.config, asdict(self.structure), self.data, _versions())
 
     def content(self) -> dict[str, Any]:
         """Returns the content of config.json, all that defines the run.
@@ -165,7 +170,7 @@ class Plan:
             "preprocessing": asdict(self.preprocessing),
             "value_range": asdict(self.input_spec.value_range),
             "weights": {"file": weights.path.name, "sha256": fingerprint_of(weights.path)} if weights else None,
-            "data": describe_data(self.manifest),
+            "data": self.data,
             "versions": _versions(),
         }
 
