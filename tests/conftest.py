@@ -9,6 +9,7 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import signal
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import keras
@@ -23,6 +24,7 @@ from pipelines.config.verbs import SampleConfig
 from pipelines.data.sample import draw_sample
 from pipelines.finetune import finetune
 from pipelines.runs.directory import Run
+from pipelines.training.callback import TrainingCallback
 from resnet_tf.architectures import ARCHITECTURES
 from tests.networks import SMALL, TINY
 
@@ -96,6 +98,22 @@ def small_config(data: Path, run: Path, **settings: object) -> FinetuneConfig:
     """Returns the settings of the smallest possible training."""
     defaults: dict = {"arch": "resnet18", "image_size": 32, "epochs": 1, "batch_size": 8, "weights": "none"}
     return FinetuneConfig(data=str(data), run=str(run), **{**defaults, **settings})
+
+
+@contextmanager
+def cut_off_before_epoch(number: int) -> Iterator[None]:
+    """Within it, a training gets KeyboardInterrupt where an epoch, counted from 0, would begin."""
+    original = TrainingCallback.on_epoch_begin
+
+    def cut(self: TrainingCallback, epoch: int, logs: object = None) -> None:
+        if epoch == number:
+            raise KeyboardInterrupt
+        original(self, epoch, logs)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TrainingCallback, "on_epoch_begin", cut)
+        with pytest.raises(KeyboardInterrupt):
+            yield
 
 
 def torch_tensors(model: keras.Model) -> dict[str, np.ndarray]:

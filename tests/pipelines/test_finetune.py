@@ -21,12 +21,12 @@ from pipelines.recipe.pretrained import frozen_stages
 from pipelines.runs.directory import Run, load_model
 from pipelines.runs.files import read_json
 from pipelines.training import setup as module
-from pipelines.training.callback import HISTORY_COLUMNS, TrainingCallback, collapse_reason
+from pipelines.training.callback import HISTORY_COLUMNS, collapse_reason
 from pipelines.training.checkpoint import Progress
 from pipelines.training.linear_probe import fit_linear_probe
 from resnet_tf.classifier import build_classifier, feature_extractor, head
 from resnet_tf.errors import UserError
-from tests.conftest import small_config
+from tests.conftest import cut_off_before_epoch, small_config
 
 
 def test_the_run_directory_has_what_the_design_names(finished, images):
@@ -110,21 +110,12 @@ def variables(run):
     return {variable.path: np.asarray(variable) for variable in load_model(run).variables}
 
 
-def test_a_run_that_was_cut_off_continues_to_the_same_end(images, tiny, tmp_path, monkeypatch):
+def test_a_run_that_was_cut_off_continues_to_the_same_end(images, tiny, tmp_path):
     whole = finetune(small_config(images, tmp_path / "whole", arch=tiny, epochs=3))
 
-    original = TrainingCallback.on_epoch_begin
-
-    def cut(self, epoch, logs=None):
-        if epoch == 2:
-            raise KeyboardInterrupt
-        original(self, epoch, logs)
-
-    monkeypatch.setattr(TrainingCallback, "on_epoch_begin", cut)
-    with pytest.raises(KeyboardInterrupt):
+    with cut_off_before_epoch(2):
         finetune(small_config(images, tmp_path / "cut", arch=tiny, epochs=3))
     assert Run(tmp_path / "cut").model.is_file()  # the best model so far is kept
-    monkeypatch.setattr(TrainingCallback, "on_epoch_begin", original)
     continued = finetune(small_config(images, tmp_path / "cut", arch=tiny, epochs=3))
 
     columns = ["epoch", "loss", "accuracy", "val_accuracy", "val_log_loss", "learning_rate"]

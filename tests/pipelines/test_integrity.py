@@ -18,9 +18,8 @@ from pipelines.report.figures import MOST_NAMED, draw_confusion_matrix
 from pipelines.runs.directory import Run
 from pipelines.runs.files import read_json, write_json
 from pipelines.runs.state import state_of
-from pipelines.training.callback import TrainingCallback
 from resnet_tf.errors import UserError
-from tests.conftest import small_config
+from tests.conftest import cut_off_before_epoch, small_config
 
 
 @pytest.fixture(scope="module")
@@ -42,20 +41,11 @@ def photos(images, tmp_path):
 
 
 @pytest.fixture
-def unfinished(photos, tiny, tmp_path, monkeypatch):
+def unfinished(photos, tiny, tmp_path):
     """Returns a run that was cut off after the first of two epochs, and its settings."""
-    original = TrainingCallback.on_epoch_begin
-
-    def cut(self, epoch, logs=None):
-        if epoch == 1:
-            raise KeyboardInterrupt
-        original(self, epoch, logs)
-
     settings = small_config(photos, tmp_path / "cut", arch=tiny, epochs=2)
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingCallback, "on_epoch_begin", cut)
-        with pytest.raises(KeyboardInterrupt):
-            finetune(settings)
+    with cut_off_before_epoch(1):
+        finetune(settings)
     return Run(tmp_path / "cut"), settings
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from pipelines.notebook import audit, evaluate, finetune, plan, predict
 from resnet_tf.errors import UserError
+from tests.conftest import cut_off_before_epoch
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
@@ -126,15 +127,11 @@ def test_a_plan_can_be_changed_and_is_never_changed_in_place(images, tiny, tmp_p
     assert evaluate(run.path, "val").metrics["split"] == "val"
 
 
-def test_an_unfinished_run_takes_no_plan_with_another_recipe(images, tiny, tmp_path, monkeypatch):
-    from pipelines.training.callback import TrainingCallback
-
+def test_an_unfinished_run_takes_no_plan_with_another_recipe(images, tiny, tmp_path):
     settings = {"arch": tiny, "weights": "none", "image_size": 32, "batch_size": 8, "epochs": 2}
     job = plan(images, tmp_path / "run", **settings)
-    with monkeypatch.context() as patch:
-        patch.setattr(TrainingCallback, "on_epoch_begin", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
-        with pytest.raises(KeyboardInterrupt):
-            finetune(job)
+    with cut_off_before_epoch(0):
+        finetune(job)
     with pytest.raises(UserError, match="exists with another recipe than the plan's"):
         finetune(job.changed(learning_rate=0.5))
     assert len(pd.read_csv(finetune(job).history)) == 2
