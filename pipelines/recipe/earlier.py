@@ -10,7 +10,8 @@ from typing import Any
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.recipe.decision import Recipe
-from pipelines.runs.files import fingerprint_of, read_json
+from pipelines.runs.directory import read_config_file
+from pipelines.runs.files import fingerprint_of
 from resnet_tf.errors import UserError
 from resnet_tf.workers import Workers
 
@@ -42,10 +43,7 @@ def read_earlier(path: Path) -> Earlier:
     Raises:
         UserError: The file cannot be read, or is not the config.json of a run.
     """
-    content = read_json(path)
-    if not isinstance(content, dict) or not isinstance(content.get("arguments"), dict):
-        raise UserError(f"{str(path)!r} is no config.json of a run: it has no 'arguments'")
-    return Earlier(str(path), content)
+    return Earlier(str(path), read_config_file(path))
 
 
 def repeated_recipe(earlier: Earlier | None, config: FinetuneConfig) -> dict[str, Any]:

@@ -116,9 +116,18 @@ def read_config(run: Run) -> dict[str, Any]:
     Raises:
         UserError: It cannot be read, or it lacks what every run has: its arguments.
     """
-    content = read_json(run.config)
+    return read_config_file(run.config)
+
+
+def read_config_file(path: Path) -> dict[str, Any]:
+    """Reads a config.json by its path.
+
+    Raises:
+        UserError: The same as for `read_config`.
+    """
+    content = read_json(path)
     if not isinstance(content, dict) or not isinstance(content.get("arguments"), dict):
-        raise UserError(f"{str(run.config)!r} is no config.json of a run: it has no 'arguments'")
+        raise UserError(f"{str(path)!r} is no config.json of a run: it has no 'arguments'")
     return content
 
 
