@@ -60,11 +60,13 @@ def convert(config: ConvertConfig) -> Path:
 def network_of(file: WeightFile, config: ConvertConfig) -> keras.Model:
     """Returns the network that the tensors of a file come from, with the head and the biases that the file has."""
     head = file.tensors.get(f"{HEAD}/kernel")
-    structure = structure_for(find_architecture(config.arch), file, config.shortcut, config.stride_at)
+    row = find_architecture(config.arch)
+    structure = structure_for(row, file, config.shortcut, config.stride_at)
     channels = next((file.tensors[name].shape[2] for name in FIRST_KERNELS if _is_kernel(file, name)), CHANNELS)
+    size = row.image_size if row.hidden else None
     return build(
         config.arch,
-        input_shape=None if channels == CHANNELS else _any_size(config.arch, channels),
+        input_shape=None if channels == CHANNELS else (size, size, channels),
         classes=1000 if head is None else int(head.shape[-1]),
         include_top=head is not None,
         shortcut=structure.shortcut,
@@ -77,12 +79,6 @@ def network_of(file: WeightFile, config: ConvertConfig) -> keras.Model:
 
 def _is_kernel(file: WeightFile, name: str) -> bool:
     return name in file.tensors and file.tensors[name].ndim == 4 and file.tensors[name].shape[2] > 0
-
-
-def _any_size(architecture: str, channels: int) -> tuple[int | None, int | None, int]:
-    row = find_architecture(architecture)
-    size = row.image_size if row.hidden else None
-    return size, size, channels
 
 
 def _check_head(file: WeightFile, source: str) -> None:

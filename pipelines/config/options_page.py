@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterable
 from dataclasses import MISSING
 
-from pipelines.config.setting import GROUPS, Described, described
+from pipelines.config.setting import GROUPS, Described, described, sentence
 from pipelines.config.verbs import VERBS, FinetuneWords
 
 _TITLE = """# All options
@@ -37,8 +37,7 @@ def _table(group: str, settings: Iterable[Described]) -> str:
     for each in settings:
         value = f" {each.setting.metavar}" if each.setting.metavar and not each.setting.positional else ""
         why = f" {each.setting.why}" if each.setting.why else ""
-        what = f"{each.setting.help[0].upper()}{each.setting.help[1:]}.{why}"
-        cells = (f"`{each.option}{value}`", what, _default(each), each.range)
+        cells = (f"`{each.option}{value}`", f"{sentence(each.setting.help)}{why}", _default(each), each.range)
         rows.append(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells)} |")
     return "\n".join(rows) + "\n"
 

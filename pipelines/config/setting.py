@@ -136,7 +136,7 @@ def check(config: Any) -> None:
 
 def documented(kind: type[Config]) -> type[Config]:
     """A class decorator that lists a config's settings in its docstring, so that `help` shows them."""
-    lines = [f"    {name}: {_sentence(found.help)}" for name, _, _, found in described(kind)]
+    lines = [f"    {name}: {sentence(found.help)}" for name, _, _, found in described(kind)]
     kind.__doc__ = "\n".join([(kind.__doc__ or "").rstrip(), "", "Args:", *lines])
     return kind
 
@@ -148,6 +148,11 @@ def shown(value: object) -> str:
     if isinstance(value, float | int):
         return f"{value:g}" if isinstance(value, float) else str(value)
     return "none" if value is None else str(value)
+
+
+def sentence(text: str) -> str:
+    """Returns the help of a setting as a sentence, with a capital and a full stop."""
+    return text[0].upper() + text[1:] + "."
 
 
 def absolute(path: str) -> str:
@@ -171,7 +176,3 @@ def _check_kind(option: str, value: object, found: Setting) -> None:
     kinds, words = wanted.get(found.kind, ((), ""))
     if found.parse is None and kinds and (not isinstance(value, kinds) or (isinstance(value, bool) != (bool in kinds))):
         raise UserError(f"{option} must be {words}, received {value!r}")
-
-
-def _sentence(text: str) -> str:
-    return text[0].upper() + text[1:] + "."

@@ -1,5 +1,6 @@
 """The run directory: the names of its files, and checks of what is in it."""
 
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,7 @@ def load_classes(run: Run) -> list[str]:
     classes = read_json(run.classes)
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise UserError(f"{str(run.classes)!r} is no list of class names")
-    twice = sorted({name for name in classes if classes.count(name) > 1})
+    twice = sorted(name for name, times in Counter(classes).items() if times > 1)
     if twice:
         raise UserError(f"{str(run.classes)!r} names the class {twice[0]!r} twice")
     return classes

@@ -182,13 +182,13 @@ def fingerprint_of(path: Path) -> str:
     """
     if path.is_file() and path.suffix != ".index":
         return sha256(path)
-    beside = path.parent.glob(f"{path.name.removesuffix('.index')}.*")
-    files = path.rglob("*") if path.is_dir() else beside
+    if path.is_dir():
+        folder, files = path, path.rglob("*")
+    else:
+        folder, files = path.parent, path.parent.glob(f"{path.name.removesuffix('.index')}.*")
     digest = hashlib.sha256()
     for file in sorted(file for file in files if file.is_file()):
-        digest.update(
-            f"{file.relative_to(path if path.is_dir() else path.parent).as_posix()}\0{sha256(file)}\n".encode()
-        )
+        digest.update(f"{file.relative_to(folder).as_posix()}\0{sha256(file)}\n".encode())
     return digest.hexdigest()
 
 

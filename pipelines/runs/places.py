@@ -6,7 +6,8 @@ import stat
 from dataclasses import dataclass
 from pathlib import Path
 
-STANDARD_OUTPUT = Path("-")
+from pipelines.config.setting import STANDARD_OUTPUT
+
 _DESCRIPTOR = re.compile(r"/(?:proc/(self|thread-self|\d+)(?:/task/\d+)?|dev)/fd/(\d+)")
 _MOST_LINKS = 40  # as in Linux
 
@@ -32,7 +33,7 @@ def place_of(path: Path) -> Place:
     Raises:
         OSError: It cannot be looked at, such as a link that leads to itself.
     """
-    if path == STANDARD_OUTPUT:
+    if path == Path(STANDARD_OUTPUT):
         return Place(path, descriptor=1)
     for _ in range(_MOST_LINKS):
         if found := _DESCRIPTOR.fullmatch(os.path.abspath(path)):
