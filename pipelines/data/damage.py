@@ -10,7 +10,6 @@ import zlib
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
-_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _IHDR = 13
 _MAX_SIDE = 1_000_000  # libpng's limit for each side of a picture
 _INFLATED = 1 << 20
