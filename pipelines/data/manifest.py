@@ -20,7 +20,7 @@ from pipelines.console.terminal import progress, say, warn
 from pipelines.data.classes import ClassFinding
 from pipelines.data.find import find_images, say_found
 from pipelines.data.groups import name_groups, tied_units
-from pipelines.data.inspect import ImageFacts, inspect_images
+from pipelines.data.inspect import MISSING, ImageFacts, inspect_images
 from pipelines.data.similar import similar_groups
 from pipelines.data.split import Fold, assign_splits
 from pipelines.data.table import missing_advice
@@ -31,8 +31,6 @@ COLUMNS = (
     *("path", "label", "split", "width", "height", "orientation", "decoder", "sha256", "problems"),
     *("similar", "group", "stored_values"),
 )
-# The problem of a file that a CSV or a link names, and that does not exist.
-MISSING = "missing"
 # Columns that the first manifests lacked, with the value that they get when such a manifest is read.
 _ADDED: dict[str, int | str] = {"similar": 0, "group": "", "stored_values": ""}
 _NAMED = 10
@@ -71,7 +69,7 @@ def look_at_images(data: str | Path, flat: bool = False, follow_links: bool = Fa
         inspect_images(existing, None if follow_links else root, lambda facts: progress(facts, sum(there), "looked at"))
     )
     facts = [next(looked) if exists else _missing(file) for file, exists in zip(files, there, strict=True)]
-    table["readable"] = [fact.readable and exists for fact, exists in zip(facts, there, strict=True)]
+    table["readable"] = [fact.readable for fact in facts]
     table["reason"] = [fact.reason for fact in facts]
     for column in ("width", "height", "orientation", "decoder", "sha256", "stored_values"):
         table[column] = [getattr(fact, column) for fact in facts]
