@@ -18,7 +18,7 @@ from pipelines.data.formats import EXTENSIONS, name_of, name_of_raw
 from pipelines.data.machine import is_machine_failure, machine_failure, reason_of
 from pipelines.data.pillow_decode import decode_opened, open_image, stored_kind
 from pipelines.data.similar import thumbnail
-from pipelines.data.value_range import Values
+from pipelines.data.value_range import Values, look_at_values
 from resnet_tf.errors import UserError
 
 MAX_FILE_BYTES = 512 * 2**20
@@ -182,7 +182,9 @@ def _thumbnail_of_draft(image: ImageFile.ImageFile, orientation: int) -> bytes:
 def _thumbnail_of_decoded(content: bytes) -> tuple[bytes, Values | None]:
     """Decodes as the stream does, so that it can decode whatever is found to be readable here."""
     with open_image(io.BytesIO(content)) as image:
-        picture, values = decode_opened(image, lambda: open_image(io.BytesIO(content)))
+        picture, stored = decode_opened(image, lambda: open_image(io.BytesIO(content)))
+    values = None if stored is None else look_at_values(stored)
+    del stored  # a large picture leaves its memory to the thumbnail
     return thumbnail(Image.fromarray(picture), 1), values
 
 
