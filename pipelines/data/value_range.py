@@ -87,6 +87,10 @@ class ValueRange:
             return f"the network sees what is beyond as black or white: {said}"
         return ""
 
+    def losses(self, texts: Iterable[str]) -> list[str]:
+        """Returns `loss` for each entry of the column "stored_values"; "" for an image of 8 bits."""
+        return [self.loss(values) if (values := values_of(text)) else "" for text in texts]
+
     def in_words(self) -> str:
         """The range in a few words, such as "integers 0 … 4095"."""
         named = {"integers": self.integers, "floats": self.floats}
@@ -98,13 +102,18 @@ class ValueRange:
 UNKNOWN = ValueRange()
 
 
-def range_in_words(rule: str, texts: Iterable[str]) -> str:
-    """Returns what --range has decided for a data set, "" where no image has more than 8 bits."""
-    texts = [text for text in texts if text]
-    if not texts:
+def range_in_words(value_range: ValueRange, rule: str, texts: Iterable[str]) -> str:
+    """Returns what --range has decided for a data set, "" where no image has more than 8 bits.
+
+    Args:
+        value_range: What `decide_range` has decided.
+        rule: Value of --range.
+        texts: The manifest's column "stored_values".
+    """
+    count = sum(map(bool, texts))
+    if not count:
         return ""
-    found = decide_range(rule, texts).in_words()
-    return f"{len(texts)} images have more than 8 bits: {found} become black … white (--range {rule})"
+    return f"{count} images have more than 8 bits: {value_range.in_words()} become black … white (--range {rule})"
 
 
 def values_of(text: str) -> Values | None:
