@@ -10,9 +10,9 @@ from pipelines.config.verbs import AuditConfig
 from pipelines.console.escapes import visible
 from pipelines.console.terminal import answer, say
 from pipelines.data.classes import class_findings
-from pipelines.data.find import classes_in_words
+from pipelines.data.find import ImageTable, classes_in_words
 from pipelines.data.inspect import MISSING, UNREADABLE
-from pipelines.data.manifest import ImageTable, look_at_images
+from pipelines.data.manifest import look_at_images
 from pipelines.data.quarantine import check_quarantine, quarantine, undo_quarantine
 from pipelines.data.value_range import decide_range, range_in_words
 from pipelines.runs.files import check_place, write_csv, write_json, write_text

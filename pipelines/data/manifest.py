@@ -8,7 +8,6 @@ the group that ties the image to others, "" for none), stored_values (of an imag
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -17,8 +16,7 @@ import pandas as pd
 
 from pipelines.config.shared import MAX_UNREADABLE
 from pipelines.console.terminal import progress, say, warn
-from pipelines.data.classes import ClassFinding
-from pipelines.data.find import find_images, say_found
+from pipelines.data.find import ImageTable, find_images
 from pipelines.data.groups import name_groups, tied_units
 from pipelines.data.inspect import MISSING, ImageFacts, inspect_images
 from pipelines.data.similar import similar_groups
@@ -34,28 +32,6 @@ COLUMNS = (
 # Columns that the first manifests lacked, with the value that they get when such a manifest is read.
 _ADDED: dict[str, int | str] = {"similar": 0, "group": "", "stored_values": ""}
 _NAMED = 10
-
-
-@dataclass(frozen=True)
-class ImageTable:
-    """The facts about every file that DATA names, readable or not.
-
-    Args:
-        root: Folder that the paths are relative to.
-        images: Table with the columns path, label, split and group ("" where the data do not say), readable, reason,
-            similar, and those of `ImageFacts` except the thumbnail.
-        notes: What was left out or assumed, in sentences.
-        doubts: Folders that may have been misunderstood.
-    """
-
-    root: Path
-    images: pd.DataFrame
-    notes: tuple[str, ...] = ()
-    doubts: tuple[ClassFinding, ...] = ()
-
-    def say(self) -> None:
-        """Says what DATA was understood as, and names the classes."""
-        say_found(self.notes, self.doubts, self.images["label"])
 
 
 def look_at_images(data: str | Path, flat: bool = False, follow_links: bool = False) -> ImageTable:
@@ -78,7 +54,7 @@ def look_at_images(data: str | Path, flat: bool = False, follow_links: bool = Fa
     seen = [fact for fact, good in zip(facts, readable, strict=True) if good]
     table["similar"] = 0
     table.loc[readable, "similar"] = similar_groups([fact.thumbnail for fact in seen], [fact.sha256 for fact in seen])
-    return ImageTable(root, table, found.notes, found.doubts)
+    return found
 
 
 def _missing(path: Path) -> ImageFacts:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipelines.config.shared import SPLITS
 from pipelines.console.terminal import warn
-from pipelines.data.manifest import ImageTable
+from pipelines.data.find import ImageTable
 from pipelines.data.walk import lies_in
 from pipelines.runs.files import write_atomically, write_csv
 from pipelines.runs.tables import read_table
