@@ -19,6 +19,7 @@ from pipelines.data.machine import is_machine_failure, machine_failure, reason_o
 from pipelines.data.pillow_decode import decode_opened, open_image, stored_kind
 from pipelines.data.similar import thumbnail
 from pipelines.data.value_range import Values, look_at_values
+from pipelines.data.walk import lies_in
 from resnet_tf.errors import UserError
 
 MAX_FILE_BYTES = 512 * 2**20
@@ -81,7 +82,7 @@ def inspect_image(path: Path, root: Path | None) -> ImageFacts:
     """
     digest = ""
     try:
-        if root is not None and not path.resolve().is_relative_to(root.resolve()):
+        if root is not None and not lies_in(path, os.path.realpath(root)):
             return _unreadable("a link that leads out of the folder")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
