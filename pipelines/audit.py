@@ -159,6 +159,10 @@ def add_losses(images: pd.DataFrame, rule: str) -> None:
 def audit_report(table: ImageTable, rule: str = "auto") -> dict[str, Any]:
     """Returns the report on a table of images.
 
+    Args:
+        table: Facts about the images, from `look_at_images`.
+        rule: Value of --range.
+
     Returns:
         {"images": [one entry per file], "duplicates": [groups of byte-identical files], "similar": [groups of
         near-identical pictures], "classes": [findings], "notes": [what was left out or assumed],

@@ -25,7 +25,7 @@ _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 
 
 def damage_of(content: bytes) -> str:
-    """Returns why no decoder should get an image file, "" where nothing speaks against it; other formats pass."""
+    """Returns why no decoder should get a PNG or JPEG file, "" if there is no reason; other formats pass."""
     if content.startswith(PNG_SIGNATURE):
         return _png_damage(content)
     if content.startswith(_JPEG) and content.find(_END, content.rfind(_SCAN)) < 0 and not _walk(content)[1]:

@@ -49,7 +49,7 @@ def check_exists(data: str | Path) -> None:
     """Checks that DATA exists, before time is spent on anything else.
 
     Raises:
-        UserError: It does not exist, or nobody may look at it.
+        UserError: It does not exist, or cannot be looked at.
     """
     if not str(data):
         raise UserError("DATA is empty; name a folder or a CSV")

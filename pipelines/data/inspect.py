@@ -173,7 +173,7 @@ def _decode_completely(content: bytes, extension: str, digest: str) -> ImageFact
 
 
 def _thumbnail_of_draft(image: ImageFile.ImageFile, orientation: int) -> bytes:
-    """A draft of a JPEG reads all of its bytes, to find damage, but computes only a small picture."""
+    """Returns the thumbnail of a picture; of a JPEG, all bytes are read, to find damage, but few pixels computed."""
     width, height = image.size
     image.draft("L", (max(width // 8, min(width, _DRAFT_PIXELS)), max(height // 8, min(height, _DRAFT_PIXELS))))
     image.load()
@@ -181,7 +181,10 @@ def _thumbnail_of_draft(image: ImageFile.ImageFile, orientation: int) -> bytes:
 
 
 def _thumbnail_of_decoded(content: bytes) -> tuple[bytes, Values | None]:
-    """Decodes as the stream does, so that it can decode whatever is found to be readable here."""
+    """Returns the thumbnail of a picture and its stored values, if these have more than 8 bits.
+
+    The file is decoded as the stream decodes it, so that the stream can decode whatever is found to be readable here.
+    """
     with open_image(io.BytesIO(content)) as image:
         picture, stored = decode_opened(image, lambda: open_image(io.BytesIO(content)))
     values = None if stored is None else look_at_values(stored)

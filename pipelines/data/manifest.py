@@ -35,7 +35,11 @@ _NAMED = 10
 
 
 def look_at_images(data: str | Path, flat: bool = False, follow_links: bool = False) -> ImageTable:
-    """Opens every file that DATA names once and collects the facts; Args and Raises are those of `find_images`."""
+    """Lists the files that DATA names, inspects each, and adds the facts to the table; Args are those of `find_images`.
+
+    Raises:
+        UserError: `find_images` refuses DATA, or the machine cannot read the files.
+    """
     found = find_images(data, flat, follow_links)
     root, table = found.root, found.images
     files = [root / path for path in table["path"]]
@@ -58,7 +62,7 @@ def look_at_images(data: str | Path, flat: bool = False, follow_links: bool = Fa
 
 
 def _missing(path: Path) -> ImageFacts:
-    """What there is to say of a file that a CSV or a link names, and that does not exist."""
+    """Returns the facts about a file that a CSV or a link names, and that does not exist."""
     return ImageFacts(problems=(MISSING,), reason="a link to nothing" if os.path.islink(path) else "no such file")
 
 
@@ -194,7 +198,7 @@ def _leave_out_unreadable(images: pd.DataFrame, data: Path) -> None:
 
 
 def _named(rows: pd.DataFrame, count: int) -> str:
-    """The first files with the reasons why they cannot be used."""
+    """Returns the first files with the reasons why they cannot be used."""
     named = [f"{row.path} ({row.reason})" for row in rows.head(count).itertuples()]
     return ", ".join([*named, "…"] if len(rows) > count else named)
 

@@ -94,7 +94,7 @@ def quarantine(table: ImageTable, folder: Path) -> int:
 
 
 def _movable(table: ImageTable) -> list[tuple[str, str]]:
-    """The files at fault that lie in the folder, each once: a link may lead to the place of another one."""
+    """Returns the files at fault that lie in the folder, each once: a link may lead to the place of another one."""
     real_root, outside = os.path.realpath(table.root), []
     kept: dict[str, tuple[str, str]] = {}
     for path, reason in files_at_fault(table.images):

@@ -92,7 +92,7 @@ class ValueRange:
         return [self.loss(values) if (values := values_of(text)) else "" for text in texts]
 
     def in_words(self) -> str:
-        """The range in a few words, such as "integers 0 … 4095"."""
+        """Returns the range in a few words, such as "integers 0 … 4095"."""
         named = {"integers": self.integers, "floats": self.floats}
         return " and ".join(
             f"{name} {low:g} … {high:g}" for name, pair in named.items() if pair for low, high in [pair]

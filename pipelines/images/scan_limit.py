@@ -38,7 +38,7 @@ def _scans(content: Any) -> tuple[Any, Any]:
     data = tf.io.decode_raw(content, tf.uint8)
     is_scan = (data[:-1] == _MARKER) & (data[1:] == _SCAN)
     found = tf.math.count_nonzero(is_scan, dtype=tf.int32)
-    # The pair of bytes can also stand in a thumbnail or behind the picture, so that it is only then looked for exactly.
+    # The pair of bytes can also stand in a thumbnail or behind the picture, so that too many of them are counted anew.
     return tf.cond(found > allowed, lambda: _scans_of_markers(data, allowed), lambda: found), allowed
 
 
