@@ -10,11 +10,11 @@ from pipelines.config.verbs import AuditConfig
 from pipelines.console.escapes import visible
 from pipelines.console.terminal import answer, say
 from pipelines.data.classes import class_findings
-from pipelines.data.find import classes_in_words
-from pipelines.data.inspect import UNREADABLE
-from pipelines.data.manifest import MISSING, ImageTable, look_at_images
+from pipelines.data.find import ImageTable, classes_in_words
+from pipelines.data.inspect import MISSING, UNREADABLE
+from pipelines.data.manifest import look_at_images
 from pipelines.data.quarantine import check_quarantine, quarantine, undo_quarantine
-from pipelines.data.value_range import decide_range, range_in_words, values_of
+from pipelines.data.value_range import decide_range, range_in_words
 from pipelines.runs.files import check_place, write_csv, write_json, write_text
 from resnet_tf.errors import UserError
 
@@ -150,16 +150,18 @@ def add_losses(images: pd.DataFrame, rule: str) -> None:
         images: Table of an `ImageTable`, which is changed.
         rule: Value of --range.
     """
-    value_range = decide_range(rule, images["stored_values"])
-    found = [values_of(text) for text in images["stored_values"]]
-    losses = [value_range.loss(values) if values else "" for values in found]
-    for column, added in (("problems", ["lost_values" if loss else "" for loss in losses]), ("reason", losses)):
-        joint = " " if column == "problems" else ", "
+    losses = decide_range(rule, images["stored_values"]).losses(images["stored_values"])
+    codes = ["lost_values" if loss else "" for loss in losses]
+    for column, joint, added in (("problems", " ", codes), ("reason", ", ", losses)):
         images[column] = [joint.join(filter(None, pair)) for pair in zip(images[column], added, strict=True)]
 
 
 def audit_report(table: ImageTable, rule: str = "auto") -> dict[str, Any]:
     """Returns the report on a table of images.
+
+    Args:
+        table: Facts about the images, from `look_at_images`.
+        rule: Value of --range.
 
     Returns:
         {"images": [one entry per file], "duplicates": [groups of byte-identical files], "similar": [groups of
@@ -172,6 +174,7 @@ def audit_report(table: ImageTable, rule: str = "auto") -> dict[str, Any]:
     readable = images[images["readable"]]
     similar = _groups(readable[readable["similar"] > 0], "similar")
     missing = images["problems"] == MISSING
+    value_range = decide_range(rule, images["stored_values"])
     return {
         "images": [
             {
@@ -194,8 +197,8 @@ def audit_report(table: ImageTable, rule: str = "auto") -> dict[str, Any]:
         "classes": [asdict(finding) for finding in (*table.doubts, *class_findings(images))],
         "notes": list(table.notes),
         "value_range": {
-            **asdict(decide_range(rule, images["stored_values"])),
-            "in_words": range_in_words(rule, images["stored_values"]),
+            **asdict(value_range),
+            "in_words": range_in_words(value_range, rule, images["stored_values"]),
         },
         "summary": {
             "files": len(images),

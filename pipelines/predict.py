@@ -18,7 +18,6 @@ from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import answer, progress, say, warn
 from pipelines.data.inspect import inspect_images
 from pipelines.data.system_files import is_system_name
-from pipelines.data.value_range import values_of
 from pipelines.data.walk import walk
 from pipelines.evaluation.inference import Inference, images_of, outputs
 from pipelines.evaluation.integrity import load_network
@@ -153,9 +152,8 @@ def _find(config: PredictConfig) -> dict[str, Any]:
     files = [file for pattern in config.paths for file in expand(pattern, config.follow_links)]
     rows, unreadable = _readable_rows(files, "looked at")
     value_range = input_spec_of(Run(Path(config.run))).value_range
-    for path, text in zip(rows["path"], rows.pop("stored_values"), strict=True):
-        values = values_of(text)
-        if values and (loss := value_range.loss(values)):
+    for path, loss in zip(rows["path"], value_range.losses(rows.pop("stored_values")), strict=True):
+        if loss:
             warn(f"{path}: {loss}")
     for file, reason in unreadable:
         warn(f"left out: {file} ({reason})")

@@ -3,12 +3,11 @@
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 from PIL import Image, ImageDraw
 
 from pipelines.config.verbs import ShowBatchConfig
 from pipelines.console.terminal import say
-from pipelines.data.manifest import class_names, data_root, look_at_images
+from pipelines.data.manifest import class_names, look_at_images
 from pipelines.data.value_range import decide_range
 from pipelines.images.stream import ImageSource, InputSpec, Order, training_stream
 from pipelines.runs.files import write_atomically
@@ -39,29 +38,28 @@ def show_batch(config: ShowBatchConfig) -> Path:
     rows = table[table["readable"] & table["split"].isin(("", "train"))].reset_index(drop=True)
     if rows.empty:
         raise UserError(f"not one file of {config.data!r} is a readable image for training; see `resnet-tf audit`")
-    classes = class_names(rows)
-    images, captions = _batch(config, rows, classes)
+    images, captions = _batch(config, ImageSource(rows, found.root, class_names(rows)))
     grid = draw_grid(images, captions)
     write_atomically(Path(config.out), lambda temporary: grid.save(temporary, "PNG"))
     say(f"wrote {config.out}: {len(images)} images, augment {config.augment}, mix {config.mix}")
     return Path(config.out)
 
 
-def _batch(config: ShowBatchConfig, rows: pd.DataFrame, classes: list[str]) -> tuple[np.ndarray, list[str]]:
+def _batch(config: ShowBatchConfig, source: ImageSource) -> tuple[np.ndarray, list[str]]:
     input_spec = InputSpec(
         config.image_size,
         augment=config.augment,
         mix=config.mix,
         balanced=config.balance == "sampling",
-        value_range=decide_range(config.range, rows["stored_values"]),
+        value_range=decide_range(config.range, source.rows["stored_values"]),
     )
     stream = training_stream(
-        ImageSource(rows, data_root(config.data), classes),
+        source,
         input_spec,
         Order(batch_size=config.images, seed=config.seed, first_epoch=config.epoch),
     )
     images, labels = next(iter(stream))
-    return images.numpy(), [caption(label, classes) for label in labels.numpy()]
+    return images.numpy(), [caption(label, source.classes) for label in labels.numpy()]
 
 
 def caption(label: np.ndarray, classes: list[str]) -> str:

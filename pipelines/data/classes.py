@@ -23,7 +23,7 @@ class ClassFinding:
 
     Args:
         label: Name of the class.
-        code: Kind of finding: only_class, small_class, unbalanced or odd_name.
+        code: Kind of finding: only_class, small_class, unbalanced, odd_name or mixed_levels.
         reason: Explanation in words.
     """
 

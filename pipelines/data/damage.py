@@ -10,7 +10,6 @@ import zlib
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8"
-_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _IHDR = 13
 _MAX_SIDE = 1_000_000  # libpng's limit for each side of a picture
 _INFLATED = 1 << 20
@@ -26,7 +25,7 @@ _END_OF_IMAGE, _START_OF_SCAN = 0xD9, 0xDA
 
 
 def damage_of(content: bytes) -> str:
-    """Returns why no decoder should get an image file, "" where nothing speaks against it; other formats pass."""
+    """Returns why no decoder should get a PNG or JPEG file, "" if there is no reason; other formats pass."""
     if content.startswith(PNG_SIGNATURE):
         return _png_damage(content)
     if content.startswith(_JPEG) and content.find(_END, content.rfind(_SCAN)) < 0 and not _walk(content)[1]:

@@ -19,27 +19,37 @@ _CLASSES_SHOWN, _NAME_CHARACTERS = 10, 40
 
 
 @dataclass(frozen=True)
-class Found:
-    """The files that DATA names.
+class ImageTable:
+    """The files that DATA names, readable or not.
 
     Args:
         root: Folder that the paths are relative to.
-        images: Table with path, label, split and group ("" where the data do not say), sorted by path.
+        images: Table with the columns path, label, split and group ("" where the data do not say), sorted by path.
+            `pipelines.data.manifest.look_at_images` adds readable, reason, similar, and the columns of `ImageFacts`
+            except the thumbnail.
         notes: What was left out or assumed, in sentences.
         doubts: Folders that may have been misunderstood.
     """
 
     root: Path
     images: pd.DataFrame
-    notes: tuple[str, ...] = ()
-    doubts: tuple[ClassFinding, ...] = ()
+    notes: tuple[str, ...]
+    doubts: tuple[ClassFinding, ...]
+
+    def say(self) -> None:
+        """Says what DATA was understood as: what was left out, what is in doubt, and the names of the classes."""
+        for note in self.notes:
+            say(note)
+        for doubt in self.doubts:
+            warn(f"class {doubt.label!r}: {doubt.reason}")
+        say(classes_in_words(self.images["label"]))
 
 
 def check_exists(data: str | Path) -> None:
     """Checks that DATA exists, before time is spent on anything else.
 
     Raises:
-        UserError: It does not exist, or nobody may look at it.
+        UserError: It does not exist, or cannot be looked at.
     """
     if not str(data):
         raise UserError("DATA is empty; name a folder or a CSV")
@@ -52,7 +62,7 @@ def check_exists(data: str | Path) -> None:
         raise UserError(f"cannot look at DATA {str(data)!r}: {why}; name a folder or a CSV") from error
 
 
-def find_images(data: str | Path, flat: bool = False, follow_links: bool = False) -> Found:
+def find_images(data: str | Path, flat: bool = False, follow_links: bool = False) -> ImageTable:
     """Lists the files that DATA names, without opening them.
 
     Args:
@@ -82,16 +92,7 @@ def find_images(data: str | Path, flat: bool = False, follow_links: bool = False
     table = pd.DataFrame(rows, columns=["path", "label", "split", "group"]).astype(object)
     table["label"] = table["label"].map(composed)
     images = table.sort_values("path", kind="stable", ignore_index=True)
-    return Found(root, images, tuple(notes), tuple(doubts))
-
-
-def say_found(notes: Iterable[str], doubts: Iterable[ClassFinding], labels: Iterable[str]) -> None:
-    """Says what DATA was understood as: what was left out, what is in doubt, and the names of the classes."""
-    for note in notes:
-        say(note)
-    for doubt in doubts:
-        warn(f"class {doubt.label!r}: {doubt.reason}")
-    say(classes_in_words(labels))
+    return ImageTable(root, images, tuple(notes), tuple(doubts))
 
 
 def classes_in_words(labels: Iterable[str]) -> str:

@@ -1,4 +1,4 @@
-"""Recognizes a file by its first bytes: which image formats are read, what every other file is, and the way out."""
+"""Recognizes a file by its first bytes: which image formats are read, what every other file is, and what to do."""
 
 import importlib
 import io
@@ -117,7 +117,7 @@ def pillow_formats() -> tuple[str, ...]:
 
 
 def name_of(content: bytes) -> str:
-    """Returns what a file is that no decoder takes, with the way out, in a few words."""
+    """Returns, in a few words, what a file is that no decoder takes, and what to do about it."""
     if content[4:8] == b"ftyp":
         return _iso_media(content)
     for offset, signature, words in _SIGNATURES:

@@ -18,7 +18,8 @@ from pipelines.data.formats import EXTENSIONS, name_of, name_of_raw
 from pipelines.data.machine import is_machine_failure, machine_failure, reason_of
 from pipelines.data.pillow_decode import decode_opened, open_image, stored_kind
 from pipelines.data.similar import thumbnail
-from pipelines.data.value_range import Values
+from pipelines.data.value_range import Values, look_at_values
+from pipelines.data.walk import lies_in
 from resnet_tf.errors import UserError
 
 MAX_FILE_BYTES = 512 * 2**20
@@ -81,7 +82,7 @@ def inspect_image(path: Path, root: Path | None) -> ImageFacts:
     """
     digest = ""
     try:
-        if root is not None and not path.resolve().is_relative_to(root.resolve()):
+        if root is not None and not lies_in(path, os.path.realpath(root)):
             return _unreadable("a link that leads out of the folder")
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
@@ -172,7 +173,7 @@ def _decode_completely(content: bytes, extension: str, digest: str) -> ImageFact
 
 
 def _thumbnail_of_draft(image: ImageFile.ImageFile, orientation: int) -> bytes:
-    """A draft of a JPEG reads all of its bytes, to find damage, but computes only a small picture."""
+    """Returns the thumbnail of a picture; of a JPEG, all bytes are read, to find damage, but few pixels computed."""
     width, height = image.size
     image.draft("L", (max(width // 8, min(width, _DRAFT_PIXELS)), max(height // 8, min(height, _DRAFT_PIXELS))))
     image.load()
@@ -180,9 +181,14 @@ def _thumbnail_of_draft(image: ImageFile.ImageFile, orientation: int) -> bytes:
 
 
 def _thumbnail_of_decoded(content: bytes) -> tuple[bytes, Values | None]:
-    """Decodes as the stream does, so that it can decode whatever is found to be readable here."""
+    """Returns the thumbnail of a picture and its stored values, if these have more than 8 bits.
+
+    The file is decoded as the stream decodes it, so that the stream can decode whatever is found to be readable here.
+    """
     with open_image(io.BytesIO(content)) as image:
-        picture, values = decode_opened(image, lambda: open_image(io.BytesIO(content)))
+        picture, stored = decode_opened(image, lambda: open_image(io.BytesIO(content)))
+    values = None if stored is None else look_at_values(stored)
+    del stored  # a large picture leaves its memory to the thumbnail
     return thumbnail(Image.fromarray(picture), 1), values
 
 

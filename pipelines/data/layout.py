@@ -76,8 +76,10 @@ def understand(root: Folder, skipped: Skipped, flat: bool) -> Layout:
 
 
 def _splits(root: Folder) -> list[Folder]:
-    """The folders that are named like splits and hold class folders. Where most of the images of such a folder are in
-    none of its folders, it may also be a class, so that what is beside it decides."""
+    """Returns the folders that are named like splits and hold class folders.
+
+    A folder with most of its images in none of its own folders may also be a class, so that what is beside it decides.
+    """
     named = [folder for folder in root.folders if split_of(folder.name) and folder.folders]
     alone = all(split_of(folder.name) for folder in root.folders)
     counts = Counter(name for folder in named for name in {_plain(inner.name) for inner in folder.folders})
@@ -148,9 +150,9 @@ def _check_splits_are_sure(splits: list[Folder], others: list[Folder]) -> None:
 
 
 def _without_flat_splits(layout: Layout, root: Folder) -> list[Folder]:
-    """The class folders; a folder that is named like a split, but has no class folders, is none.
+    """Returns the class folders, to which folders that are named val or test and have no class folders do not belong.
 
-    A class can have the name train, as in CIFAR-100, so that this alone stays a class, with a note.
+    A folder named train stays among them, with a note, since a class can have this name, as in CIFAR-100.
 
     Raises:
         UserError: All folders are named like splits.
@@ -257,12 +259,12 @@ def _note_levels(layout: Layout, folders: list[Folder]) -> None:
 
 
 def _hollow(folders: Sequence[Folder]) -> list[Folder]:
-    """The folders that hold images in their sub-folders only."""
+    """Returns the folders that hold images in their sub-folders only."""
     return [folder for folder in folders if folder.count and not folder.files]
 
 
 def _common(folders: Sequence[Folder]) -> list[str]:
-    """The names of sub-folders that all of these folders have, if they are at least half of all such names."""
+    """Returns the names of sub-folders that all of these folders have, if they are at least half of all such names."""
     counts = Counter(name for folder in folders for name in {_plain(inner.name) for inner in folder.folders})
     common = [name for name, count in counts.items() if count == len(folders)]
     return sorted(common) if 2 * len(common) >= len(counts) else []

@@ -1,7 +1,7 @@
 """Tells the failures of a machine from the faults of a file.
 
-A disk that fails, a share that is gone, and memory or handles that are used up say nothing about a photo. Whoever meets
-them stops, and neither leaves the photo out nor moves it aside.
+A disk that fails, a share that is gone, and memory or handles that are used up say nothing about a photo. A command
+that meets them stops, and neither leaves the photo out nor moves it aside.
 """
 
 import errno

@@ -8,7 +8,6 @@ the group that ties the image to others, "" for none), stored_values (of an imag
 
 import hashlib
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
@@ -17,10 +16,9 @@ import pandas as pd
 
 from pipelines.config.shared import MAX_UNREADABLE
 from pipelines.console.terminal import progress, say, warn
-from pipelines.data.classes import ClassFinding
-from pipelines.data.find import find_images, say_found
+from pipelines.data.find import ImageTable, find_images
 from pipelines.data.groups import name_groups, tied_units
-from pipelines.data.inspect import ImageFacts, inspect_images
+from pipelines.data.inspect import MISSING, ImageFacts, inspect_images
 from pipelines.data.similar import similar_groups
 from pipelines.data.split import Fold, assign_splits
 from pipelines.data.table import missing_advice
@@ -31,37 +29,17 @@ COLUMNS = (
     *("path", "label", "split", "width", "height", "orientation", "decoder", "sha256", "problems"),
     *("similar", "group", "stored_values"),
 )
-# The problem of a file that a CSV or a link names, and that does not exist.
-MISSING = "missing"
 # Columns that the first manifests lacked, with the value that they get when such a manifest is read.
 _ADDED: dict[str, int | str] = {"similar": 0, "group": "", "stored_values": ""}
 _NAMED = 10
 
 
-@dataclass(frozen=True)
-class ImageTable:
-    """The facts about every file that DATA names, readable or not.
-
-    Args:
-        root: Folder that the paths are relative to.
-        images: Table with the columns path, label, split and group ("" where the data do not say), readable, reason,
-            similar, and those of `ImageFacts` except the thumbnail.
-        notes: What was left out or assumed, in sentences.
-        doubts: Folders that may have been misunderstood.
-    """
-
-    root: Path
-    images: pd.DataFrame
-    notes: tuple[str, ...] = ()
-    doubts: tuple[ClassFinding, ...] = ()
-
-    def say(self) -> None:
-        """Says what DATA was understood as, and names the classes."""
-        say_found(self.notes, self.doubts, self.images["label"])
-
-
 def look_at_images(data: str | Path, flat: bool = False, follow_links: bool = False) -> ImageTable:
-    """Opens every file that DATA names once and collects the facts; Args and Raises are those of `find_images`."""
+    """Lists the files that DATA names, inspects each, and adds the facts to the table; Args are those of `find_images`.
+
+    Raises:
+        UserError: `find_images` refuses DATA, or the machine cannot read the files.
+    """
     found = find_images(data, flat, follow_links)
     root, table = found.root, found.images
     files = [root / path for path in table["path"]]
@@ -71,7 +49,7 @@ def look_at_images(data: str | Path, flat: bool = False, follow_links: bool = Fa
         inspect_images(existing, None if follow_links else root, lambda facts: progress(facts, sum(there), "looked at"))
     )
     facts = [next(looked) if exists else _missing(file) for file, exists in zip(files, there, strict=True)]
-    table["readable"] = [fact.readable and exists for fact, exists in zip(facts, there, strict=True)]
+    table["readable"] = [fact.readable for fact in facts]
     table["reason"] = [fact.reason for fact in facts]
     for column in ("width", "height", "orientation", "decoder", "sha256", "stored_values"):
         table[column] = [getattr(fact, column) for fact in facts]
@@ -80,11 +58,11 @@ def look_at_images(data: str | Path, flat: bool = False, follow_links: bool = Fa
     seen = [fact for fact, good in zip(facts, readable, strict=True) if good]
     table["similar"] = 0
     table.loc[readable, "similar"] = similar_groups([fact.thumbnail for fact in seen], [fact.sha256 for fact in seen])
-    return ImageTable(root, table, found.notes, found.doubts)
+    return found
 
 
 def _missing(path: Path) -> ImageFacts:
-    """What there is to say of a file that a CSV or a link names, and that does not exist."""
+    """Returns the facts about a file that a CSV or a link names, and that does not exist."""
     return ImageFacts(problems=(MISSING,), reason="a link to nothing" if os.path.islink(path) else "no such file")
 
 
@@ -220,7 +198,7 @@ def _leave_out_unreadable(images: pd.DataFrame, data: Path) -> None:
 
 
 def _named(rows: pd.DataFrame, count: int) -> str:
-    """The first files with the reasons why they cannot be used."""
+    """Returns the first files with the reasons why they cannot be used."""
     named = [f"{row.path} ({row.reason})" for row in rows.head(count).itertuples()]
     return ", ".join([*named, "…"] if len(rows) > count else named)
 

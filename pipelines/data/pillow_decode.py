@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFile, ImageOps
 
 from pipelines.data.formats import pillow_formats
-from pipelines.data.value_range import INTEGER, UNKNOWN, ValueRange, Values, bands, look_at_values, scale_of, to_levels
+from pipelines.data.value_range import INTEGER, UNKNOWN, ValueRange, bands, ends_of, scale_of, to_levels
 from resnet_tf.errors import UserError
 
 # Pillow's names of 16 bits per channel. It keeps only the upper byte of each, and the lower one where it is told that
@@ -58,7 +58,7 @@ def decode_pillow(source: str | Path | io.BytesIO, value_range: ValueRange = UNK
 
 def decode_opened(
     file: ImageFile.ImageFile, reopen: Reopen, value_range: ValueRange = UNKNOWN
-) -> tuple[np.ndarray, Values | None]:
+) -> tuple[np.ndarray, np.ndarray | None]:
     """Decodes an image that is open but not loaded; see `decode_pillow`.
 
     Args:
@@ -67,14 +67,15 @@ def decode_opened(
         value_range: As in `decode_pillow`.
 
     Returns:
-        uint8 [height, width, 3], and what values are stored if they have more than 8 bits.
+        uint8 [height, width, 3], and the stored values [height, width, channels] without alpha if they have more than
+        8 bits.
     """
     _check_bands(file)
     kind, wide = stored_kind(file), _wide_mode(file)
     if not kind:
         return _over_white(ImageOps.exif_transpose(file)), None
     colours, alpha = _wide_values(file, reopen) if wide else _values(file)
-    return _to_rgb(colours, alpha, file.mode, value_range)
+    return _to_rgb(colours, alpha, file.mode, value_range), colours
 
 
 def decode_in_memory(image: Image.Image) -> np.ndarray:
@@ -82,7 +83,7 @@ def decode_in_memory(image: Image.Image) -> np.ndarray:
     upright = ImageOps.exif_transpose(image)
     if not upright.mode.startswith(("I", "F")):
         return _over_white(upright)
-    return _to_rgb(_array(upright)[..., None], None, upright.mode, UNKNOWN)[0]
+    return _to_rgb(_array(upright)[..., None], None, upright.mode, UNKNOWN)
 
 
 def stored_kind(file: ImageFile.ImageFile) -> str:
@@ -163,8 +164,7 @@ def _joined(upper: np.ndarray, lower: np.ndarray) -> np.ndarray:
 
 
 def _alpha_levels(alpha: np.ndarray) -> np.ndarray:
-    values = look_at_values(alpha)
-    return to_levels(alpha, scale_of(INTEGER, UNKNOWN.bounds(values)))
+    return to_levels(alpha, scale_of(INTEGER, UNKNOWN.bounds(*ends_of(alpha))))
 
 
 def _alpha_of(values: np.ndarray, transparent: object) -> np.ndarray:
@@ -177,17 +177,15 @@ def _array(image: Image.Image) -> np.ndarray:
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _to_rgb(
-    colours: np.ndarray, alpha: np.ndarray | None, mode: str, value_range: ValueRange
-) -> tuple[np.ndarray, Values]:
-    values = look_at_values(colours)
-    levels = to_levels(colours, scale_of(values.kind, value_range.bounds(values)))
+def _to_rgb(colours: np.ndarray, alpha: np.ndarray | None, mode: str, value_range: ValueRange) -> np.ndarray:
+    kind, low, high = ends_of(colours)
+    levels = to_levels(colours, scale_of(kind, value_range.bounds(kind, low, high)))
     if mode == "CMYK":
-        return np.asarray(Image.fromarray(levels, "CMYK").convert("RGB")), values
+        return np.asarray(Image.fromarray(levels, "CMYK").convert("RGB"))
     rgb = np.repeat(levels, 3, axis=-1) if levels.shape[-1] == 1 else levels
     if alpha is None:
-        return rgb, values
-    return _over_white(Image.fromarray(np.concatenate([rgb, alpha], -1), "RGBA")), values
+        return rgb
+    return _over_white(Image.fromarray(np.concatenate([rgb, alpha], -1), "RGBA"))
 
 
 def _over_white(image: Image.Image) -> np.ndarray:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from pipelines.config.shared import SPLITS
 from pipelines.console.terminal import warn
-from pipelines.data.manifest import ImageTable
+from pipelines.data.find import ImageTable
 from pipelines.data.walk import lies_in
 from pipelines.runs.files import write_atomically, write_csv
 from pipelines.runs.tables import read_table
@@ -33,7 +33,7 @@ def check_quarantine(data: Path, folder: Path) -> None:
     """
     if not data.is_dir():
         raise UserError(f"--quarantine moves files out of a folder, and {str(data)!r} is none; delete rows of a CSV")
-    if folder.resolve().is_relative_to(data.resolve()):
+    if lies_in(folder, os.path.realpath(data)):
         raise UserError(
             f"--quarantine {str(folder)!r} lies in {str(data)!r} and would be a class of it; choose another"
         )
@@ -94,7 +94,7 @@ def quarantine(table: ImageTable, folder: Path) -> int:
 
 
 def _movable(table: ImageTable) -> list[tuple[str, str]]:
-    """The files at fault that lie in the folder, each once: a link may lead to the place of another one."""
+    """Returns the files at fault that lie in the folder, each once: a link may lead to the place of another one."""
     real_root, outside = os.path.realpath(table.root), []
     kept: dict[str, tuple[str, str]] = {}
     for path, reason in files_at_fault(table.images):
@@ -210,7 +210,7 @@ def _is_same_file(one: Path, other: Path) -> bool:
 
 def _check_within(root: Path, path: str) -> None:
     """Checks that no link on the way leads out of a folder."""
-    if not (root / path).parent.resolve().is_relative_to(root.resolve()):
+    if not lies_in((root / path).parent, os.path.realpath(root)):
         raise UserError(f"{path!r} is behind a link that leads out of {str(root)!r}; nothing is moved through it")
 
 

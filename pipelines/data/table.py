@@ -12,10 +12,10 @@ from resnet_tf.errors import UserError, without_middle
 
 COLUMNS = ("path", "label", "split", "group")
 _WANTED = "DATA must be a folder, or a CSV with the columns path,label[,split][,group]"
-# What a file begins with: (its bytes, their offset, what it is, what to do).
 _PHOTO = "name the folder that holds the class folders"
 _UNPACK = "unpack it, and name the folder that comes out"
 _SAVE = "save the table as CSV (UTF-8)"
+# What a file begins with: (its bytes, their offset, what it is, what to do).
 _SIGNATURES = (
     (b"PK\x03\x04", 0, "a ZIP archive or an office document", f"{_UNPACK}, or {_SAVE}"),
     (b"PK\x05\x06", 0, "an empty ZIP archive", _UNPACK),
@@ -81,7 +81,7 @@ def table_rows(file: Path) -> list[tuple[str, str, str, str]]:
 
 
 def missing_advice(data: Path) -> str:
-    """What helps where files that a CSV names do not exist."""
+    """Returns what to know about a CSV's paths where files that it names do not exist."""
     return f"paths are relative to the CSV's folder, {without_middle(str(data.parent.resolve()), 120)!r}"
 
 
@@ -112,7 +112,7 @@ def _cells(file: Path) -> Iterator[Row]:
 
 
 def _places(names: list[str], file: Path) -> dict[str, int | None]:
-    """Where each column is; None for one that the table does not have."""
+    """Returns the number of each column, from 0; None for one that the table does not have."""
     found = [name.casefold() for name in names]
     for column in ("path", "label"):
         if column not in found:
@@ -128,7 +128,7 @@ def _places(names: list[str], file: Path) -> dict[str, int | None]:
 
 
 def _separator(header: str) -> str:
-    """Spreadsheets of some countries write semicolons in place of commas."""
+    """Returns the character between cells; spreadsheets of some countries write semicolons in place of commas."""
     return next(
         (
             separator

@@ -68,14 +68,14 @@ class ValueRange:
     integers: tuple[float, float] | None = None
     floats: tuple[float, float] | None = None
 
-    def bounds(self, values: Values) -> tuple[float, float]:
-        """Returns the values that become black and white in an image with these values."""
-        known = self.integers if values.kind == INTEGER else self.floats
-        return known or _usual_range(values, DEPTHS) or (values.low, values.high)
+    def bounds(self, kind: str, low: float, high: float) -> tuple[float, float]:
+        """Returns the values that become black and white in an image; the arguments are what `ends_of` returns."""
+        known = self.integers if kind == INTEGER else self.floats
+        return known or _usual_range(kind, low, high, DEPTHS) or (low, high)
 
     def loss(self, values: Values) -> str:
         """Returns what the network will not see of an image with these values, in words; "" where that is little."""
-        bounds = self.bounds(values)
+        bounds = self.bounds(values.kind, values.low, values.high)
         scale = scale_of(values.kind, bounds)
         ends = np.array([values.low, values.high])
         levels = np.clip(np.floor((ends - scale.low) * scale.factor + scale.offset), 0, 255)
@@ -87,8 +87,12 @@ class ValueRange:
             return f"the network sees what is beyond as black or white: {said}"
         return ""
 
+    def losses(self, texts: Iterable[str]) -> list[str]:
+        """Returns `loss` for each entry of the column "stored_values"; "" for an image of 8 bits."""
+        return [self.loss(values) if (values := values_of(text)) else "" for text in texts]
+
     def in_words(self) -> str:
-        """The range in a few words, such as "integers 0 … 4095"."""
+        """Returns the range in a few words, such as "integers 0 … 4095"."""
         named = {"integers": self.integers, "floats": self.floats}
         return " and ".join(
             f"{name} {low:g} … {high:g}" for name, pair in named.items() if pair for low, high in [pair]
@@ -98,13 +102,18 @@ class ValueRange:
 UNKNOWN = ValueRange()
 
 
-def range_in_words(rule: str, texts: Iterable[str]) -> str:
-    """Returns what --range has decided for a data set, "" where no image has more than 8 bits."""
-    texts = [text for text in texts if text]
-    if not texts:
+def range_in_words(value_range: ValueRange, rule: str, texts: Iterable[str]) -> str:
+    """Returns what --range has decided for a data set, "" where no image has more than 8 bits.
+
+    Args:
+        value_range: What `decide_range` has decided.
+        rule: Value of --range.
+        texts: The manifest's column "stored_values".
+    """
+    count = sum(map(bool, texts))
+    if not count:
         return ""
-    found = decide_range(rule, texts).in_words()
-    return f"{len(texts)} images have more than 8 bits: {found} become black … white (--range {rule})"
+    return f"{count} images have more than 8 bits: {value_range.in_words()} become black … white (--range {rule})"
 
 
 def values_of(text: str) -> Values | None:
@@ -141,26 +150,26 @@ def _decide(rule: str, found: list[Values]) -> tuple[float, float] | None:
         return None
     low, high = min(v.low for v in found), max(v.high for v in found)
     usual = min(v.usual_low for v in found), max(v.usual_high for v in found)
-    together = Values(found[0].kind, low, high, *usual)
+    kind = found[0].kind
     if rule == "type":
-        return _range_of_type(together)
-    if rule == "auto" and (natural := _usual_range(together, (*_SMALL_DEPTHS, *DEPTHS))):
+        return _range_of_type(kind, low, high)
+    if rule == "auto" and (natural := _usual_range(kind, low, high, (*_SMALL_DEPTHS, *DEPTHS))):
         return natural
     return usual if usual[0] < usual[1] else (low, high)
 
 
-def _usual_range(values: Values, depths: tuple[int, ...]) -> tuple[float, float] | None:
-    if values.low < 0:
+def _usual_range(kind: str, low: float, high: float, depths: tuple[int, ...]) -> tuple[float, float] | None:
+    if low < 0:
         return None
-    tops = [float(2**depth - 1) for depth in depths] if values.kind == INTEGER else [1.0, 255.0]
-    return next(((0.0, top) for top in tops if values.high <= top), None)
+    tops = [float(2**depth - 1) for depth in depths] if kind == INTEGER else [1.0, 255.0]
+    return next(((0.0, top) for top in tops if high <= top), None)
 
 
-def _range_of_type(values: Values) -> tuple[float, float]:
-    if values.kind == FLOAT:
+def _range_of_type(kind: str, low: float, high: float) -> tuple[float, float]:
+    if kind == FLOAT:
         return 0.0, 1.0
     types = ((0.0, 65535.0), (-32768.0, 32767.0), (0.0, 2.0**31 - 1), (-(2.0**31), 2.0**31 - 1))
-    return next(pair for pair in types if pair[0] <= values.low and values.high <= pair[1])
+    return next(pair for pair in types if pair[0] <= low and high <= pair[1])
 
 
 def scale_of(kind: str, bounds: tuple[float, float]) -> Scale:
@@ -178,8 +187,8 @@ def scale_of(kind: str, bounds: tuple[float, float]) -> Scale:
     return Scale(low, 255.0 / (high - low) if high > low else 0.0, 0.5)
 
 
-def look_at_values(array: np.ndarray) -> Values:
-    """Returns what values an image stores.
+def ends_of(array: np.ndarray) -> tuple[str, float, float]:
+    """Returns the kind of the values that an image stores, `INTEGER` or `FLOAT`, the smallest and the largest of them.
 
     Args:
         array: Integers or floating-point numbers [height, width, channels], without alpha.
@@ -192,8 +201,13 @@ def look_at_values(array: np.ndarray) -> Values:
     if not np.isfinite([low, high]).all():
         wrong = array.size - int(np.isfinite(array).sum())
         raise UserError(f"{wrong} of its {array.size} values are NaN or infinite; replace them by numbers")
+    return kind, low, high
+
+
+def look_at_values(array: np.ndarray) -> Values:
+    """Returns what values an image stores; its percentiles take longer than `ends_of`. Args and Raises are the same."""
     sample = array.reshape(-1)[:: max(1, array.size // _SAMPLE)]
-    return Values(kind, low, high, *map(float, np.percentile(sample, _PERCENTILES)))
+    return Values(*ends_of(array), *map(float, np.percentile(sample, _PERCENTILES)))
 
 
 def to_levels(array: np.ndarray, scale: Scale) -> np.ndarray:

@@ -143,8 +143,10 @@ def _refuse_costly(content: Any) -> Any:
 
 def _decode_with_pillow(content: Any, value_range: ValueRange) -> Any:
     def decode(content: Any) -> np.ndarray:
-        """TensorFlow passes bytes in a graph, but an array of one object when eager; as an array of bytes, it would
-        lose the zeros at its end."""
+        """Decodes what TensorFlow passes: bytes in a graph, but an array of one object when eager.
+
+        An array of bytes would lose the zeros at the end of the file.
+        """
         found = content if isinstance(content, bytes) else content.item()
         return decode_pillow(io.BytesIO(found), value_range)
 

@@ -39,9 +39,25 @@ def within_limit(value: Any, pixels: Any) -> Any:
     Raises:
         tf.errors.InvalidArgumentError: When the graph runs and there are more pixels.
     """
-    text = f"more than {MAX_PIXELS} pixels in one image file are not decoded; it claims"
-    check = tf.raw_ops.Assert(condition=pixels <= MAX_PIXELS, data=[text, pixels])
-    with tf.control_dependencies([check] if check is not None else []):
+    return checked(
+        value, f"more than {MAX_PIXELS} pixels in one image file are not decoded; it claims", pixels, MAX_PIXELS
+    )
+
+
+def checked(value: Any, text: str, number: Any, limit: Any) -> Any:
+    """Returns a value unchanged if a number is not above a limit.
+
+    Args:
+        value: Tensor that depends on the check.
+        text: Message of the error, which the number follows.
+        number: Scalar tensor.
+        limit: Highest number that passes.
+
+    Raises:
+        tf.errors.InvalidArgumentError: When the graph runs and the number is higher.
+    """
+    check = tf.raw_ops.Assert(condition=number <= limit, data=[text, number])
+    with tf.control_dependencies([check] if check is not None else []):  # it is None where TensorFlow is eager
         return tf.identity(value)
 
 

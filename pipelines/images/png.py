@@ -9,7 +9,7 @@ from pipelines.data.damage import PNG_SIGNATURE
 from pipelines.data.value_range import DEPTHS, INTEGER, UNKNOWN, ValueRange, scale_of
 
 _WHITE = 255.0
-# Offsets of the first byte of the height, of the depth and of the colour type in a file's header (ISO/IEC 15948, 11.2).
+# Offsets of the depth and of the colour type in a file's header (ISO/IEC 15948, 11.2).
 _DEPTH, _COLOURS = 24, 25
 _GRAY, _GRAY_WITH_ALPHA, _RGB = b"\x00", b"\x04", b"\x02"
 _BAND = 4_000_000  # pixels whose transparency is undone at a time
@@ -21,7 +21,7 @@ def is_png(content: Any) -> Any:
 
 
 def decode_plain_png(content: Any) -> Any:
-    """Decodes a PNG of 8 bits that nothing in is transparent, in one channel if it is gray and in three otherwise.
+    """Decodes a PNG of 8 bits without transparency, in one channel if it is gray and in three otherwise.
 
     Returns:
         uint8 [height, width, 1 or 3].

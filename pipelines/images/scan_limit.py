@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.data.damage import MAX_SCANNED_PIXELS, MAX_SCANS
+from pipelines.images.pixel_limit import checked
 
 _MARKER, _SCAN, _END = 0xFF, 0xDA, 0xD9
 _RESTARTS = (0xD0, 0xD7)
@@ -27,9 +28,7 @@ def refuse_many_scans(content: Any, value: Any = None) -> Any:
     value = content if value is None else value
     scans, allowed = tf.cond(tf.io.is_jpeg(content), lambda: _scans(content), lambda: (tf.constant(0), tf.constant(1)))
     text = f"a JPEG of more than {MAX_SCANS} scans, or of fewer in a large picture, is not decoded; it has"
-    check = tf.raw_ops.Assert(condition=scans <= allowed, data=[text, scans])
-    with tf.control_dependencies([check] if check is not None else []):
-        return tf.identity(value)
+    return checked(value, text, scans, allowed)
 
 
 def _scans(content: Any) -> tuple[Any, Any]:
@@ -39,7 +38,7 @@ def _scans(content: Any) -> tuple[Any, Any]:
     data = tf.io.decode_raw(content, tf.uint8)
     is_scan = (data[:-1] == _MARKER) & (data[1:] == _SCAN)
     found = tf.math.count_nonzero(is_scan, dtype=tf.int32)
-    # The pair of bytes can also stand in a thumbnail or behind the picture, so that it is only then looked for exactly.
+    # The pair of bytes can also stand in a thumbnail or behind the picture, so that too many of them are counted anew.
     return tf.cond(found > allowed, lambda: _scans_of_markers(data, allowed), lambda: found), allowed
 
 

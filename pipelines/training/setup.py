@@ -11,7 +11,7 @@ from pipelines.data.find import check_exists
 from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
 from pipelines.data.split import Fold
-from pipelines.data.value_range import decide_range, range_in_words, values_of
+from pipelines.data.value_range import decide_range, range_in_words
 from pipelines.recipe.earlier import Earlier, check_weights
 from pipelines.runs.files import fingerprint_of
 from pipelines.runs.tables import csv_text
@@ -117,11 +117,13 @@ def manifest_for_all(workers: Workers, find: Callable[[], pd.DataFrame]) -> pd.D
 
 
 def _say_range(rule: str, manifest: pd.DataFrame) -> None:
-    if words := range_in_words(rule, manifest["stored_values"]):
+    stored = manifest["stored_values"]
+    value_range = decide_range(rule, stored)
+    if words := range_in_words(value_range, rule, stored):
         say(words)
-    value_range = decide_range(rule, manifest["stored_values"])
-    pairs = zip(manifest["path"], map(values_of, manifest["stored_values"]), strict=True)
-    losses = [f"{path}: {loss}" for path, values in pairs if values and (loss := value_range.loss(values))]
+    losses = [
+        f"{path}: {loss}" for path, loss in zip(manifest["path"], value_range.losses(stored), strict=True) if loss
+    ]
     if losses:
         more = f" ({len(losses)} such images; see `resnet-tf audit`)" if len(losses) > 1 else ""
         warn(f"{losses[0]}{more}; --range chooses another range")
