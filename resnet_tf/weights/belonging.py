@@ -56,7 +56,8 @@ def check_belongs(
     lacking = set(missing)
     filled = sum(name not in lacking and name not in wrong_shape for name in kernels)
 
-    seen = seen_in(tensors) or _first_difference(wrong_shape, model.name)
+    differing = _first_difference(wrong_shape, model.name)
+    seen = seen_in(tensors) or differing
 
     def refuse(what: str) -> UserError:
         return UserError(
@@ -78,7 +79,6 @@ def check_belongs(
         raise UserError(
             f"the weights {str(path)!r} are for a shallower network than {model.name}: they end before {shorter}"
         )
-    differing = _first_difference(wrong_shape, model.name)
     if differing:
         raise refuse(differing)
     needed = _needed(variables, lacking)
