@@ -13,7 +13,15 @@ import keras
 import numpy as np
 
 from resnet_tf.errors import UserError
-from resnet_tf.weights.names import BACKBONE_KERNEL, BACKBONE_LAYER, batch_norm_of, shown, stage_of, unit_of
+from resnet_tf.weights.names import (
+    BACKBONE_KERNEL,
+    BACKBONE_LAYER,
+    batch_norm_of,
+    shown,
+    stage_of,
+    unit_of,
+    variables_of,
+)
 
 # A file that lacks more than a quarter of the convolutions is of a different network.
 MINIMUM_MATCHED = 0.75
@@ -51,7 +59,7 @@ def check_belongs(
     Raises:
         UserError: The file is of a different network; the message says what in the file shows it.
     """
-    variables = [f"{layer.name}/{variable.name}" for layer in model.layers for variable in layer.weights]
+    variables = list(variables_of(model))
     kernels = [name for name in variables if BACKBONE_KERNEL.fullmatch(name)]
     lacking = set(missing)
     filled = sum(name not in lacking and name not in wrong_shape for name in kernels)

@@ -9,7 +9,7 @@ import numpy as np
 from resnet_tf.errors import UserError
 from resnet_tf.weights.belonging import check_belongs, random_layers
 from resnet_tf.weights.fitting import fit_to
-from resnet_tf.weights.names import BACKBONE_BLOCK, HEAD, shown
+from resnet_tf.weights.names import BACKBONE_BLOCK, HEAD, shown, variables_of
 from resnet_tf.weights.readers import read_weights
 from resnet_tf.weights.structure import LayerConfigs, differences, structure_of
 from resnet_tf.weights.unnamed_layers import has_unnamed_layers, layer_names_by_number, with_layer_names
@@ -87,7 +87,7 @@ def load_weights(model: keras.Model, source: str | Path | WeightFile, *, verbose
         UserError: The file cannot be read, or too little of it fits; the model is unchanged then.
     """
     file = source if isinstance(source, WeightFile) else read_weights(source)
-    variables = {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.weights}
+    variables = variables_of(model)
     tensors = file.tensors
     if has_unnamed_layers(tensors):
         tensors = with_layer_names(tensors, layer_names_by_number(_classes_and_names(model)))

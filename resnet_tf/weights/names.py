@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable
+from typing import Any
 
 HEAD = "predictions"
 KERNEL_AND_BIAS = ("kernel", "bias")
@@ -16,6 +17,11 @@ BACKBONE_LAYER = re.compile(r"(conv\d+(_block\d+_\w+)?_(conv|bn)|post_bn|block\d
 BACKBONE_BLOCK = re.compile(r"conv\d+_block\d+_")
 # The first convolution of each family, which sees the images.
 FIRST_KERNELS = ("conv1_conv/kernel", "block1_conv1/kernel")
+
+
+def variables_of(model: Any) -> dict[str, Any]:
+    """Returns the variables of a model's layers by the names of their tensors."""
+    return {f"{layer.name}/{variable.name}": variable for layer in model.layers for variable in layer.weights}
 
 
 def unit_of(name: str) -> str | None:

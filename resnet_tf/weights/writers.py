@@ -17,6 +17,7 @@ import numpy as np
 from resnet_tf.architectures import ARCHITECTURES
 from resnet_tf.errors import UserError
 from resnet_tf.weights.loading import configs_of
+from resnet_tf.weights.names import variables_of
 from resnet_tf.weights.portable import portable_twin, with_batch_norms
 from resnet_tf.weights.preprocessing import Preprocessing
 from resnet_tf.weights.structure import structure_of
@@ -141,11 +142,7 @@ def _dates_of_zip() -> Iterator[None]:
 
 
 def _tensors(model: keras.Model, torchvision: bool) -> dict[str, np.ndarray]:
-    tensors = {
-        f"{layer.name}/{variable.name}": keras.ops.convert_to_numpy(variable)
-        for layer in model.layers
-        for variable in layer.weights
-    }
+    tensors = {name: keras.ops.convert_to_numpy(variable) for name, variable in variables_of(model).items()}
     if not torchvision:
         return tensors
     try:
