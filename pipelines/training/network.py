@@ -42,7 +42,7 @@ def build_trainer(plan: Plan) -> Trainer:
     if plan.config.deterministic:
         tf.config.experimental.enable_op_determinism()
     with scope(strategy):
-        model = _build(plan, plan.devices.precision)
+        model = _build(plan)
         random_layers = load_weights(model, plan.weights).random_layers if plan.weights else []
         freeze_stages(model, recipe.frozen_stages, but=random_layers)
         if recipe.freeze_batch_norms:
@@ -67,8 +67,8 @@ def save_model(trainer: Trainer, path: Path, head_change: HeadChange | None = No
     plan, model = trainer.plan, trainer.model
     if not plan.devices.workers.chief:
         return
-    if plan.devices.precision != "float32" or plan.devices.strategy is not None:
-        model = _build(plan, "float32")
+    if plan.devices.strategy is not None:  # to which the variables belong
+        model = _build(plan)
         copy_values(trainer.model, model)
     with changed_head(model, head_change):
         size, classes = plan.config.image_size, plan.classes
@@ -77,7 +77,7 @@ def save_model(trainer: Trainer, path: Path, head_change: HeadChange | None = No
         )
 
 
-def _build(plan: Plan, precision: str) -> keras.Model:
+def _build(plan: Plan) -> keras.Model:
     config, recipe, structure = plan.config, plan.recipe, plan.structure
     return build_classifier(
         config.arch,
@@ -89,7 +89,7 @@ def _build(plan: Plan, precision: str) -> keras.Model:
         stem_pool=structure.stem_pool,
         head_stages=recipe.head_stages,
         head_pooling=recipe.head_pooling,
-        precision=precision,
+        precision=plan.devices.precision,
     )
 
 
