@@ -41,7 +41,7 @@ def show_batch(config: ShowBatchConfig) -> Path:
     images, captions = _batch(config, ImageSource(rows, found.root, class_names(rows)))
     grid = draw_grid(images, captions)
     write_atomically(Path(config.out), lambda temporary: grid.save(temporary, "PNG"))
-    say(f"wrote {config.out}: {len(images)} images, augment {config.augment}, mix {config.mix}")
+    say(f"wrote {config.out}: {len(images)} images, view {config.view}, augment {config.augment}, mix {config.mix}")
     return Path(config.out)
 
 
@@ -52,6 +52,7 @@ def _batch(config: ShowBatchConfig, source: ImageSource) -> tuple[np.ndarray, li
         mix=config.mix,
         balanced=config.balance == "sampling",
         value_range=decide_range(config.range, source.rows["stored_values"]),
+        view=config.view,
     )
     stream = training_stream(
         source,

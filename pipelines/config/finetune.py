@@ -30,6 +30,7 @@ from pipelines.config.shared import (
     shortcut_setting,
     strategy_setting,
     stride_setting,
+    view_setting,
 )
 from resnet_tf.architectures import Shortcut, StridePlace, find_architecture
 from resnet_tf.errors import UserError
@@ -62,6 +63,7 @@ class FinetuneConfig:
         why="Weights that others trained on 1.28 million photos beat any training from scratch on a few thousand.",
     )
     image_size: int = image_size_setting(224, why="Most weights were trained at this size.")
+    view: str | None = view_setting(None, none_is=_DECIDED)
     shortcut: Shortcut | Literal["default"] = shortcut_setting()
     stride_at: StridePlace | None = stride_setting()
 

@@ -10,6 +10,7 @@ STRATEGIES = ("auto", "one", "mirrored", "multiworker")
 SPLITS = ("train", "val", "test")
 AUGMENTATIONS = ("light", "paper", "cifar", "colour", "trivial", "strong")
 MIXES = ("none", "mixup", "cutmix")
+VIEWS = ("crop", "squeeze", "pad")
 BALANCES = ("none", "weights", "sampling")
 RANGES = ("auto", "type", "percentiles")
 AUTO = "auto"  # what --epochs may be beside a number
@@ -100,6 +101,19 @@ def image_size_setting(default: int | None, low: int = 32, **more: Any) -> Any:
         "height and width of what the network sees, in pixels",
         default,
         **{"group": NETWORK, "kind": int, "low": low, "high": 2048, "metavar": "N", **more},
+    )
+
+
+def view_setting(default: str | None, **more: Any) -> Any:
+    """--view: what the network sees of a picture that is no square."""
+    return setting(
+        "what the network sees of each picture: the crop at its centre, the whole of it squeezed to a square, or the "
+        "whole of it padded to a square",
+        default,
+        group=NETWORK,
+        choices=VIEWS,
+        metavar="NAME",
+        **more,
     )
 
 

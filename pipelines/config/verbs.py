@@ -23,6 +23,7 @@ from pipelines.config.shared import (
     source_setting,
     strategy_setting,
     stride_setting,
+    view_setting,
 )
 from resnet_tf.architectures import Shortcut, StridePlace, find_architecture
 from resnet_tf.errors import UserError
@@ -95,6 +96,7 @@ class ShowBatchConfig(_Checked):
     out: str = setting("PNG to write", ending=".png", metavar="FILE", written=True)
     follow_links: bool = follow_links_setting()
     image_size: int = image_size_setting(FinetuneConfig.image_size)
+    view: str = view_setting("crop")
     augment: str = augment_setting("light")
     mix: str = mix_setting("none")
     balance: str = balance_setting()

@@ -34,16 +34,17 @@ def input_spec_of(run: Run) -> InputSpec:
     said, look = what_a_model_says(run.model), preprocessing_of(run)
     size = read_config(run.config)["arguments"].get("image_size")
     if said is not None and said.image_size is not None:
-        models = said.image_size, said.preprocessing.crop_fraction, said.preprocessing.interpolation
-        if models != (size, look.crop_fraction, look.interpolation):
+        models = said.preprocessing
+        theirs = said.image_size, models.crop_fraction, models.interpolation, models.view
+        if theirs != (size, look.crop_fraction, look.interpolation, look.view):
             raise UserError(
-                f"{str(run.config)!r} and {run.model.name} disagree about the size, the crop or the interpolation of "
-                "images; bring the original files back"
+                f"{str(run.config)!r} and {run.model.name} disagree about the size, the view, the crop or the "
+                "interpolation of images; bring the original files back"
             )
     elif not isinstance(size, int):
         raise UserError(f"{str(run.config)!r} has no 'image_size'")
     value_range = range_of_config(read_config(run.config))
-    return InputSpec(size, look.crop_fraction, look.interpolation, value_range=value_range)
+    return InputSpec(size, look.crop_fraction, look.interpolation, value_range=value_range, view=look.view)
 
 
 def preprocessing_of(run: Run) -> Preprocessing:
@@ -54,7 +55,7 @@ def preprocessing_of(run: Run) -> Preprocessing:
     """
     fields: Any = read_config(run.config).get("preprocessing")
     try:
-        return Preprocessing(**fields)  # old configs lack interpolation
+        return Preprocessing(**fields)  # old configs lack interpolation and view
     except (TypeError, ValueError) as error:
         raise UserError(f"the 'preprocessing' of {str(run.config)!r} is not understood: {error}") from error
 

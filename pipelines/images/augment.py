@@ -11,11 +11,8 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.images.colour import colour_jitter, lighting
-from pipelines.images.regions import Region, centre_region, cut, inside, jittered_region, random_region
+from pipelines.images.regions import MEAN_COLOUR, Region, cut, evaluation_region, inside, jittered_region, random_region
 from pipelines.images.trivial_augment import trivial_augment
-
-# The fill of an erased or padded part: ImageNet's mean colour, which a normalized network sees as about 0.
-_MEAN_COLOUR = (124, 116, 104)
 
 
 def key_of(seed: int, epoch: Any, position: Any) -> Any:
@@ -56,7 +53,7 @@ def random_erasing(image: Any, key: Any) -> Any:
     sides = tf.sqrt(tf.stack([area * aspect, area / aspect])) * tf.cast(size, tf.float32)
     sides = tf.minimum(tf.cast(tf.round(sides), tf.int32), size)
     begin = tf.cast(tf.stack([top, left]) * tf.cast(size - sides + 1, tf.float32), tf.int32)
-    erased = tf.where(inside(size, begin, begin + sides), tf.constant(_MEAN_COLOUR, tf.uint8), image)
+    erased = tf.where(inside(size, begin, begin + sides), tf.constant(MEAN_COLOUR, tf.uint8), image)
     return tf.where(chance < 0.25, erased, image)
 
 
@@ -75,7 +72,7 @@ def shifted(image: Any, key: Any) -> Any:
     begin = tf.cast(tf.random.stateless_uniform([2], key) * tf.cast(2 * margin + 1, tf.float32), tf.int32)
     padding = tf.concat([tf.stack([margin, margin], 1), [[0, 0]]], 0)
     crop = cut(tf.pad(image, padding), begin, size)
-    return tf.where(inside(size, margin - begin, margin - begin + size), crop, tf.constant(_MEAN_COLOUR, tf.uint8))
+    return tf.where(inside(size, margin - begin, margin - begin + size), crop, tf.constant(MEAN_COLOUR, tf.uint8))
 
 
 @dataclass(frozen=True)
@@ -83,8 +80,9 @@ class Augmentation:
     """How training crops and changes each image.
 
     Args:
-        crop: "random" for `random_region`, "jittered" for `jittered_region`, or "whole" for the central square whose
-            side is the picture's shorter side.
+        crop: "random" for `random_region`, "jittered" for `jittered_region`, or "whole" for what evaluation sees
+            without a margin: the central square whose side is the picture's shorter side, or the squeezed or padded
+            picture.
         changes: Functions of an image and a key, applied in this order after a random flip.
     """
 
@@ -103,7 +101,9 @@ AUGMENTATIONS = {
 }
 
 
-def choose_region(name: str, shape: Any, key: Any, size: int, min_area: float, interpolation: str) -> Region:
+def choose_region(
+    name: str, shape: Any, key: Any, size: int, min_area: float, interpolation: str, view: str = "crop"
+) -> Region:
     """Returns the part of a picture that an augmentation crops.
 
     Args:
@@ -113,13 +113,14 @@ def choose_region(name: str, shape: Any, key: Any, size: int, min_area: float, i
         size: Height and width of the result, in pixels.
         min_area: Area of the smallest random crop, as a share of the image's area.
         interpolation: "bilinear" or "bicubic", for jittered and whole crops; random crops are always bilinear.
+        view: The evaluation's view, see `evaluation_region`.
     """
     if AUGMENTATIONS[name].crop == "whole":
-        return centre_region(shape, size, 1.0, interpolation)
+        return evaluation_region(shape, size, 1.0, interpolation, view)
     crop_key = tf.random.experimental.stateless_split(key, 2)[0]
     if AUGMENTATIONS[name].crop == "jittered":
-        return jittered_region(shape, crop_key, size, interpolation)
-    return random_region(shape, crop_key, size, min_area)
+        return jittered_region(shape, crop_key, size, interpolation, view)
+    return random_region(shape, crop_key, size, min_area, view)
 
 
 def change(name: str, image: Any, key: Any) -> Any:

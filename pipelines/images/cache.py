@@ -253,6 +253,11 @@ def _scales(input_spec: InputSpec, shapes: np.ndarray) -> np.ndarray:
     Returns:
         bool [images, ratios].
     """
+    # Crops are those of the padded square, or of a picture with as much detail as the shorter side of a squeezed one.
+    # Where padding rounds the shorter side to few pixels, a crop may need a different scale.
+    if input_spec.view != "crop":
+        side = shapes.max(axis=1) if input_spec.view == "pad" else shapes.min(axis=1)
+        shapes = np.stack([side, side], 1)
     shorter = shapes.min(axis=1)
     crop = AUGMENTATIONS[input_spec.augment].crop
     if crop == "whole":

@@ -5,7 +5,6 @@ TensorFlow decodes JPEG and PNG in RGB or gray; Pillow decodes everything else, 
 
 import io
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -208,7 +207,7 @@ def at_scale(region: Region, shape: Any, ratio_index: Any, orientation: Any) -> 
     ratio = tf.gather(tf.constant(RATIOS), ratio_index)
     smaller = -(-shape // ratio)
     filling = tf.where(is_reversed(orientation), smaller * ratio - shape, 0)
-    return replace(region, begin=region.begin + tf.cast(filling, tf.float64)), ratio, smaller
+    return region.moved(filling), ratio, smaller
 
 
 def _decode_window(content: Any, window: Any, ratio: int) -> Any:

@@ -1,6 +1,6 @@
 """Regions: the part of a picture that becomes an image of the network's size, and the resampling that makes it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
@@ -10,6 +10,13 @@ RATIOS = (1, 2, 4, 8)
 # TensorFlow's name of each resampling kernel, and half the kernel's width in pixels of the larger of the two grids.
 # With antialiasing, TensorFlow's bicubic kernel is Keys's with -0.5, like Pillow's.
 _KERNELS = {"bilinear": ("triangle", 1.0), "bicubic": ("keyscubic", 2.0)}
+# ImageNet's mean colour, which a normalized network sees as about 0. It fills what lies beyond a picture.
+MEAN_COLOUR = (124, 116, 104)
+# A random crop of a squeezed picture is chosen on a square of so many pixels, a power of 2 so that nothing is rounded.
+_FINE = 4096
+# An output pixel is the picture's if its centre lies in it by at least so many output pixels. TensorFlow's kernel
+# places the centre in float32, and gives black where that is beyond the edge.
+_SURELY_INSIDE = 0.01
 
 
 @dataclass(frozen=True)
@@ -23,6 +30,8 @@ class Region:
         interpolation: "bilinear" or "bicubic".
         bounded: Whether pixels beyond the rectangle's edges have no influence, as when a crop is resized. Otherwise
             the image is a crop of the resized picture.
+        picture: float64 [2, 2], the picture's top and left edge, and its bottom and right edge, if the rectangle
+            reaches beyond them. `MEAN_COLOUR` is there. None if the rectangle lies in the picture.
     """
 
     begin: Any
@@ -30,6 +39,13 @@ class Region:
     size: int
     interpolation: str = "bilinear"
     bounded: bool = True
+    picture: Any = None
+
+    def moved(self, distance: Any) -> "Region":
+        """Returns the region of a picture that lies lower and more to the right by a distance in pixels, int32 [2]."""
+        distance = tf.cast(distance, tf.float64)
+        picture = None if self.picture is None else self.picture + distance
+        return replace(self, begin=self.begin + distance, picture=picture)
 
     def ratio_index(self) -> Any:
         """Returns the index in `RATIOS` of the smallest scale that has a pixel for each pixel of the image.
@@ -84,7 +100,17 @@ class Region:
             image = tf.clip_by_value(image, 0.0, 255.0)
         image = tf.transpose(tf.cast(tf.round(image), tf.uint8))
         image = tf.reshape(image, [self.size, self.size, channels])
+        if self.picture is not None:
+            return tf.where(self._on_the_picture(), image, tf.constant(MEAN_COLOUR, tf.uint8))
         return tf.ensure_shape(image, (self.size, self.size, pixels.shape[-1]))
+
+    def _on_the_picture(self) -> Any:
+        """Returns which pixels of the image show the picture, bool [size, size, 1]."""
+        pixel = self.extent / self.size
+        centres = self.begin + (tf.range(self.size, dtype=tf.float64)[:, tf.newaxis] + 0.5) * pixel
+        margin = _SURELY_INSIDE * pixel
+        found = (centres >= self.picture[0] + margin) & (centres <= self.picture[1] - margin)
+        return (found[:, tf.newaxis, 0] & found[tf.newaxis, :, 1])[..., tf.newaxis]
 
     def _resample(self, lines: Any, scale: Any, translation: Any) -> Any:
         """Resamples [lines, any] to float32 [size, any]; `scale` and `translation` are scalars."""
@@ -131,69 +157,121 @@ def inside(size: Any, begin: Any, end: Any) -> Any:
     return found[..., tf.newaxis]
 
 
-def centre_region(shape: Any, size: int, crop_fraction: float, interpolation: str = "bilinear") -> Region:
-    """Returns the evaluation's view: the central crop after the shorter side is resized to size / crop_fraction pixels.
+def evaluation_region(
+    shape: Any, size: int, crop_fraction: float, interpolation: str = "bilinear", view: str = "crop"
+) -> Region:
+    """Returns what evaluation and serving see of a picture.
+
+    The view "crop" is the central crop after the shorter side is resized to size / crop_fraction pixels, "squeeze" is
+    the whole picture, squeezed to a square, and "pad" is the whole picture in its aspect ratio, with `MEAN_COLOUR`
+    beside it.
 
     Args:
         shape: int32 [2], height and width of the picture.
         size: Height and width of the result, in pixels.
         crop_fraction: Share of the resized shorter side that the crop keeps; 0.875 resizes to 256 for a crop of 224.
+            The other two views keep everything.
         interpolation: "bilinear" or "bicubic".
+        view: "crop", "squeeze" or "pad".
     """
-    shorter = round(size / crop_fraction)
-    return _crop_of_resized(shape, tf.constant(shorter), size, lambda free: free // 2, interpolation)
+    side = round(size / crop_fraction) if view == "crop" else size
+    return _crop_of_resized(
+        shape, _resized(shape, tf.constant(side), view), size, lambda free: free // 2, interpolation
+    )
 
 
-def jittered_region(shape: Any, key: Any, size: int, interpolation: str = "bilinear") -> Region:
-    """Returns a random crop of the picture after its shorter side is resized to a random length.
+def jittered_region(shape: Any, key: Any, size: int, interpolation: str = "bilinear", view: str = "crop") -> Region:
+    """Returns a random crop of the picture after it is resized to a random length.
 
     This is the scale jitter of He et al. 2015 (section 3.4, after Simonyan and Zisserman 2014, section 3.1).
 
     Args:
         shape: int32 [2], height and width of the picture.
         key: int32 [2], the key that determines the randomness.
-        size: Height and width of the result, in pixels; the shorter side is 256/224 to 480/224 of it.
+        size: Height and width of the result, in pixels. The length is 256/224 to 480/224 of it. With the view "crop"
+            it is that of the shorter side, and otherwise that of the squeezed or padded square.
         interpolation: "bilinear" or "bicubic".
+        view: The evaluation's view, see `evaluation_region`.
     """
     keys = tf.random.experimental.stateless_split(key, 2)
     shortest, longest = round(size * 256 / 224), round(size * 480 / 224)
-    shorter = tf.random.stateless_uniform([], keys[0], shortest, longest + 1, tf.int32)
+    side = tf.random.stateless_uniform([], keys[0], shortest, longest + 1, tf.int32)
     share = tf.random.stateless_uniform([2], keys[1], dtype=tf.float64)
     place = lambda free: tf.cast(share * tf.cast(free + 1, tf.float64), tf.int32)  # noqa: E731
-    return _crop_of_resized(shape, shorter, size, place, interpolation)
+    return _crop_of_resized(shape, _resized(shape, side, view), size, place, interpolation)
 
 
-def _crop_of_resized(shape: Any, shorter: Any, size: int, place: Any, interpolation: str) -> Region:
-    """Returns a crop of size × size pixels after the shorter side is resized to `shorter` pixels.
+@dataclass(frozen=True)
+class _Resized:
+    """A resized picture, with what is beside it.
+
+    Args:
+        sides: int32 [2], height and width of the resized picture.
+        canvas: int32 [2], height and width with the padding, in the middle of which the picture is.
+        padded: Whether there is a padding.
+    """
+
+    sides: Any
+    canvas: Any
+    padded: bool
+
+
+def _resized(shape: Any, side: Any, view: str) -> _Resized:
+    """Resizes the shorter side to `side` pixels, or squeezes or pads the picture to a square of that side."""
+    sides = tf.cast(shape, tf.float64)
+    square = tf.stack([side, side])
+    if view == "squeeze":
+        return _Resized(square, square, padded=False)
+    fitted = tf.reduce_max(sides) if view == "pad" else tf.reduce_min(sides)
+    resized = tf.cast(tf.round(sides * (tf.cast(side, tf.float64) / fitted)), tf.int32)
+    if view == "pad":
+        return _Resized(tf.clip_by_value(resized, 1, side), square, padded=True)
+    resized = tf.maximum(resized, side)
+    return _Resized(resized, resized, padded=False)
+
+
+def _crop_of_resized(shape: Any, resized: _Resized, size: int, place: Any, interpolation: str) -> Region:
+    """Returns a crop of size × size pixels of a resized picture.
 
     Args:
         shape: int32 [2], height and width of the picture.
-        shorter: Scalar int32, length of the resized shorter side.
+        resized: The resized picture.
         size: Height and width of the crop, in pixels.
         place: Function from the free pixels beside the crop, int32 [2], to the crop's top and left.
         interpolation: "bilinear" or "bicubic".
     """
-    sides = tf.cast(shape, tf.float64)
-    scale = tf.cast(shorter, tf.float64) / tf.reduce_min(sides)
-    resized = tf.maximum(tf.cast(tf.round(sides * scale), tf.int32), shorter)
-    pixel = sides / tf.cast(resized, tf.float64)
-    begin = tf.cast(place(resized - size), tf.float64) * pixel
-    return Region(begin, size * pixel, size, interpolation, bounded=False)
+    pixel = tf.cast(shape, tf.float64) / tf.cast(resized.sides, tf.float64)
+    begin = place(resized.canvas - size)
+    if resized.padded:
+        begin = _meeting(begin - (resized.canvas - resized.sides) // 2, size, resized.sides)
+    return Region(
+        tf.cast(begin, tf.float64) * pixel,
+        size * pixel,
+        size,
+        interpolation,
+        bounded=False,
+        picture=_edges(shape) if resized.padded else None,
+    )
 
 
-def random_region(shape: Any, key: Any, size: int, min_area: float) -> Region:
+def random_region(shape: Any, key: Any, size: int, min_area: float, view: str = "crop") -> Region:
     """Returns a part of the picture of random area and aspect ratio, to be resized.
 
-    The method is that of Szegedy et al. 2014 ("Going deeper with convolutions", section 6).
+    The method is that of Szegedy et al. 2014 ("Going deeper with convolutions", section 6). With the view "squeeze" it
+    is applied to the squeezed picture, and with "pad" to the padded one, so that training sees pictures distorted and
+    padded as evaluation does.
 
     Args:
         shape: int32 [2], height and width of the picture.
         key: int32 [2], the key that determines the randomness.
         size: Height and width of the result, in pixels.
-        min_area: Smallest share of the picture's area; the largest is 1. The aspect ratio is within 3/4 … 4/3.
+        min_area: Smallest share of the area; the largest is 1. The aspect ratio is within 3/4 … 4/3.
+        view: The evaluation's view, see `evaluation_region`.
     """
+    longer = tf.reduce_max(shape)
+    frame = {"crop": shape, "squeeze": tf.constant([_FINE, _FINE]), "pad": tf.stack([longer, longer])}[view]
     begin, extent, _ = tf.image.stateless_sample_distorted_bounding_box(
-        tf.concat([shape, [3]], 0),
+        tf.concat([frame, [3]], 0),
         bounding_boxes=tf.zeros([1, 0, 4]),
         seed=key,
         area_range=(min_area, 1.0),
@@ -201,4 +279,30 @@ def random_region(shape: Any, key: Any, size: int, min_area: float) -> Region:
         max_attempts=10,
         use_image_if_no_bounding_boxes=True,
     )
-    return Region(tf.cast(begin[:2], tf.float64), tf.cast(extent[:2], tf.float64), size)
+    begin, extent = begin[:2], extent[:2]
+    if view == "pad":
+        begin = _meeting(begin - (longer - shape) // 2, extent, shape)
+    begin, extent = tf.cast(begin, tf.float64), tf.cast(extent, tf.float64)
+    if view == "squeeze":
+        fine = tf.cast(shape, tf.float64) / _FINE
+        begin, extent = begin * fine, extent * fine
+    return Region(begin, extent, size, picture=_edges(shape) if view == "pad" else None)
+
+
+def _meeting(begin: Any, extent: Any, sides: Any) -> Any:
+    """Moves a rectangle so that it shows some of a picture: on each axis, half of the shorter of the two.
+
+    Args:
+        begin: int32 [2], top and left of the rectangle, seen from the picture's corner.
+        extent: int32 [2], height and width of the rectangle; or one number for both.
+        sides: int32 [2], height and width of the picture.
+
+    Returns:
+        int32 [2], the top and left after the move.
+    """
+    shown = (tf.minimum(extent, sides) + 1) // 2
+    return tf.clip_by_value(begin, shown - extent, sides - shown)
+
+
+def _edges(shape: Any) -> Any:
+    return tf.cast(tf.stack([tf.zeros_like(shape), shape]), tf.float64)

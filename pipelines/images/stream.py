@@ -17,7 +17,7 @@ from pipelines.images.augment import change, choose_region, key_of
 from pipelines.images.balance import balanced_order
 from pipelines.images.decode import ChooseRegion, decode_region
 from pipelines.images.mix import MIXES
-from pipelines.images.regions import Region, centre_region
+from pipelines.images.regions import Region, evaluation_region
 
 # A function from the number of an image, the choice of its region, and a function that decodes the region from the
 # file, to the pixels, uint8 [size, size, 3].
@@ -34,13 +34,15 @@ class InputSpec:
 
     Args:
         size: Height and width of the images, in pixels.
-        crop_fraction: Share of the resized shorter side that the evaluation's view keeps, see `centre_region`.
-        interpolation: "bilinear" or "bicubic", for the evaluation's view, see `centre_region`.
+        crop_fraction: Share of the resized shorter side that the view "crop" keeps, see
+            `pipelines.images.regions.evaluation_region`.
+        interpolation: "bilinear" or "bicubic", for the evaluation's view.
         min_area: Area of the smallest random crop in training, as a share of the image, see `random_region`.
         augment: Changes that training makes to each image, one of `pipelines.images.augment.AUGMENTATIONS`.
         mix: Mixing that training applies to each batch, "none" or one of `pipelines.images.mix.MIXES`.
         balanced: Whether training sees all classes equally often, see `balanced_order`.
         value_range: Stored values that become black and white, where images have more than 8 bits.
+        view: What evaluation sees of a picture, "crop", "squeeze" or "pad"; training's crops follow it.
     """
 
     size: int
@@ -51,6 +53,7 @@ class InputSpec:
     mix: str = "none"
     balanced: bool = False
     value_range: ValueRange = UNKNOWN
+    view: str = "crop"
 
     def evaluation_region(self, shape: Any) -> Region:
         """Returns the region that evaluation and serving see of an upright picture.
@@ -58,7 +61,7 @@ class InputSpec:
         Args:
             shape: int32 [2], height and width of the picture.
         """
-        return centre_region(shape, self.size, self.crop_fraction, self.interpolation)
+        return evaluation_region(shape, self.size, self.crop_fraction, self.interpolation, self.view)
 
     def for_evaluation(self, image: Any) -> Any:
         """Returns an upright image, uint8 [height, width, 3], as evaluation and serving see it.
@@ -134,7 +137,7 @@ def training_stream(
         Dataset of (uint8 [batch_size / parts, size, size, 3], int32 [batch_size / parts]). If the input spec mixes
         images, the labels are float32 [batch_size / parts, classes].
     """
-    files, batch_size = _Files(source, input_spec.value_range), order.batch_size
+    files, batch_size, spec = _Files(source, input_spec.value_range), order.batch_size, input_spec
     index_at = image_order(source.rows, input_spec, order.seed)
     per_epoch = steps_per_epoch(len(source.rows), batch_size) * batch_size
 
@@ -143,9 +146,7 @@ def training_stream(
         key = key_of(order.seed, epoch, position)
 
         def choose(shape: Any) -> Region:
-            return choose_region(
-                input_spec.augment, shape, key, input_spec.size, input_spec.min_area, input_spec.interpolation
-            )
+            return choose_region(spec.augment, shape, key, spec.size, spec.min_area, spec.interpolation, spec.view)
 
         image, label = files.load(index_at(epoch, position), choose)
         return change(input_spec.augment, image, key), label
@@ -162,7 +163,7 @@ def training_stream(
 def evaluation_stream(
     source: ImageSource, input_spec: InputSpec, batch_size: int, *, parallel: int | None = None
 ) -> tf.data.Dataset:
-    """Returns batches of every image once, in the manifest's order, resized and cropped at its centre.
+    """Returns batches of every image once, in the manifest's order, as evaluation sees it.
 
     Args:
         source: The images. A label that is not one of its classes becomes `UNKNOWN_LABEL`.

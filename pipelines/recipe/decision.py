@@ -63,6 +63,8 @@ class Recipe:
         augment: Changes that training makes to each image, one of `pipelines.images.augment.AUGMENTATIONS`.
         mix: Mixing that training applies to each batch, "none" or one of `pipelines.images.mix.MIXES`.
         min_area: Area of the smallest random crop, as a share of the image.
+        view: What the network sees of a picture, "crop", "squeeze" or "pad", see
+            `pipelines.images.regions.evaluation_region`.
     """
 
     name: str
@@ -86,6 +88,7 @@ class Recipe:
     augment: str
     mix: str
     min_area: float
+    view: str
 
     @property
     def pretrained(self) -> bool:

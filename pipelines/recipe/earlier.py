@@ -17,6 +17,8 @@ from resnet_tf.workers import Workers
 
 # The settings that a recipe is decided from. A different number of images only changes the steps of a repeated recipe.
 _DECIDED_FROM = ("arch", "recipe", "batch_size")
+# What earlier versions did without writing it down.
+_UNWRITTEN = {"view": "crop"}
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ def repeated_recipe(earlier: Earlier | None, config: FinetuneConfig) -> dict[str
     unknown = sorted(set(recipe) - {field.name for field in fields(Recipe)})
     if unknown:
         raise UserError(f"{earlier.source!r} has decisions that this version does not know: {', '.join(unknown)}")
+    recipe = {**_UNWRITTEN, **recipe} if recipe else {}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.items()}
 
 
@@ -124,7 +127,7 @@ def differences(
     lines = []
     if facts := changed_facts(earlier, config):
         lines.append(f"the recipe is decided anew, since {' and '.join(facts)} changed")
-    elif missing := [field.name for field in fields(Recipe) if field.name not in (before.get("recipe") or {})]:
+    elif missing := [field.name for field in fields(Recipe) if field.name not in repeated_recipe(earlier, config)]:
         lines.append(f"it decides nothing of {', '.join(missing)}; that is decided now")
     if not facts and before.get("structure") not in (None, structure):
         lines.append(f"the network is another one: {structure}, there {before['structure']}")

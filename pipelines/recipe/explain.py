@@ -101,12 +101,21 @@ def _images(recipe: Recipe) -> str:
     return "" if recipe.pretrained else f"images: augment {recipe.augment}, mix {recipe.mix}"
 
 
+def _view(recipe: Recipe) -> str:
+    return {
+        "crop": "the network sees the crop at the centre of each picture",
+        "squeeze": "the network sees the whole of each picture, squeezed to a square",
+        "pad": "the network sees the whole of each picture, padded to a square",
+    }[recipe.view]
+
+
 def _patience(recipe: Recipe) -> str:
     return "" if recipe.pretrained else f"stops after {recipe.patience} epochs without a better validation"
 
 
 # The functions that explain the settings, in the order of the training. They return "" if there is nothing to say.
 _WORDS: dict[str, Callable[[Recipe], str]] = {
+    "view": _view,
     "head_first": _head,
     "head_pooling": _pooling,
     "frozen_stages": _frozen,

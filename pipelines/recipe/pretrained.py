@@ -56,6 +56,7 @@ def pretrained_policy(config: FinetuneConfig, images: int) -> list[Decision]:
         Decision("augment", "light", "stronger changes are certainly worse in so few epochs (docs/recipe.md)"),
         Decision("mix", "none", "it is certainly worse in so few epochs (docs/recipe.md)"),
         Decision("min_area", 0.35 if few else 0.5, count, DATA),
+        Decision("view", "crop", "the weights were made for it"),
     ]
 
 

@@ -106,8 +106,8 @@ class Plan:
 
     @property
     def preprocessing(self) -> Preprocessing:
-        """How images are normalized."""
-        return self.weights.preprocessing if self.weights else TORCH
+        """How images are normalized, and what the network sees of them."""
+        return replace(self.weights.preprocessing if self.weights else TORCH, view=self.recipe.view)
 
     @cached_property
     def input_spec(self) -> InputSpec:
@@ -121,6 +121,7 @@ class Plan:
             mix=self.recipe.mix,
             balanced=self.config.balance == "sampling",
             value_range=decide_range(self.config.range, self.manifest["stored_values"]),
+            view=self.recipe.view,
         )
 
     def changed(self, **settings: Any) -> "Plan":

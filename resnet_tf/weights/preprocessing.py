@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass, replace
 
 INTERPOLATIONS = ("bilinear", "bicubic")
+VIEWS = ("crop", "squeeze", "pad")
 CHANNELS = ("rgb", "bgr")
 # Images have 8 bits. The bounds are far outside of what any published weights have; beyond them, an image of 224 pixels
 # would be cut from one of thousands, or normalized to numbers that a network cannot compute with.
@@ -19,9 +20,11 @@ class Preprocessing:
         mean: Value per output channel that is subtracted first.
         deviation: Value per output channel that is divided by.
         channels: Order of the output channels, "rgb" or "bgr".
-        crop_fraction: Share of the shorter side that is kept: an image is resized until its shorter side is
-            size / crop_fraction pixels, and its centre of size × size pixels is taken.
+        crop_fraction: Share of the shorter side that is kept with the view "crop": an image is resized until its
+            shorter side is size / crop_fraction pixels, and its centre of size × size pixels is taken.
         interpolation: Kind of interpolation when resizing, "bilinear" or "bicubic".
+        view: What the network sees of an image: "crop"; "squeeze", the whole image resized to size × size pixels; or
+            "pad", the whole image resized until its longer side is size pixels, with RGB 124, 116, 104 beside it.
     """
 
     mean: tuple[float, float, float]
@@ -29,6 +32,7 @@ class Preprocessing:
     channels: str = "rgb"
     crop_fraction: float = 0.875
     interpolation: str = "bilinear"
+    view: str = "crop"
 
     def __post_init__(self) -> None:
         """Checks the numbers, because they come from files and from the internet.
@@ -44,7 +48,8 @@ class Preprocessing:
             and min(self.deviation) >= SMALLEST_DEVIATION
             and SMALLEST_CROP <= self.crop_fraction <= 1.0
         )
-        if not sound or self.channels not in CHANNELS or self.interpolation not in INTERPOLATIONS:
+        named = self.channels in CHANNELS and self.interpolation in INTERPOLATIONS and self.view in VIEWS
+        if not (sound and named):
             raise ValueError(f"its preprocessing is not understood: {self}")
 
     def in_rgb(self) -> "Preprocessing":
