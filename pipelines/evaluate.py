@@ -12,6 +12,7 @@ from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root, label_numbers
 from pipelines.evaluation.integrity import check_same_images, load_run_manifest
 from pipelines.evaluation.metrics import confusion_matrix, most_confused, per_class, summarize
+from pipelines.evaluation.missed import missed_in_words
 from pipelines.evaluation.predictions import BATCH_SIZE, finished_run_for_all, prediction_table, probabilities_of
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.report.html import framed
@@ -103,18 +104,19 @@ def evaluate(
         label = f"evaluated on {split}"
         found = probabilities_of(rows, root, known, workers, strategy=strategy, mirror=mirror, label=label)
         labels = label_numbers(rows, classes)
+        metrics = {
+            **summarize(labels, found, classes),
+            "classes": classes,
+            "split": split,
+            "mirror": mirror,
+            "finished": state.finished,
+        }
         evaluation = Evaluation(
             run,
-            {
-                **summarize(labels, found, classes),
-                "classes": classes,
-                "split": split,
-                "mirror": mirror,
-                "finished": state.finished,
-            },
+            metrics,
             confusion_matrix(labels, found.argmax(axis=1), classes),
             prediction_table(rows["path"].tolist(), rows["label"].tolist(), found, classes),
-            _note(known, split, state),
+            _note(known, split, state, metrics["never_recognized"]),
         )
         if workers.chief:
             _write(evaluation, root)
@@ -170,11 +172,14 @@ def _rows(manifest: pd.DataFrame, split: str, run: Run) -> pd.DataFrame:
     return rows
 
 
-def _note(run: Run, split: str, state: RunState) -> str:
+def _note(run: Run, split: str, state: RunState, missed: list[dict[str, Any]]) -> str:
     """Returns what a reader must know beside the figures."""
     notes = [] if _is_new(run, split) else [f"the model was fitted to images of {split}: {_NOT_NEW}"]
     if state.text:
         notes.append(f"{state.text}; these figures are of its best model so far")
+    if missed:
+        balance = read_config(run.config)["arguments"].get("balance", "none")
+        notes.append(f"warning: {missed_in_words(missed, split, balance)}")
     return "\n".join(notes)
 
 

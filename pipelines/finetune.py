@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.console.signals import Interrupts
-from pipelines.console.terminal import say
+from pipelines.console.terminal import say, warn
 from pipelines.evaluation.integrity import load_run_manifest
 from pipelines.images.cache import remove_cache
 from pipelines.images.lost_images import LostImage
@@ -24,13 +24,13 @@ from pipelines.training.checkpoint import (
     save_start,
     values_of,
 )
-from pipelines.training.continuation import check_moved, check_same_settings
+from pipelines.training.continuation import check_choice, check_moved, check_same_settings
 from pipelines.training.head import fit_head
 from pipelines.training.loop import fit
 from pipelines.training.network import build_trainer
 from pipelines.training.plan import Plan
 from pipelines.training.setup import make_plan
-from pipelines.training.training_run import TrainingRun, what_is_kept
+from pipelines.training.training_run import TrainingRun, what_is_kept, what_is_missed
 from resnet_tf.distribution import scope
 from resnet_tf.errors import UserError
 from resnet_tf.workers import Workers, joined
@@ -78,6 +78,7 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None) -> R
                 return run
             try:
                 plan = _plan(run, asked, repeated, workers)
+                check_choice(run, progress, plan.recipe.choose_by)
                 trainer = build_trainer(plan)
                 _write_plan(run, plan)
                 _say_plan(plan)
@@ -157,14 +158,17 @@ def _train(training: TrainingRun) -> None:
     save_checkpoint(training.run, training.trainer.model, progress)
     remove_cache(training.run.cache)
     say(what_is_kept(training.run, progress))
+    missed = what_is_missed(progress, training.trainer.plan.config.balance)
+    if missed and training.run.writable:
+        warn(missed)
 
 
 def _fit_head(training: TrainingRun) -> None:
     run, model, progress = training.run, training.trainer.model, training.progress
     probe = fit_head(training.trainer)
-    progress.rows.append({"epoch": 0, "phase": "head", "val_accuracy": probe.accuracy, "val_log_loss": probe.log_loss})
+    progress.rows.append({"epoch": 0, "phase": "head", **probe.score.columns()})
     save_start(run, model, refit_kernel=probe.refit_kernel, refit_bias=probe.refit_bias)
-    training.keep_if_better("head on frozen features", 0, (probe.accuracy, probe.log_loss))
+    training.keep_if_better("head on frozen features", 0, probe.score)
     save_checkpoint(run, model, progress)
     write_history(run, progress)
 
@@ -202,9 +206,9 @@ def _average_with_start(training: TrainingRun) -> None:
         with scope(plan.devices.strategy):
             for variable in model.variables:
                 variable.assign((1.0 - share) * start[variable.path] + share * end[variable.path])
-        accuracy, loss = score = training.validate()
+        score = training.validate()
         phase = f"average: {share:g} of epoch {epoch}"
-        progress.rows.append({"epoch": epoch, "phase": phase, "val_accuracy": accuracy, "val_log_loss": loss})
+        progress.rows.append({"epoch": epoch, "phase": phase, **score.columns()})
         better = training.keep_if_better(phase, epoch, score)
-        say(f"{phase}  val accuracy {accuracy:.4f}  val log loss {loss:.4f}{'  best' if better else ''}")
+        say(f"{phase}  {score.in_words(plan.recipe.choose_by)}{'  best' if better else ''}")
     write_history(training.run, progress)

@@ -11,7 +11,13 @@ SPLITS = ("train", "val", "test")
 AUGMENTATIONS = ("light", "paper", "cifar", "colour", "trivial", "strong")
 MIXES = ("none", "mixup", "cutmix")
 VIEWS = ("crop", "squeeze", "pad")
-BALANCES = ("none", "weights", "sampling")
+# The values of --balance, and what each of them does.
+BALANCES = {
+    "none": "every image counts the same",
+    "weights": "images of rare classes count more in the loss",
+    "sampling": "training shows all classes equally often",
+    "logits": "the loss adds the logarithm of each class's share to the logits (Menon et al. 2021)",
+}
 RANGES = ("auto", "type", "percentiles")
 AUTO = "auto"  # what --epochs may be beside a number
 
@@ -138,12 +144,15 @@ def mix_setting(default: str | None, **more: Any) -> Any:
 
 def balance_setting() -> Any:
     """--balance: what is done about classes of unequal size."""
+    values = "; ".join(f"{name}: {does}" for name, does in BALANCES.items())
     return setting(
-        "what is done about classes of unequal size: weights in the loss, or sampling all classes equally often",
+        f"what is done about classes of unequal size; {values}",
         "none",
         group=DATA,
-        choices=BALANCES,
+        choices=tuple(BALANCES),
         metavar="NAME",
+        why="With every value but none, the head is fitted and the best model is chosen so that all classes count the "
+        "same.",
     )
 
 

@@ -10,6 +10,9 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn import metrics as sk
 
+from pipelines.evaluation.missed import missed_classes
+from pipelines.evaluation.score import balanced_accuracy, balanced_log_loss, log_loss
+
 ECE_BINS = 15
 
 
@@ -25,7 +28,8 @@ def summarize(labels: np.ndarray, probabilities: np.ndarray, classes: list[str])
 
     Returns:
         n, accuracy, accuracy_ci95 (Wilson 1927), top5_accuracy, balanced_accuracy, macro_f1, cohen_kappa,
-        matthews_corrcoef, log_loss (natural logarithm), ece.
+        matthews_corrcoef, log_loss (natural logarithm), balanced_log_loss, ece, never_recognized (see
+        `pipelines.evaluation.missed`).
     """
     predicted = probabilities.argmax(axis=1)
     correct = int((predicted == labels).sum())
@@ -36,14 +40,14 @@ def summarize(labels: np.ndarray, probabilities: np.ndarray, classes: list[str])
         "accuracy": correct / len(labels),
         "accuracy_ci95": [float(interval.low), float(interval.high)],
         "top5_accuracy": top_k_accuracy(labels, probabilities, 5),
-        "balanced_accuracy": float(
-            sk.recall_score(labels, predicted, labels=present, average="macro", zero_division=0.0)
-        ),
+        "balanced_accuracy": balanced_accuracy(labels, predicted),
         "macro_f1": float(sk.f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0)),
         "cohen_kappa": _number(sk.cohen_kappa_score(labels, predicted, labels=every)),
         "matthews_corrcoef": float(sk.matthews_corrcoef(labels, predicted)),
-        "log_loss": float(sk.log_loss(labels, probabilities, labels=every)),
+        "log_loss": log_loss(labels, probabilities),
+        "balanced_log_loss": balanced_log_loss(labels, probabilities),
         "ece": expected_calibration_error(labels, probabilities),
+        "never_recognized": [missed.named(classes) for missed in missed_classes(labels, predicted)],
     }
 
 

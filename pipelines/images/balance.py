@@ -1,5 +1,7 @@
-"""Two remedies for classes of unequal size: weights in the loss, or an order that shows all classes equally often."""
+"""Remedies for classes of unequal size: weights in the loss, the logarithms of the classes' shares added to the logits,
+or an order that shows all classes equally often."""
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +10,27 @@ import pandas as pd
 import tensorflow as tf
 
 from pipelines.images.augment import key_of
+
+# From this ratio of the largest class to the smallest on, a training says what is optimized.
+UNEQUAL = 5
+
+
+def imbalance_in_words(sizes: pd.Series, balance: str) -> str:
+    """Returns a sentence about classes that are far from equal and what is optimized, or "" if they are not.
+
+    Args:
+        sizes: Number of training images of each class.
+        balance: Value of --balance.
+    """
+    if sizes.max() < UNEQUAL * sizes.min():
+        return ""
+    how_many = f"classes have {sizes.min()} to {sizes.max()} training images"
+    if balance != "none":
+        return f"{how_many}; --balance {balance} makes every class count the same"
+    return (
+        f"{how_many}; the log loss over all images is optimized, so rare classes count little; --balance logits makes "
+        "every class count the same"
+    )
 
 
 def class_weights(labels: pd.Series, classes: list[str]) -> list[float]:
@@ -22,6 +45,20 @@ def class_weights(labels: pd.Series, classes: list[str]) -> list[float]:
     """
     counts = labels.value_counts()
     return [len(labels) / (len(counts) * int(counts[name])) for name in classes]
+
+
+def log_prior(labels: pd.Series, classes: list[str]) -> list[float]:
+    """Returns the logarithm of each class's share of the images.
+
+    A loss of logits to which they are added makes the logits themselves those for equally frequent classes (Menon et
+    al. 2021, "Long-tail learning via logit adjustment", arXiv 2007.07314, equation 10 with τ = 1).
+
+    Args:
+        labels: Label of each image; every class occurs among them.
+        classes: Names of the classes, in the order of the logits.
+    """
+    counts = labels.value_counts()
+    return [math.log(int(counts[name]) / len(labels)) for name in classes]
 
 
 def balanced_order(labels: pd.Series, seed: int) -> Callable[[Any, Any], Any]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.shared import AUTO
+from pipelines.evaluation.score import BALANCED_LOG_LOSS, LOG_LOSS
 from pipelines.recipe.decision import DATA, EARLIER_RUN, USER, Decision, Recipe
 from pipelines.recipe.pretrained import pretrained_policy
 from pipelines.recipe.scratch import he_drops, he_warmup, random_policy
@@ -53,6 +54,7 @@ def decide(
     recorded, passed = dict(recorded or {}), _known(passed or {})
     policy = pretrained_policy(config, images) if config.pretrained else random_policy(config, images)
     rows = {row.setting: row for row in policy}
+    rows["choose_by"] = choice_of_model(config.balance)
     usual_epochs = rows["epochs"].value
     if config.epochs == AUTO:
         rows |= {row.setting: row for row in open_ended_policy(usual_epochs, rows["head_first"].value)}
@@ -75,6 +77,17 @@ def decide(
         repeated = {name: recorded[name] for name in _STEPS if name in recorded and name not in passed}
         _overrule(rows, repeated, where, EARLIER_RUN, only_others=True)
     return tuple(rows.values())
+
+
+def choice_of_model(balance: str) -> Decision:
+    """Returns the decision on the figure by which the best model is chosen.
+
+    Args:
+        balance: Value of --balance.
+    """
+    if balance == "none":
+        return Decision("choose_by", LOG_LOSS, "every image counts the same, and every probability is used")
+    return Decision("choose_by", BALANCED_LOG_LOSS, f"as --balance {balance} asks", USER)
 
 
 def open_ended_policy(epochs: int, head_first: bool) -> list[Decision]:

@@ -44,6 +44,8 @@ class Recipe:
         refit_head: Whether the head that is kept was fitted to the validation images as well.
         frozen_stages: Names of the stages whose variables keep the values of the weights.
         freeze_batch_norms: Whether batch norms keep the statistics of the weights.
+        choose_by: Figure on the validation images that is lowest for the best model, "log_loss" or "balanced_log_loss",
+            see `pipelines.evaluation.score`.
         epochs: Number of epochs in which the layers are trained together; with a plateau, their largest number.
         patience: Number of epochs without a better validation before training stops early.
         optimizer: Name of the optimizer: "adamw"; "sgd" with Nesterov momentum 0.9; or "momentum", also 0.9, with the
@@ -74,6 +76,7 @@ class Recipe:
     refit_head: bool
     frozen_stages: tuple[str, ...]
     freeze_batch_norms: bool
+    choose_by: str
     epochs: int
     patience: int
     optimizer: str

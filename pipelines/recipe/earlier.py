@@ -67,7 +67,9 @@ def repeated_recipe(earlier: Earlier | None, config: FinetuneConfig) -> dict[str
     if unknown:
         raise UserError(f"{earlier.source!r} has decisions that this version does not know: {', '.join(unknown)}")
     recipe = {**_UNWRITTEN, **recipe} if recipe else {}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.items()}
+    anew = {"choose_by"} if earlier.arguments.get("balance", "none") != config.balance else set()
+    kept = {name: value for name, value in recipe.items() if name not in anew}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
 
 
 def repeated_precision(earlier: Earlier | None, config: FinetuneConfig) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from pipelines.evaluation.score import LOG_LOSS
 from pipelines.recipe.decision import Decision, Recipe, recipe_of
 from pipelines.recipe.scratch import HE
 
@@ -113,6 +114,12 @@ def _patience(recipe: Recipe) -> str:
     return "" if recipe.pretrained else f"stops after {recipe.patience} epochs without a better validation"
 
 
+def _choice(recipe: Recipe) -> str:
+    if recipe.choose_by == LOG_LOSS:
+        return "the best model has the lowest log loss on validation"
+    return "the best model has the lowest balanced log loss on validation, in which every class counts the same"
+
+
 # The functions that explain the settings, in the order of the training. They return "" if there is nothing to say.
 _WORDS: dict[str, Callable[[Recipe], str]] = {
     "view": _view,
@@ -130,6 +137,7 @@ _WORDS: dict[str, Callable[[Recipe], str]] = {
     "label_smoothing": _smoothing,
     "augment": _images,
     "patience": _patience,
+    "choose_by": _choice,
 }
 # The settings that are explained in another setting's line.
 _TOLD_WITH = {"head_first": ("head_stages",), "augment": ("mix",)}

@@ -15,6 +15,7 @@ import pandas as pd
 
 from pipelines.console.signals import SIGNALS
 from pipelines.console.terminal import say
+from pipelines.evaluation.score import Score
 from pipelines.runs.directory import Run
 from pipelines.runs.files import write_csv
 from pipelines.training.checkpoint import Progress, add_metrics, save_checkpoint
@@ -28,6 +29,8 @@ HISTORY_COLUMNS = (
     "accuracy",
     "val_accuracy",
     "val_log_loss",
+    "val_balanced_accuracy",
+    "val_balanced_log_loss",
     "learning_rate",
     "seconds",
 )
@@ -129,21 +132,22 @@ class TrainingCallback(keras.callbacks.Callback):
         except KeyboardInterrupt:
             self.save()
             raise
-        logs["val_accuracy"], logs["val_log_loss"] = score  # TensorBoard's callback comes next and shows them too
-        number, losses = epoch + 1, [logs["loss"], logs["val_log_loss"]]
-        reason = collapse_reason(losses, logs["val_accuracy"], self.progress.best_accuracy, self.chance)
+        logs.update(score.columns())  # TensorBoard's callback comes next and shows them too
+        number, losses = epoch + 1, [logs["loss"], score.log_loss]
+        reason = collapse_reason(losses, score.accuracy, self.progress.best_accuracy, self.chance)
         if reason:
             self._stop_collapsed(reason, number)
             return
         self._end_epoch(number, logs, score)
 
-    def _end_epoch(self, number: int, logs: dict[str, float], score: tuple[float, float]) -> None:
+    def _end_epoch(self, number: int, logs: dict[str, float], score: Score) -> None:
         """Records the epoch, keeps the network if it is the best, and decides whether to continue."""
         progress = self.progress
         row = {
             "epoch": number,
             "phase": "all layers",
-            **{name: logs[name] for name in ("loss", "accuracy", "val_accuracy", "val_log_loss")},
+            **{name: logs[name] for name in ("loss", "accuracy")},
+            **score.columns(),
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": round(time.monotonic() - self.started, 2),
         }
@@ -164,7 +168,7 @@ class TrainingCallback(keras.callbacks.Callback):
         last = self.open_end.last_epoch(progress) or f"≤{self.recipe.epochs}" if self.open_end else self.recipe.epochs
         say(
             f"epoch {number}/{last}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
-            f"val accuracy {row['val_accuracy']:.4f}  val log loss {row['val_log_loss']:.4f}  "
+            f"{score.in_words(self.recipe.choose_by)}  "
             f"{row['seconds']:.1f} s{'  best' if better else ''}"
         )
         if decision:

@@ -6,6 +6,7 @@ They are written atomically, and verified when they are read.
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import keras
 import numpy as np
 
 from pipelines.console.terminal import warn
+from pipelines.evaluation.score import Score
 from pipelines.runs.directory import Run
 from pipelines.runs.files import write_atomically
 from resnet_tf.errors import UserError
@@ -37,6 +39,9 @@ class Progress:
         best_epoch: Epoch after which that network was kept; 0 is the head on frozen features.
         best_accuracy: Accuracy of that network on the validation images.
         best_log_loss: Log loss of that network on the validation images; None while there is none.
+        best_balanced_accuracy: Its balanced accuracy on them; None while there is none.
+        best_balanced_log_loss: Its balanced log loss on them; None while there is none.
+        best_missed: Classes that it (nearly) never recognizes, see `pipelines.evaluation.missed.MissedClass.named`.
         rows: Rows of history.csv.
         plateau_epochs: Number of epochs before the learning rate went down, with --epochs auto; 0 until it does.
         plateau_steps: Number of steps of the optimizer before the learning rate went down, with --epochs auto; 0 until
@@ -54,6 +59,9 @@ class Progress:
     best_epoch: int = 0
     best_accuracy: float = 0.0
     best_log_loss: float | None = None
+    best_balanced_accuracy: float | None = None
+    best_balanced_log_loss: float | None = None
+    best_missed: list[dict[str, Any]] = field(default_factory=list)
     rows: list[dict[str, Any]] = field(default_factory=list)
     plateau_epochs: int = 0
     plateau_steps: int = 0
@@ -61,13 +69,33 @@ class Progress:
     finished: str = ""
     checkpoints: int = 0
 
-    def improves(self, log_loss: float) -> bool:
+    def improves(self, score: Score, choose_by: str) -> bool:
         """Returns whether a model is better than the best so far.
 
         Log loss is a proper score and uses every probability; the accuracy on a few hundred validation images
         is too coarse to tell epochs apart.
+
+        Args:
+            score: Score of the model.
+            choose_by: Figure that decides, "log_loss" or "balanced_log_loss".
         """
-        return math.isfinite(log_loss) and (self.best_log_loss is None or log_loss < self.best_log_loss)
+        loss, best = getattr(score, choose_by), getattr(self, f"best_{choose_by}")
+        return math.isfinite(loss) and (best is None or loss < best)
+
+    def keep(self, name: str, epoch: int, score: Score, classes: Sequence[str]) -> None:
+        """Records a model as the best so far.
+
+        Args:
+            name: Name of the network, in words.
+            epoch: Number of epochs that the network has been trained.
+            score: Score on the validation images.
+            classes: Names of the classes.
+        """
+        self.best, self.best_epoch = name, epoch
+        self.best_accuracy, self.best_log_loss = score.accuracy, score.log_loss
+        self.best_balanced_accuracy = score.balanced_accuracy
+        self.best_balanced_log_loss = score.balanced_log_loss
+        self.best_missed = [missed.named(classes) for missed in score.missed]
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from pipelines.data.manifest import fingerprint, load_manifest
 from pipelines.evaluation.integrity import check_same_images
 from pipelines.runs.directory import Run, read_config
 from pipelines.runs.files import fingerprint_of, write_json
+from pipelines.training.checkpoint import Progress
 from pipelines.training.plan import Plan
 from resnet_tf.errors import UserError
 from resnet_tf.source_kinds import is_path
@@ -68,6 +69,24 @@ def check_moved(run: Run, plan: Plan) -> None:
             f"--manifest {manifest} has other images or splits than the run {str(run.path)!r}; choose another --run"
         )
     write_json(run.config, {**content, "arguments": {**content["arguments"], **{name: now[name] for name in moved}}})
+
+
+def check_choice(run: Run, progress: Progress, choose_by: str) -> None:
+    """Checks that the best model so far was chosen as the next ones are.
+
+    Args:
+        run: Run that is continued.
+        progress: Progress of the run.
+        choose_by: Figure by which the best model is chosen now.
+
+    Raises:
+        UserError: A version of the program that knew no balanced log loss has chosen the best model.
+    """
+    if progress.best and getattr(progress, f"best_{choose_by}") is None:
+        raise UserError(
+            f"the run {str(run.path)!r} was begun by an earlier version, which did not choose by "
+            f"{choose_by.replace('_', ' ')}; start anew with another --run, or finish it with that version"
+        )
 
 
 def _arguments(run: Run) -> dict[str, Any]:

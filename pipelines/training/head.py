@@ -2,18 +2,19 @@
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
-
-import numpy as np
+from functools import cache
 
 from pipelines.console.terminal import say
 from pipelines.data.manifest import label_numbers
 from pipelines.evaluation.inference import Inference
+from pipelines.evaluation.score import score_from
 from pipelines.training.linear_probe import LinearProbe, fit_linear_probe
 from pipelines.training.trainer import Trainer
 from resnet_tf.classifier import averaged_features, feature_extractor, head
 from resnet_tf.distribution import scope
 from resnet_tf.workers import Workers
+
+_ARRAYS = ("kernel", "bias", "refit_kernel", "refit_bias")
 
 
 def fit_head(trainer: Trainer) -> LinearProbe:
@@ -34,14 +35,15 @@ def fit_head(trainer: Trainer) -> LinearProbe:
         (trainer.outputs(extract, split, f"features of {split}"), label_numbers(plan.rows[split], plan.classes))
         for split in ("train", "val")
     )
-    averaged = averaged_features(trainer.model)
+    averaged, choose_by = averaged_features(trainer.model), plan.recipe.choose_by
     probe = probe_for_all(
-        plan.devices.workers, lambda: fit_linear_probe(train, validation, len(plan.classes), averaged)
+        plan.devices.workers,
+        lambda: fit_linear_probe(train, validation, len(plan.classes), averaged, plan.config.balance, choose_by),
     )
     with scope(plan.devices.strategy):
         head(trainer.model).set_weights([probe.kernel, probe.bias])
     say(
-        f"head on frozen features: val accuracy {probe.accuracy:.4f}  val log loss {probe.log_loss:.4f}  "
+        f"head on frozen features: {probe.score.in_words(choose_by)}  "
         f"(of averages{' and maxima' if probe.channels > averaged else ''}, inverse regularization "
         f"{probe.strength:g})"
     )
@@ -52,6 +54,9 @@ def probe_for_all(workers: Workers, fit: Callable[[], LinearProbe]) -> LinearPro
     """Returns the linear probe that the chief fits. All workers must call this together."""
     if workers.alone:
         return fit()
-    arrays = workers.arrays_from_chief(lambda: {name: np.asarray(value) for name, value in asdict(fit()).items()})
-    fields: dict[str, Any] = {name: value if value.ndim else value.item() for name, value in arrays.items()}
-    return LinearProbe(**fields)
+    fitted = cache(fit)
+    arrays = workers.arrays_from_chief(lambda: {name: getattr(fitted(), name) for name in _ARRAYS})
+    strength, channels = workers.from_chief(lambda: [fitted().strength, fitted().channels])
+    score = score_from(workers.from_chief(lambda: asdict(fitted().score)))
+    kernel, bias, refit_kernel, refit_bias = (arrays[name] for name in _ARRAYS)
+    return LinearProbe(kernel, bias, refit_kernel, refit_bias, strength, channels, score)

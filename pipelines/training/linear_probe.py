@@ -1,11 +1,13 @@
 """Fits a linear probe: multinomial logistic regression on the features of a frozen backbone, to convergence."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from sklearn.base import clone
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import accuracy_score, log_loss
+
+from pipelines.evaluation.score import LOG_LOSS, Score, score_of
 
 # Inverse regularization strengths, on standardized features. Weak regularization comes first, because it takes fewer
 # iterations.
@@ -27,8 +29,7 @@ class LinearProbe:
         refit_bias: float32 [classes], fitted to the training and the validation features together.
         strength: Inverse regularization that was chosen.
         channels: Number of channels that it uses, from the first on; the kernel is 0 for the others.
-        accuracy: Accuracy on the validation features of the classifier that has not seen them.
-        log_loss: Log loss on the validation features of the classifier that has not seen them.
+        score: Score on the validation features of the classifier that has not seen them.
     """
 
     kernel: np.ndarray
@@ -37,8 +38,17 @@ class LinearProbe:
     refit_bias: np.ndarray
     strength: float
     channels: int
-    accuracy: float
-    log_loss: float
+    score: Score
+
+    @property
+    def accuracy(self) -> float:
+        """Accuracy on the validation features of the classifier that has not seen them."""
+        return self.score.accuracy
+
+    @property
+    def log_loss(self) -> float:
+        """Log loss on the validation features of the classifier that has not seen them."""
+        return self.score.log_loss
 
 
 def fit_linear_probe(
@@ -46,6 +56,8 @@ def fit_linear_probe(
     validation: tuple[np.ndarray, np.ndarray],
     classes: int,
     averaged: int | None = None,
+    balance: str = "none",
+    choose_by: str = LOG_LOSS,
 ) -> LinearProbe:
     """Fits a linear probe.
 
@@ -55,9 +67,14 @@ def fit_linear_probe(
         classes: Number of classes.
         averaged: Number of channels, from the first on, that are averages of a stage; the others are maxima, which
             help on some data and harm on others. None if all are averages.
+        balance: Value of --balance. With "weights" and "sampling" a class's images have weights that are inversely
+            proportional to their number, which is what sampling comes to in the mean. With "logits" the logarithm of
+            the class's share is subtracted from the fitted bias. Because biases are not regularized, that is the same
+            as a fit whose loss adds it to the logits (Menon et al. 2021, arXiv 2007.07314, section 4).
+        choose_by: Figure of the score that is lowest for the best regularization.
 
     Returns:
-        The probe with the lowest log loss on the validation part, among those of all channels and of averages alone.
+        The best probe on the validation part, among those of all channels and of averages alone.
         It is fitted once more, with the same regularization, to the features of both parts.
     """
     features, labels = train
@@ -66,42 +83,53 @@ def fit_linear_probe(
     deviation = np.where(deviation > ROUNDING * np.abs(features).max(), deviation, 1.0)
     scaled = (features - mean) / deviation, (validation[0] - mean) / deviation
     choices = sorted({averaged or features.shape[1], features.shape[1]})
-    fits = [_path((scaled[0][:, :n], labels), (scaled[1][:, :n], validation[1]), classes) for n in choices]
-    loss, accuracy, regression = min(fits, key=lambda fit: fit[0])
+    path = partial(_path, balance=balance, choose_by=choose_by)
+    fits = [path((scaled[0][:, :n], labels), (scaled[1][:, :n], validation[1])) for n in choices]
+    score, regression = min(fits, key=lambda fit: getattr(fit[0], choose_by))
     channels = regression.coef_.shape[1]
     both = np.concatenate(scaled)[:, :channels], np.concatenate([labels, validation[1]])
     refit = clone(regression).fit(*both)
     return LinearProbe(
-        *_unscaled(regression, mean, deviation),
-        *_unscaled(refit, mean, deviation),
+        *_unscaled(regression, mean, deviation, _log_prior(labels, classes, balance)),
+        *_unscaled(refit, mean, deviation, _log_prior(both[1], classes, balance)),
         strength=regression.C,
         channels=channels,
-        accuracy=accuracy,
-        log_loss=loss,
+        score=score,
     )
 
 
 def _path(
-    train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray], classes: int
-) -> tuple[float, float, LogisticRegression]:
-    """Returns the best log loss along the strengths, with its accuracy and its regression.
+    train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray], balance: str, choose_by: str
+) -> tuple[Score, LogisticRegression]:
+    """Returns the best score along the strengths, with its regression.
 
-    The log loss falls and then rises, so the path ends where it begins to rise.
+    The loss falls and then rises, so the path ends where it begins to rise.
     """
     best = None
+    weights = "balanced" if balance in ("weights", "sampling") else None
     for strength in STRENGTHS:
-        regression = LogisticRegression(C=strength, max_iter=1000, tol=1e-4).fit(*train)
+        regression = LogisticRegression(C=strength, class_weight=weights, max_iter=1000, tol=1e-4).fit(*train)
         probabilities = regression.predict_proba(validation[0])
-        loss = float(log_loss(validation[1], probabilities, labels=np.arange(classes)))
-        if best is not None and loss >= best[0]:
+        if balance == "logits":
+            shares = probabilities / np.exp(_log_prior(train[1], probabilities.shape[1], balance))
+            probabilities = shares / shares.sum(axis=1, keepdims=True)
+        score = score_of(validation[1], probabilities.argmax(axis=1), probabilities)
+        if best is not None and getattr(score, choose_by) >= getattr(best[0], choose_by):
             break
-        best = loss, float(accuracy_score(validation[1], probabilities.argmax(axis=1))), regression
+        best = score, regression
     assert best is not None
     return best
 
 
-def _unscaled(regression: LogisticRegression, mean: np.ndarray, deviation: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns kernel and bias that give the same logits from features that are not standardized.
+def _log_prior(labels: np.ndarray, classes: int, balance: str) -> np.ndarray | float:
+    """Returns what is subtracted from the bias: float [classes], or 0."""
+    return np.log(np.bincount(labels, minlength=classes) / len(labels)) if balance == "logits" else 0.0
+
+
+def _unscaled(
+    regression: LogisticRegression, mean: np.ndarray, deviation: np.ndarray, log_prior: np.ndarray | float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Returns kernel and bias that give the same logits, less the log prior, from features that are not standardized.
 
     The kernel is 0 for channels that were left out.
     """
@@ -111,4 +139,4 @@ def _unscaled(regression: LogisticRegression, mean: np.ndarray, deviation: np.nd
         intercepts = np.concatenate([[0.0], intercepts])
     coefficients = np.pad(coefficients, [(0, 0), (0, len(mean) - coefficients.shape[1])])
     kernel = (coefficients / deviation).T
-    return kernel.astype(np.float32), (intercepts - mean @ kernel).astype(np.float32)
+    return kernel.astype(np.float32), (intercepts - mean @ kernel - log_prior).astype(np.float32)

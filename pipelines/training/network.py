@@ -5,7 +5,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
-from pipelines.images.balance import class_weights
+from pipelines.images.balance import class_weights, log_prior
 from pipelines.recipe.decision import Recipe
 from pipelines.recipe.schedule import make_schedule
 from pipelines.runs.files import write_atomically
@@ -99,10 +99,15 @@ def _compile(model: keras.Model, plan: Plan, schedule: keras.optimizers.schedule
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     if plan.devices.precision == "float16":
         optimizer = AgreedLossScaleOptimizer(optimizer)
-    weights = class_weights(plan.rows["train"]["label"], plan.classes) if plan.config.balance == "weights" else None
+    labels, balance = plan.rows["train"]["label"], plan.config.balance
+    loss = SmoothedCrossentropy(
+        recipe.label_smoothing,
+        class_weights(labels, plan.classes) if balance == "weights" else None,
+        log_prior(labels, plan.classes) if balance == "logits" else None,
+    )
     mixed = recipe.mix != "none"
     accuracy = keras.metrics.CategoricalAccuracy if mixed else keras.metrics.SparseCategoricalAccuracy
-    model.compile(optimizer, SmoothedCrossentropy(recipe.label_smoothing, weights), metrics=[accuracy(name="accuracy")])
+    model.compile(optimizer, loss, metrics=[accuracy(name="accuracy")])
     optimizer.build(model.trainable_variables)
 
 

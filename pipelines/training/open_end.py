@@ -26,7 +26,8 @@ def plateau_reason(log_losses: Sequence[float], warmup_epochs: int, patience: in
     """Returns why the rate goes down now, or "" if it does not.
 
     Args:
-        log_losses: Log losses on the validation images, one after each epoch so far.
+        log_losses: Log losses on the validation images, or balanced ones if these choose the best model; one after each
+            epoch so far.
         warmup_epochs: Number of first epochs that do not count, because their rates are small and batch norms have seen
             little.
         patience: Number of epochs without a better log loss after which the rate goes down.
@@ -76,7 +77,7 @@ class OpenEnd:
             if progress.epochs_done == self.last_epoch(progress):
                 progress.stopped = f"{progress.epochs_done} epochs, more would not help"
             return ""
-        log_losses = [row["val_log_loss"] for row in progress.rows if row["epoch"] > 0]
+        log_losses = [row[f"val_{self.recipe.choose_by}"] for row in progress.rows if row["epoch"] > 0]
         warmup_epochs = self.recipe.warmup_steps // self.steps
         reason = plateau_reason(log_losses, warmup_epochs, self.recipe.plateau_patience, self.recipe.epochs)
         if not reason:

@@ -20,6 +20,7 @@ import tensorflow as tf
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.data.manifest import class_names, data_root, describe_data
 from pipelines.data.value_range import decide_range
+from pipelines.images.balance import imbalance_in_words
 from pipelines.images.stream import InputSpec
 from pipelines.recipe.decide import decide
 from pipelines.recipe.decision import Decision, Recipe, recipe_of
@@ -177,7 +178,8 @@ class Plan:
 
     def __str__(self) -> str:
         """Returns what is trained, and the decisions with their reasons."""
-        return f"{self._summary()}\n{explain(self.decisions)}"
+        lines = [self._summary(), *self._imbalance(), explain(self.decisions)]
+        return "\n".join(lines)
 
     def _repr_html_(self) -> str:
         """Returns the same as an HTML table, for notebooks."""
@@ -186,6 +188,10 @@ class Plan:
         rows = "".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in cells)
         head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in columns)
         return f"<p>{html.escape(self._summary())}</p><table><tr>{head}</tr>{rows}</table>"
+
+    def _imbalance(self) -> list[str]:
+        words = imbalance_in_words(self.rows["train"]["label"].value_counts(), self.config.balance)
+        return [words] if words else []
 
     def _summary(self) -> str:
         images = ", ".join(f"{len(self.rows[split])} {split}" for split in ("train", "val"))

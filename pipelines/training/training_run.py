@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from pipelines.console.signals import Interrupts
+from pipelines.evaluation.missed import missed_in_words
+from pipelines.evaluation.score import Score
 from pipelines.runs.directory import Run
 from pipelines.training.checkpoint import Checkpoint, Progress, load_start
 from pipelines.training.network import save_model
@@ -33,8 +35,8 @@ class TrainingRun:
     checkpoint: Checkpoint | None = None
 
     @cached_property
-    def validate(self) -> Callable[[], tuple[float, float]]:
-        """Function that returns accuracy and log loss of the present network on the validation images.
+    def validate(self) -> Callable[[], Score]:
+        """Function that returns the score of the present network on the validation images.
 
         All workers must call it together.
         """
@@ -44,23 +46,22 @@ class TrainingRun:
         """Writes the present network as the best model."""
         save_model(self.trainer, self.run.model, self.head_change)
 
-    def keep_if_better(self, name: str, epoch: int, score: tuple[float, float]) -> bool:
+    def keep_if_better(self, name: str, epoch: int, score: Score) -> bool:
         """Writes the present network if it is the best so far, and records that.
 
         Args:
             name: Name of the network, in words.
             epoch: Number of epochs that the network has been trained.
-            score: Accuracy and log loss on the validation images.
+            score: Score on the validation images.
 
         Returns:
             Whether it is the best so far.
         """
-        progress, (accuracy, log_loss) = self.progress, score
-        if not progress.improves(log_loss):
+        plan = self.trainer.plan
+        if not self.progress.improves(score, plan.recipe.choose_by):
             return False
         self.save_best()
-        progress.best, progress.best_epoch = name, epoch
-        progress.best_accuracy, progress.best_log_loss = accuracy, log_loss
+        self.progress.keep(name, epoch, score, plan.classes)
         return True
 
     @cached_property
@@ -84,4 +85,17 @@ def what_is_kept(run: Run, progress: Progress) -> str:
     """Returns a description of the best model so far."""
     if not progress.best:
         return "there is no model yet"
-    return f"best model kept: {progress.best}, validation accuracy {progress.best_accuracy:.4f}, {run.model}"
+    balanced = progress.best_balanced_accuracy
+    figures = f"validation accuracy {progress.best_accuracy:.4f}"
+    figures += "" if balanced is None else f", balanced accuracy {balanced:.4f}"
+    return f"best model kept: {progress.best}, {figures}, {run.model}"
+
+
+def what_is_missed(progress: Progress, balance: str) -> str:
+    """Returns a sentence about the classes that the best model (nearly) never recognizes, or "" if there are none.
+
+    Args:
+        progress: Progress with the best model so far.
+        balance: Value of --balance.
+    """
+    return missed_in_words(progress.best_missed, "validation", balance)

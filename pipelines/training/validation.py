@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
-from sklearn.metrics import log_loss
 
 from pipelines.data.manifest import label_numbers
 from pipelines.evaluation.inference import Inference, images_of, softmax
+from pipelines.evaluation.score import Score, score_from, score_of
 from pipelines.training.trainer import Trainer
 from resnet_tf.classifier import divide
 
@@ -19,8 +20,8 @@ from resnet_tf.classifier import divide
 MOST_BYTES = 1 << 30
 
 
-def validator(trainer: Trainer) -> Callable[[], tuple[float, float]]:
-    """Returns a function that computes accuracy and log loss of the present model on the validation images.
+def validator(trainer: Trainer) -> Callable[[], Score]:
+    """Returns a function that computes the score of the present model on the validation images.
 
     The outputs of frozen stages for these images never change in a training; they are computed once if there is room.
 
@@ -31,18 +32,13 @@ def validator(trainer: Trainer) -> Callable[[], tuple[float, float]]:
     labels = label_numbers(plan.rows["val"], plan.classes)
     compute_logits = _frozen_once(trainer) if plan.recipe.frozen_stages else _anew(trainer)
 
-    def validate() -> tuple[float, float]:
+    def validate() -> Score:
         logits = compute_logits()
-
-        def score() -> tuple[float, float]:
-            accuracy = float((logits.argmax(axis=1) == labels).mean())
-            if not np.isfinite(logits).all():
-                return accuracy, float("nan")
-            return accuracy, float(log_loss(labels, softmax(logits), labels=list(range(len(plan.classes)))))
-
+        overflow = not np.isfinite(logits).all()
+        probabilities = np.full_like(logits, np.nan) if overflow else softmax(logits)
         # Machines may round a loss in different ways, but they must agree on which model is best.
-        accuracy, loss = plan.devices.workers.from_chief(score)
-        return accuracy, loss
+        score = plan.devices.workers.from_chief(lambda: asdict(score_of(labels, logits.argmax(axis=1), probabilities)))
+        return score_from(score)
 
     return validate
 

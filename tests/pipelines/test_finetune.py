@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 from pipelines.data.manifest import load_manifest
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.evaluation.predictions import input_spec_of
+from pipelines.evaluation.score import Score
 from pipelines.finetune import Collapsed, finetune
 from pipelines.images.stream import ImageSource, evaluation_stream
 from pipelines.recipe.decide import decide
@@ -170,11 +171,15 @@ def test_a_fall_to_chance_is_a_collapse():
 
 
 def test_better_is_a_lower_log_loss():
-    assert Progress().improves(3.0)
-    assert not Progress().improves(float("nan"))
-    progress = Progress(best="epoch 1", best_accuracy=0.8, best_log_loss=0.5)
-    assert progress.improves(0.4)
-    assert not progress.improves(0.5)
+    def improves(progress, log_loss, choose_by="log_loss"):
+        return progress.improves(Score(0.9, log_loss, 0.3, 2.0), choose_by)
+
+    assert improves(Progress(), 3.0)
+    assert not improves(Progress(), float("nan"))
+    progress = Progress(best="epoch 1", best_accuracy=0.8, best_log_loss=0.5, best_balanced_log_loss=1.9)
+    assert improves(progress, 0.4)
+    assert not improves(progress, 0.5)
+    assert not improves(progress, 0.4, "balanced_log_loss")
 
 
 def test_training_stops_early_without_improvement(images, tiny, tmp_path):

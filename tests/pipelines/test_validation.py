@@ -1,8 +1,8 @@
-"""The validator returns accuracy and log loss of the current model, whichever part it computes once and keeps."""
+"""The validator returns the score of the current model, whichever part it computes once and keeps."""
 
 import numpy as np
 import pytest
-from sklearn.metrics import accuracy_score, log_loss
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
 
 from pipelines.data.manifest import label_numbers, make_manifest
 from pipelines.evaluation.inference import softmax
@@ -28,12 +28,19 @@ def trainer(images, small, small_weights, request):
 
 
 def figures_of(trainer):
-    """Returns accuracy and log loss, computed by Keras's own predict on all images at once."""
+    """Returns the figures of the score, computed by Keras's own predict on all images at once."""
     plan, rows = trainer.plan, trainer.plan.rows["val"]
     labels = label_numbers(rows, plan.classes)
     stream = evaluation_stream(ImageSource(rows, plan.root, plan.classes), plan.input_spec, len(rows))
     probabilities = softmax(trainer.model.predict(next(iter(stream))[0], verbose=0))
-    return accuracy_score(labels, probabilities.argmax(axis=1)), log_loss(labels, probabilities, labels=[0, 1, 2])
+    predicted = probabilities.argmax(axis=1)
+    by_class = [log_loss([k] * sum(labels == k), probabilities[labels == k], labels=[0, 1, 2]) for k in set(labels)]
+    return {
+        "val_accuracy": accuracy_score(labels, predicted),
+        "val_log_loss": log_loss(labels, probabilities, labels=[0, 1, 2]),
+        "val_balanced_accuracy": balanced_accuracy_score(labels, predicted),
+        "val_balanced_log_loss": np.mean(by_class),
+    }
 
 
 def learn(trainer):
@@ -47,9 +54,9 @@ def test_figures_are_those_of_the_present_weights(trainer, most_bytes, monkeypat
     monkeypatch.setattr(module, "MOST_BYTES", most_bytes)
     validate = validator(trainer)
     before = validate()
-    assert before == pytest.approx(figures_of(trainer), rel=1e-4)
+    assert before.columns() == pytest.approx(figures_of(trainer), rel=1e-4)
     learn(trainer)
-    assert validate() == pytest.approx(figures_of(trainer), rel=1e-4)
+    assert validate().columns() == pytest.approx(figures_of(trainer), rel=1e-4)
     assert validate() != before
 
 
