@@ -14,7 +14,7 @@ from pipelines.recipe.earlier import Earlier, earlier_for_all, read_earlier
 from pipelines.runs.directory import Run, check_writable, foreign_files
 from pipelines.runs.files import write_csv, write_json
 from pipelines.runs.lock import locked
-from pipelines.training.callback import TrainingCallback, write_history
+from pipelines.training.callback import TrainingCallback
 from pipelines.training.checkpoint import (
     Progress,
     checkpoint_for_all,
@@ -26,6 +26,7 @@ from pipelines.training.checkpoint import (
 )
 from pipelines.training.continuation import check_moved, check_same_settings
 from pipelines.training.head import fit_head
+from pipelines.training.history import write_history
 from pipelines.training.loop import fit
 from pipelines.training.network import build_trainer
 from pipelines.training.plan import Plan

@@ -11,26 +11,13 @@ from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 
 from pipelines.console.signals import SIGNALS
 from pipelines.console.terminal import say
-from pipelines.runs.directory import Run
-from pipelines.runs.files import write_csv
-from pipelines.training.checkpoint import Progress, add_metrics, save_checkpoint
+from pipelines.training.checkpoint import add_metrics, save_checkpoint
+from pipelines.training.history import write_history
 from pipelines.training.overflow import HOPELESS, Overflows
 from pipelines.training.training_run import TrainingRun
-
-HISTORY_COLUMNS = (
-    "epoch",
-    "phase",
-    "loss",
-    "accuracy",
-    "val_accuracy",
-    "val_log_loss",
-    "learning_rate",
-    "seconds",
-)
 
 
 def collapse_reason(losses: Sequence[float], accuracy: float, best_accuracy: float, chance: float) -> str:
@@ -173,9 +160,3 @@ class TrainingCallback(keras.callbacks.Callback):
     def _stop_collapsed(self, reason: str, epoch: int) -> None:
         self.collapsed = f"{reason} in epoch {epoch}"
         self.model.stop_training = True
-
-
-def write_history(run: Run, progress: Progress) -> None:
-    """Writes history.csv with the rows of the progress; epoch 0 is the head on frozen features."""
-    if run.writable:
-        write_csv(run.history, pd.DataFrame(progress.rows, columns=list(HISTORY_COLUMNS)))

@@ -21,8 +21,9 @@ from pipelines.recipe.pretrained import frozen_stages
 from pipelines.runs.directory import Run, load_model
 from pipelines.runs.files import read_json
 from pipelines.training import setup as module
-from pipelines.training.callback import HISTORY_COLUMNS, collapse_reason
+from pipelines.training.callback import collapse_reason
 from pipelines.training.checkpoint import Progress
+from pipelines.training.history import HISTORY_COLUMNS
 from pipelines.training.linear_probe import fit_linear_probe
 from resnet_tf.classifier import build_classifier, feature_extractor, head
 from resnet_tf.errors import UserError
