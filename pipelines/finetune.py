@@ -11,6 +11,7 @@ from pipelines.evaluation.integrity import load_run_manifest
 from pipelines.images.cache import remove_cache
 from pipelines.images.lost_images import LostImage
 from pipelines.recipe.earlier import Earlier, earlier_for_all, read_earlier
+from pipelines.report.curves import CurvesFile
 from pipelines.runs.directory import Run, check_writable, foreign_files
 from pipelines.runs.files import write_csv, write_json
 from pipelines.runs.lock import locked
@@ -26,7 +27,6 @@ from pipelines.training.checkpoint import (
 )
 from pipelines.training.continuation import check_moved, check_same_settings
 from pipelines.training.head import fit_head
-from pipelines.training.history import write_history
 from pipelines.training.loop import fit
 from pipelines.training.network import build_trainer
 from pipelines.training.plan import Plan
@@ -83,7 +83,8 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None) -> R
                 _write_plan(run, plan)
                 _say_plan(plan)
                 trainer = trainer.with_cache(run.cache)
-                _train(TrainingRun(run, trainer, progress, interrupts, checkpoint))
+                curves = CurvesFile(run.curves, plan.summary())
+                _train(TrainingRun(run, trainer, progress, interrupts, curves.draw, checkpoint))
             except KeyboardInterrupt as reason:
                 text = f"{str(reason) or 'interrupted'}; {what_is_kept(run, progress)}; the same command continues"
                 raise type(reason)(text) from reason
@@ -154,6 +155,7 @@ def _train(training: TrainingRun) -> None:
     _train_all_layers(training)
     if recipe.head_first and recipe.epochs:
         _average_with_start(training)
+    training.record()
     progress.finished = progress.stopped or f"all {recipe.epochs} epochs"
     save_checkpoint(training.run, training.trainer.model, progress)
     remove_cache(training.run.cache)
@@ -167,7 +169,7 @@ def _fit_head(training: TrainingRun) -> None:
     save_start(run, model, refit_kernel=probe.refit_kernel, refit_bias=probe.refit_bias)
     training.keep_if_better("head on frozen features", 0, (probe.accuracy, probe.log_loss))
     save_checkpoint(run, model, progress)
-    write_history(run, progress)
+    training.record()
 
 
 def _train_all_layers(training: TrainingRun) -> None:
@@ -208,4 +210,3 @@ def _average_with_start(training: TrainingRun) -> None:
         progress.rows.append({"epoch": epoch, "phase": phase, "val_accuracy": accuracy, "val_log_loss": loss})
         better = training.keep_if_better(phase, epoch, score)
         say(f"{phase}  val accuracy {accuracy:.4f}  val log loss {loss:.4f}{'  best' if better else ''}")
-    write_history(training.run, progress)

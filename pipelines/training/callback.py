@@ -12,11 +12,12 @@ from typing import Any
 import keras
 import numpy as np
 
+from pipelines.console.clock import as_clock
 from pipelines.console.signals import SIGNALS
 from pipelines.console.terminal import say
 from pipelines.training.checkpoint import add_metrics, save_checkpoint
-from pipelines.training.history import write_history
 from pipelines.training.overflow import HOPELESS, Overflows
+from pipelines.training.remaining import seconds_left
 from pipelines.training.training_run import TrainingRun
 
 
@@ -60,11 +61,14 @@ class TrainingCallback(keras.callbacks.Callback):
         self.started = self.saved = 0.0
         self._half_epoch = training.checkpoint if self.progress.steps_done else None
         self._unsaved = False
+        self._measured: list[float] = []  # seconds of the whole epochs of this process
+        self._begun_whole = False
         self.overflows = Overflows()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.saved = time.monotonic()
         self.started = self.saved - self.progress.seconds
+        self._begun_whole = not self.progress.steps_done
         self.overflows.begin(self.model)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -147,15 +151,33 @@ class TrainingCallback(keras.callbacks.Callback):
         self.model.stop_training = bool(progress.stopped)
         save_checkpoint(self.run, self.model, progress)
         self._unsaved = False
-        write_history(self.run, progress)
-        last = self.open_end.last_epoch(progress) or f"≤{self.recipe.epochs}" if self.open_end else self.recipe.epochs
+        self.training.record()
+        known = self.open_end.last_epoch(progress) if self.open_end else self.recipe.epochs
+        last = known or f"≤{self.recipe.epochs}"
         say(
             f"epoch {number}/{last}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
             f"val accuracy {row['val_accuracy']:.4f}  val log loss {row['val_log_loss']:.4f}  "
-            f"{row['seconds']:.1f} s{'  best' if better else ''}"
+            f"{row['seconds']:.1f} s{self._what_remains(known)}{'  best' if better else ''}"
         )
         if decision:
             say(decision)
+
+    def _what_remains(self, last_epoch: int | None) -> str:
+        """Returns how long the remaining epochs will take, or "" if there are none or none has been measured.
+
+        Args:
+            last_epoch: Number of the last epoch, or None while it is not known.
+        """
+        progress = self.progress
+        if self._begun_whole:
+            self._measured.append(time.monotonic() - self.started)
+        # An epoch that was cut off is not measured. Until this process has a whole one, those before it count.
+        measured = self._measured or [row["seconds"] for row in progress.rows[:-1] if "seconds" in row]
+        left = 0 if progress.stopped else (last_epoch or self.recipe.epochs) - progress.epochs_done
+        seconds = seconds_left(measured, left)
+        if not left or seconds is None:
+            return ""
+        return f"; {'' if last_epoch else 'at most '}{as_clock(seconds)} remain"
 
     def _stop_collapsed(self, reason: str, epoch: int) -> None:
         self.collapsed = f"{reason} in epoch {epoch}"

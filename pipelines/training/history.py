@@ -28,5 +28,4 @@ def history_of(progress: Progress) -> pd.DataFrame:
 
 def write_history(run: Run, progress: Progress) -> None:
     """Writes history.csv with the rows of the progress."""
-    if run.writable:
-        write_csv(run.history, history_of(progress))
+    write_csv(run.history, history_of(progress))

@@ -176,7 +176,7 @@ class Plan:
 
     def __str__(self) -> str:
         """Returns what is trained, and the decisions with their reasons."""
-        return f"{self._summary()}\n{explain(self.decisions)}"
+        return f"{self.summary()}\n{explain(self.decisions)}"
 
     def _repr_html_(self) -> str:
         """Returns the same as an HTML table, for notebooks."""
@@ -184,9 +184,10 @@ class Plan:
         cells = [[html.escape(str(getattr(row, name))) for name in columns] for row in self.decisions]
         rows = "".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in cells)
         head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in columns)
-        return f"<p>{html.escape(self._summary())}</p><table><tr>{head}</tr>{rows}</table>"
+        return f"<p>{html.escape(self.summary())}</p><table><tr>{head}</tr>{rows}</table>"
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
+        """Returns in one line what is trained: the network, the classes, the images and the devices."""
         images = ", ".join(f"{len(self.rows[split])} {split}" for split in ("train", "val"))
         return (
             f"{self.config.arch} at {self.config.image_size} pixels, {len(self.classes)} classes, images: {images}; "

@@ -32,7 +32,7 @@ from tests.conftest import cut_off_before_epoch, small_config
 
 def test_the_run_directory_has_what_the_design_names(finished, images):
     files = {path.relative_to(finished.path).as_posix() for path in finished.path.rglob("*") if path.is_file()}
-    assert {"config.json", "classes.json", "manifest.csv", "history.csv", "model.keras"} <= files
+    assert {"config.json", "classes.json", "manifest.csv", "history.csv", "curves.png", "model.keras"} <= files
     assert any(name.startswith("tensorboard/train/events") for name in files)
     assert any(name.startswith("checkpoints/") for name in files)
     assert not any(".writing" in name for name in files)
