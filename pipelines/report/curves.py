@@ -39,7 +39,7 @@ _LOG_FROM = 30.0
 # Distance of networks that share their epoch, in parts of all epochs; and the smallest one, in epochs.
 _SPREAD, _SMALLEST_SPREAD = 0.06, 0.5
 # Margins as shares of the figure. They are fixed, since to fit them to each picture takes longer than to draw it.
-_MARGINS = {"left": 0.09, "right": 0.985, "bottom": 0.07, "top": 0.87, "hspace": 0.1}
+_MARGINS = {"left": 0.105, "right": 0.985, "bottom": 0.07, "top": 0.87, "hspace": 0.1}
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _draw_panel(axes: Axes, panel: Panel, history: pd.DataFrame, places: np.ndar
         axes.yaxis.set_major_formatter(_PLAIN)
     axes.margins(y=0.1)
     axes.set_ylabel(panel.label)
-    axes.yaxis.set_label_coords(-0.075, 0.5)  # one below the other
+    axes.yaxis.set_label_coords(-0.093, 0.5)  # one below the other
     axes.grid(color="0.88", linewidth=0.5)
     axes.set_axisbelow(True)
 
