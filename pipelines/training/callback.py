@@ -177,7 +177,8 @@ class TrainingCallback(keras.callbacks.Callback):
         seconds = seconds_left(measured, left)
         if not left or seconds is None:
             return ""
-        return f"; {'' if last_epoch else 'at most '}{as_clock(seconds)} remain"
+        to_the_last = last_epoch and progress.best_epoch + self.recipe.patience >= last_epoch
+        return f"; {'' if to_the_last else 'at most '}{as_clock(seconds)} remain"
 
     def _stop_collapsed(self, reason: str, epoch: int) -> None:
         self.collapsed = f"{reason} in epoch {epoch}"

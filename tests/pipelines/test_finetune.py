@@ -178,9 +178,11 @@ def test_better_is_a_lower_log_loss():
     assert not progress.improves(0.5)
 
 
-def test_training_stops_early_without_improvement(images, tiny, tmp_path):
+def test_training_stops_early_without_improvement(images, tiny, tmp_path, capsys):
     run = finetune(small_config(images, tmp_path / "run", arch=tiny, epochs=30, patience=1, learning_rate=1e-9))
     assert len(pd.read_csv(run.history)) < 30
+    first = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch 1/30"))
+    assert "; at most " in first
 
 
 def test_a_damaged_checkpoint_is_one_sentence(images, tiny, tmp_path):
