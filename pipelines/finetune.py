@@ -11,10 +11,11 @@ from pipelines.evaluation.integrity import load_run_manifest
 from pipelines.images.cache import remove_cache
 from pipelines.images.lost_images import LostImage
 from pipelines.recipe.earlier import Earlier, earlier_for_all, read_earlier
+from pipelines.report.curves import CurvesFile
 from pipelines.runs.directory import Run, check_writable, foreign_files
 from pipelines.runs.files import write_csv, write_json
 from pipelines.runs.lock import locked
-from pipelines.training.callback import TrainingCallback, write_history
+from pipelines.training.callback import TrainingCallback
 from pipelines.training.checkpoint import (
     Progress,
     checkpoint_for_all,
@@ -83,7 +84,8 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None) -> R
                 _write_plan(run, plan)
                 _say_plan(plan)
                 trainer = trainer.with_cache(run.cache)
-                _train(TrainingRun(run, trainer, progress, interrupts, checkpoint))
+                curves = CurvesFile(run.curves, plan.summary())
+                _train(TrainingRun(run, trainer, progress, interrupts, curves.draw, checkpoint))
             except KeyboardInterrupt as reason:
                 text = f"{str(reason) or 'interrupted'}; {what_is_kept(run, progress)}; the same command continues"
                 raise type(reason)(text) from reason
@@ -154,6 +156,7 @@ def _train(training: TrainingRun) -> None:
     _train_all_layers(training)
     if recipe.head_first and recipe.epochs:
         _average_with_start(training)
+    training.record()
     progress.finished = progress.stopped or f"all {recipe.epochs} epochs"
     save_checkpoint(training.run, training.trainer.model, progress)
     remove_cache(training.run.cache)
@@ -170,7 +173,7 @@ def _fit_head(training: TrainingRun) -> None:
     save_start(run, model, refit_kernel=probe.refit_kernel, refit_bias=probe.refit_bias)
     training.keep_if_better("head on frozen features", 0, probe.score)
     save_checkpoint(run, model, progress)
-    write_history(run, progress)
+    training.record()
 
 
 def _train_all_layers(training: TrainingRun) -> None:
@@ -211,4 +214,3 @@ def _average_with_start(training: TrainingRun) -> None:
         progress.rows.append({"epoch": epoch, "phase": phase, **score.columns()})
         better = training.keep_if_better(phase, epoch, score)
         say(f"{phase}  {score.in_words(plan.recipe.choose_by)}{'  best' if better else ''}")
-    write_history(training.run, progress)

@@ -39,6 +39,10 @@ class Run:
         return self.path / "history.csv"
 
     @property
+    def curves(self) -> Path:
+        return self.path / "curves.png"
+
+    @property
     def tensorboard(self) -> Path:
         return self.path / "tensorboard"
 

@@ -11,29 +11,15 @@ from typing import Any
 
 import keras
 import numpy as np
-import pandas as pd
 
+from pipelines.console.clock import as_clock
 from pipelines.console.signals import SIGNALS
 from pipelines.console.terminal import say
 from pipelines.evaluation.score import Score
-from pipelines.runs.directory import Run
-from pipelines.runs.files import write_csv
-from pipelines.training.checkpoint import Progress, add_metrics, save_checkpoint
+from pipelines.training.checkpoint import add_metrics, save_checkpoint
 from pipelines.training.overflow import HOPELESS, Overflows
+from pipelines.training.remaining import seconds_left
 from pipelines.training.training_run import TrainingRun
-
-HISTORY_COLUMNS = (
-    "epoch",
-    "phase",
-    "loss",
-    "accuracy",
-    "val_accuracy",
-    "val_log_loss",
-    "val_balanced_accuracy",
-    "val_balanced_log_loss",
-    "learning_rate",
-    "seconds",
-)
 
 
 def collapse_reason(losses: Sequence[float], accuracy: float, best_accuracy: float, chance: float) -> str:
@@ -76,11 +62,14 @@ class TrainingCallback(keras.callbacks.Callback):
         self.started = self.saved = 0.0
         self._half_epoch = training.checkpoint if self.progress.steps_done else None
         self._unsaved = False
+        self._measured: list[float] = []  # seconds of the whole epochs of this process
+        self._begun_whole = False
         self.overflows = Overflows()
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.saved = time.monotonic()
         self.started = self.saved - self.progress.seconds
+        self._begun_whole = not self.progress.steps_done
         self.overflows.begin(self.model)
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -164,22 +153,35 @@ class TrainingCallback(keras.callbacks.Callback):
         self.model.stop_training = bool(progress.stopped)
         save_checkpoint(self.run, self.model, progress)
         self._unsaved = False
-        write_history(self.run, progress)
-        last = self.open_end.last_epoch(progress) or f"≤{self.recipe.epochs}" if self.open_end else self.recipe.epochs
+        self.training.record()
+        known = self.open_end.last_epoch(progress) if self.open_end else self.recipe.epochs
+        last = known or f"≤{self.recipe.epochs}"
         say(
             f"epoch {number}/{last}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
             f"{score.in_words(self.recipe.choose_by)}  "
-            f"{row['seconds']:.1f} s{'  best' if better else ''}"
+            f"{row['seconds']:.1f} s{self._what_remains(known)}{'  best' if better else ''}"
         )
         if decision:
             say(decision)
 
+    def _what_remains(self, last_epoch: int | None) -> str:
+        """Returns how long the remaining epochs will take, or "" if there are none or none has been measured.
+
+        Args:
+            last_epoch: Number of the last epoch, or None while it is not known.
+        """
+        progress = self.progress
+        if self._begun_whole:
+            self._measured.append(time.monotonic() - self.started)
+        # An epoch that was cut off is not measured. Until this process has a whole one, those before it count.
+        measured = self._measured or [row["seconds"] for row in progress.rows[:-1] if "seconds" in row]
+        left = 0 if progress.stopped else (last_epoch or self.recipe.epochs) - progress.epochs_done
+        seconds = seconds_left(measured, left)
+        if not left or seconds is None:
+            return ""
+        to_the_last = last_epoch and progress.best_epoch + self.recipe.patience >= last_epoch
+        return f"; {'' if to_the_last else 'at most '}{as_clock(seconds)} remain"
+
     def _stop_collapsed(self, reason: str, epoch: int) -> None:
         self.collapsed = f"{reason} in epoch {epoch}"
         self.model.stop_training = True
-
-
-def write_history(run: Run, progress: Progress) -> None:
-    """Writes history.csv with the rows of the progress; epoch 0 is the head on frozen features."""
-    if run.writable:
-        write_csv(run.history, pd.DataFrame(progress.rows, columns=list(HISTORY_COLUMNS)))

@@ -178,7 +178,7 @@ class Plan:
 
     def __str__(self) -> str:
         """Returns what is trained, and the decisions with their reasons."""
-        lines = [self._summary(), *self._imbalance(), explain(self.decisions)]
+        lines = [self.summary(), *self._imbalance(), explain(self.decisions)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -187,13 +187,14 @@ class Plan:
         cells = [[html.escape(str(getattr(row, name))) for name in columns] for row in self.decisions]
         rows = "".join(f"<tr><td>{'</td><td>'.join(row)}</td></tr>" for row in cells)
         head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in columns)
-        return f"<p>{html.escape(self._summary())}</p><table><tr>{head}</tr>{rows}</table>"
+        return f"<p>{html.escape(self.summary())}</p><table><tr>{head}</tr>{rows}</table>"
 
     def _imbalance(self) -> list[str]:
         words = imbalance_in_words(self.rows["train"]["label"].value_counts(), self.config.balance)
         return [words] if words else []
 
-    def _summary(self) -> str:
+    def summary(self) -> str:
+        """Returns in one line what is trained: the network, the classes, the images and the devices."""
         images = ", ".join(f"{len(self.rows[split])} {split}" for split in ("train", "val"))
         return (
             f"{self.config.arch} at {self.config.image_size} pixels, {len(self.classes)} classes, images: {images}; "

@@ -9,6 +9,7 @@ from pipelines.evaluation.missed import missed_in_words
 from pipelines.evaluation.score import Score
 from pipelines.runs.directory import Run
 from pipelines.training.checkpoint import Checkpoint, Progress, load_start
+from pipelines.training.history import write_history
 from pipelines.training.network import save_model
 from pipelines.training.trainer import Trainer
 from pipelines.training.validation import validator
@@ -25,6 +26,7 @@ class TrainingRun:
         progress: Progress of the run so far; the steps change it in place.
         interrupts: Signals that are held while layers are trained, and let through between steps once everything is
             saved.
+        draw: Function that draws the curves of a progress. It must not raise errors.
         checkpoint: Checkpoint that the network was restored from, or None.
     """
 
@@ -32,6 +34,7 @@ class TrainingRun:
     trainer: Trainer
     progress: Progress
     interrupts: Interrupts
+    draw: Callable[[Progress], None]
     checkpoint: Checkpoint | None = None
 
     @cached_property
@@ -41,6 +44,12 @@ class TrainingRun:
         All workers must call it together.
         """
         return validator(self.trainer)
+
+    def record(self) -> None:
+        """Writes history.csv, and then the picture that is made of it, if this process may write there."""
+        if self.run.writable:
+            write_history(self.run, self.progress)
+            self.draw(self.progress)
 
     def save_best(self) -> None:
         """Writes the present network as the best model."""

@@ -22,8 +22,9 @@ from pipelines.recipe.pretrained import frozen_stages
 from pipelines.runs.directory import Run, load_model
 from pipelines.runs.files import read_json
 from pipelines.training import setup as module
-from pipelines.training.callback import HISTORY_COLUMNS, collapse_reason
+from pipelines.training.callback import collapse_reason
 from pipelines.training.checkpoint import Progress
+from pipelines.training.history import HISTORY_COLUMNS
 from pipelines.training.linear_probe import fit_linear_probe
 from resnet_tf.classifier import build_classifier, feature_extractor, head
 from resnet_tf.errors import UserError
@@ -32,7 +33,7 @@ from tests.conftest import cut_off_before_epoch, small_config
 
 def test_the_run_directory_has_what_the_design_names(finished, images):
     files = {path.relative_to(finished.path).as_posix() for path in finished.path.rglob("*") if path.is_file()}
-    assert {"config.json", "classes.json", "manifest.csv", "history.csv", "model.keras"} <= files
+    assert {"config.json", "classes.json", "manifest.csv", "history.csv", "curves.png", "model.keras"} <= files
     assert any(name.startswith("tensorboard/train/events") for name in files)
     assert any(name.startswith("checkpoints/") for name in files)
     assert not any(".writing" in name for name in files)
@@ -182,9 +183,11 @@ def test_better_is_a_lower_log_loss():
     assert not improves(progress, 0.4, "balanced_log_loss")
 
 
-def test_training_stops_early_without_improvement(images, tiny, tmp_path):
+def test_training_stops_early_without_improvement(images, tiny, tmp_path, capsys):
     run = finetune(small_config(images, tmp_path / "run", arch=tiny, epochs=30, patience=1, learning_rate=1e-9))
     assert len(pd.read_csv(run.history)) < 30
+    first = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("epoch 1/30"))
+    assert "; at most " in first
 
 
 def test_a_damaged_checkpoint_is_one_sentence(images, tiny, tmp_path):

@@ -1,6 +1,7 @@
 """Learning rates from step to step, and --epochs auto, which ends training when more epochs would not help."""
 
 import math
+import re
 import signal
 
 import keras
@@ -120,6 +121,7 @@ def test_it_stops_early_on_something_easy(whole):
     assert history["phase"].str.startswith("average").sum() == 3
     assert config["arguments"]["epochs"] == "auto"
     assert "epoch 1/≤30  loss" in text
+    assert re.search(r"^epoch 1/≤30 .* s; at most \d+:\d\d remain", text, re.MULTILINE)
     assert f"the learning rate goes to 0 until epoch {len(epochs)}\n" in text
     assert f"epoch {len(epochs)}/{len(epochs)}  loss" in text
 

@@ -21,6 +21,7 @@ from pipelines.runs.directory import Run
 from pipelines.training import checkpoint as module
 from pipelines.training.callback import TrainingCallback
 from pipelines.training.checkpoint import load_checkpoint, load_start
+from pipelines.training.training_run import TrainingRun
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
 from tests.networks import SMALL
@@ -74,6 +75,22 @@ def test_the_step_is_kept_and_two_checkpoints(run, photos):
     assert load_checkpoint(run).progress.epochs_done == 1
     assert pd.read_csv(run.history)["epoch"].tolist() == [1]
     assert len(list(run.checkpoints.iterdir())) == 1  # a finished run keeps only the progress
+
+
+def test_the_last_epoch_is_in_the_history_of_a_run_that_had_only_that_to_write(photos, tiny, tmp_path, monkeypatch):
+    def end(self):
+        raise KeyboardInterrupt
+
+    run = Run(tmp_path / "run")
+    with monkeypatch.context() as patch:
+        patch.setattr(TrainingRun, "record", end)
+        with pytest.raises(KeyboardInterrupt):
+            finetune(small_config(photos, run.path, arch=tiny))
+    assert load_checkpoint(run).progress.epochs_done == 1
+    assert not run.history.exists()
+    finetune(small_config(photos, run.path, arch=tiny))
+    assert pd.read_csv(run.history)["epoch"].tolist() == [1]
+    assert run.curves.is_file()
 
 
 @pytest.mark.parametrize("damage", ["cut", "bit", "empty"])
