@@ -18,8 +18,8 @@ from pipelines.recipe.earlier import Earlier, earlier_for_all
 from pipelines.report.range_figure import draw_range_test
 from pipelines.runs.files import check_place, write_atomically
 from pipelines.training.head import fit_head
+from pipelines.training.look import informed_trainer
 from pipelines.training.loop import train
-from pipelines.training.network import build_trainer
 from pipelines.training.overflow import HOPELESS, Overflows
 from pipelines.training.plan import Plan
 from pipelines.training.range_curve import BASELINE, Reading, has_diverged, read_curve, steps_of
@@ -94,8 +94,9 @@ def find_learning_rate(config: RangeTestConfig, repeated: Earlier | None = None)
             check_place(picture)
         earlier = earlier_for_all(workers, lambda: repeated)
         plan = make_plan(training, earlier, workers=workers)
+        trainer = informed_trainer(plan)
+        plan = trainer.plan
         say(str(plan))
-        trainer = build_trainer(plan)
         if plan.recipe.head_first:
             fit_head(trainer)
         rates, losses = _train(trainer, ADAM if plan.recipe.optimizer == "adamw" else MOMENTUM)

@@ -27,8 +27,8 @@ from pipelines.training.checkpoint import (
 )
 from pipelines.training.continuation import check_choice, check_moved, check_same_settings
 from pipelines.training.head import fit_head
+from pipelines.training.look import informed_trainer
 from pipelines.training.loop import fit
-from pipelines.training.network import build_trainer
 from pipelines.training.plan import Plan
 from pipelines.training.setup import make_plan
 from pipelines.training.training_run import TrainingRun, what_is_kept, what_is_missed
@@ -80,7 +80,8 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None) -> R
             try:
                 plan = _plan(run, asked, repeated, workers)
                 check_choice(run, progress, plan.recipe.choose_by)
-                trainer = build_trainer(plan)
+                trainer = informed_trainer(plan)
+                plan = trainer.plan
                 _write_plan(run, plan)
                 _say_plan(plan)
                 trainer = trainer.with_cache(run.cache)

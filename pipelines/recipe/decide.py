@@ -13,6 +13,7 @@ from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.shared import AUTO
 from pipelines.evaluation.score import BALANCED_LOG_LOSS, LOG_LOSS
 from pipelines.recipe.decision import DATA, EARLIER_RUN, USER, Decision, Recipe
+from pipelines.recipe.findings import Findings
 from pipelines.recipe.pretrained import pretrained_policy
 from pipelines.recipe.scratch import he_drops, he_warmup, random_policy
 from resnet_tf.architectures import find_architecture
@@ -32,6 +33,7 @@ def decide(
     recorded: Mapping[str, Any] | None = None,
     source: str = "",
     passed: Mapping[str, Any] | None = None,
+    findings: Findings | None = None,
 ) -> tuple[Decision, ...]:
     """Decides all settings of a recipe, each with its reason.
 
@@ -44,6 +46,7 @@ def decide(
         recorded: Decisions of an earlier run, by setting; see `pipelines.recipe.earlier`.
         source: Path of the file with the earlier run's decisions.
         passed: Values that a caller from Python sets, by setting.
+        findings: What a look at the pictures has shown, or None if nobody has looked.
 
     Returns:
         One decision for each field of `Recipe`.
@@ -52,7 +55,7 @@ def decide(
         UserError: A passed setting is not a field of `Recipe`.
     """
     recorded, passed = dict(recorded or {}), _known(passed or {})
-    policy = pretrained_policy(config, images) if config.pretrained else random_policy(config, images)
+    policy = pretrained_policy(config, images, findings) if config.pretrained else random_policy(config, images)
     rows = {row.setting: row for row in policy}
     rows["choose_by"] = choice_of_model(config.balance)
     usual_epochs = rows["epochs"].value

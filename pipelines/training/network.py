@@ -1,5 +1,6 @@
 """Builds the network of a plan on its devices, with its weights, compiles it, and writes it as model.keras."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -28,8 +29,21 @@ from resnet_tf.optimizers import FusedSGD, PenalizedSGD
 from resnet_tf.weights import load_weights, write_weights
 
 
-def build_trainer(plan: Plan) -> Trainer:
-    """Builds the network on the chosen devices, loads the weights, freezes what is not trained, and compiles it.
+@dataclass(frozen=True)
+class Network:
+    """A plan's network with its weights.
+
+    Args:
+        model: Network, built in the strategy's scope and not yet compiled.
+        random_layers: Names of the layers that the weights say nothing of.
+    """
+
+    model: keras.Model
+    random_layers: tuple[str, ...] = ()
+
+
+def build_network(plan: Plan) -> Network:
+    """Builds the network on the chosen devices and loads the weights.
 
     Args:
         plan: Plan of the training.
@@ -37,13 +51,28 @@ def build_trainer(plan: Plan) -> Trainer:
     Raises:
         UserError: The weights do not fit the network.
     """
-    recipe, strategy = plan.recipe, plan.devices.strategy
     keras.utils.set_random_seed(plan.config.seed)
     if plan.config.deterministic:
         tf.config.experimental.enable_op_determinism()
-    with scope(strategy):
+    with scope(plan.devices.strategy):
         model = _build(plan)
-        random_layers = load_weights(model, plan.weights).random_layers if plan.weights else []
+        return Network(model, tuple(load_weights(model, plan.weights).random_layers) if plan.weights else ())
+
+
+def build_trainer(plan: Plan, network: Network | None = None) -> Trainer:
+    """Freezes what is not trained, and compiles the network.
+
+    Args:
+        plan: Plan of the training.
+        network: Network that was built for this plan, or for one with a different training; None builds it.
+
+    Raises:
+        UserError: The weights do not fit the network.
+    """
+    recipe, strategy = plan.recipe, plan.devices.strategy
+    network = network or build_network(plan)
+    model, random_layers = network.model, network.random_layers
+    with scope(strategy):
         freeze_stages(model, recipe.frozen_stages, but=random_layers)
         if recipe.freeze_batch_norms:
             freeze_batch_norms(model, but=random_layers)

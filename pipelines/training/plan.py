@@ -26,6 +26,7 @@ from pipelines.recipe.decide import decide
 from pipelines.recipe.decision import Decision, Recipe, recipe_of
 from pipelines.recipe.earlier import Earlier, differences, repeated_precision, repeated_recipe
 from pipelines.recipe.explain import explain
+from pipelines.recipe.findings import Findings
 from pipelines.runs.files import fingerprint_of
 from resnet_tf import __version__
 from resnet_tf.architectures import find_architecture
@@ -73,6 +74,7 @@ class Plan:
         decisions: Rows of the recipe, one for each of its settings.
         earlier: Run whose decisions are repeated, or None.
         passed: Settings of the recipe that a caller from Python has changed, by name.
+        findings: What a look at the pictures has shown, or None before that.
     """
 
     config: FinetuneConfig
@@ -84,6 +86,7 @@ class Plan:
     decisions: tuple[Decision, ...]
     earlier: Earlier | None = None
     passed: Mapping[str, Any] = field(default_factory=dict)
+    findings: Findings | None = None
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -137,12 +140,26 @@ class Plan:
             UserError: A name is not that of a setting.
         """
         passed = {**self.passed, **settings}
-        decisions = _decisions(self.config, self.manifest, self.earlier, passed)
+        decisions = _decisions(self.config, self.manifest, self.earlier, passed, self.findings)
         return replace(self, decisions=decisions, passed=passed)
+
+    @property
+    def wants_look(self) -> bool:
+        """Whether the recipe depends on what the frozen network makes of the pictures."""
+        return self.recipe.head_first and not repeated_recipe(self.earlier, self.config)
+
+    def decided(self, setting: str) -> bool:
+        """Returns whether somebody else than the policy has decided a setting of the recipe."""
+        return next(row.changed for row in self.decisions if row.setting == setting)
+
+    def informed(self, findings: Findings) -> "Plan":
+        """Returns the plan that follows from a look at the pictures."""
+        decisions = _decisions(self.config, self.manifest, self.earlier, self.passed, findings)
+        return replace(self, decisions=decisions, findings=findings)
 
     def safer_learning_rate(self) -> float:
         """Returns the rate to try after a training that failed: the policy's own, or a fifth of it where it failed."""
-        policy = _decisions(replace(self.config, learning_rate=None), self.manifest, None, {})
+        policy = _decisions(replace(self.config, learning_rate=None), self.manifest, None, {}, self.findings)
         usual = recipe_of(policy).learning_rate
         return usual if self.recipe.learning_rate > usual else self.recipe.learning_rate / 5
 
@@ -168,6 +185,7 @@ class Plan:
                 "images_per_step": self.config.batch_size,
                 "images_per_step_and_device": self.config.batch_size // count,
             },
+            "findings": asdict(self.findings) if self.findings else None,
             "structure": asdict(self.structure),
             "preprocessing": asdict(self.preprocessing),
             "value_range": asdict(self.input_spec.value_range),
@@ -228,16 +246,20 @@ def plan_of(
     if config.batch_size % replicas(strategy):
         raise UserError(f"--batch-size {config.batch_size} cannot be divided among {replicas(strategy)} devices")
     devices = Devices(strategy, workers, precision)
-    decisions = _decisions(config, manifest, earlier, {})
+    decisions = _decisions(config, manifest, earlier, {}, None)
     return Plan(config, data_root(config.data), manifest, weights, structure, devices, decisions, earlier)
 
 
 def _decisions(
-    config: FinetuneConfig, manifest: pd.DataFrame, earlier: Earlier | None, passed: Mapping[str, Any]
+    config: FinetuneConfig,
+    manifest: pd.DataFrame,
+    earlier: Earlier | None,
+    passed: Mapping[str, Any],
+    findings: Findings | None,
 ) -> tuple[Decision, ...]:
     images = int((manifest["split"] == "train").sum())
     source = earlier.source if earlier else ""
-    return decide(config, images, repeated_recipe(earlier, config), source, passed)
+    return decide(config, images, repeated_recipe(earlier, config), source, passed, findings)
 
 
 def _versions() -> dict[str, Any]:
