@@ -238,7 +238,6 @@ def test_a_balanced_run_keeps_the_model_with_the_lowest_balanced_log_loss(rare, 
     settings = {"arch": small, "weights": str(small_weights), "precision": "float32", "learning_rate": 3e-3}
     run = finetune(small_config(rare, tmp_path / "run", epochs=2, balance="logits", **settings))
     history, progress = pd.read_csv(run.history), load_checkpoint(run).progress
-    print(history.to_string())
     assert progress.best_balanced_log_loss == history["val_balanced_log_loss"].min()
     assert progress.best_log_loss > history["val_log_loss"].min()
     assert read_json(run.config)["recipe"]["choose_by"] == "balanced_log_loss"
