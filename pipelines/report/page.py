@@ -40,6 +40,10 @@ def render_page(
         ),
         ("log loss", f"{metrics['log_loss']:.4f}"),
         ("expected calibration error", f"{metrics['ece']:.4f}"),
+        *(
+            (f"hardly recognized: {each['class']}", f"{each['recognized']} of {each['images']} images")
+            for each in metrics["never_recognized"]
+        ),
     ]
     confused = [(true, taken, str(count), str(images)) for true, taken, count, images in most_confused(matrix, most=10)]
     classes = [

@@ -23,14 +23,15 @@ from pipelines.recipe.explain import explain
 from pipelines.recipe.schedule import PlateauSchedule
 from pipelines.runs.directory import Run
 from pipelines.runs.files import read_json
-from pipelines.training.checkpoint import Progress, load_checkpoint
+from pipelines.training.checkpoint import Progress, load_checkpoint, with_progress, without_progress
 from pipelines.training.continuation import check_choice
 from pipelines.training.head import probe_for_all
 from pipelines.training.linear_probe import fit_linear_probe
 from pipelines.training.open_end import OpenEnd
+from pipelines.training.training_run import what_is_missed
 from resnet_tf.errors import UserError
 from resnet_tf.losses import SmoothedCrossentropy
-from tests.conftest import cut_off_before_epoch, small_config
+from tests.conftest import small_config
 
 CLASSES = ["crack", "fray", "free"]
 BALANCES = ("weights", "sampling", "logits")
@@ -220,16 +221,14 @@ def rare(images):
 
 def test_a_class_that_is_given_up_is_named_by_finetune_and_evaluate(rare, small, small_weights, tmp_path, capsys):
     settings = {"arch": small, "weights": str(small_weights), "precision": "float32"}
-    config = small_config(rare, tmp_path / "run", **settings)
-    with cut_off_before_epoch(0):
-        finetune(config)
-    assert "is recognized" not in capsys.readouterr().err
-    run = finetune(config)
+    run = finetune(small_config(rare, tmp_path / "run", epochs=0, **settings))
     named = "images of 'rare' none is recognized (3 are called 'common'); try --balance logits"
     assert f"warning: of 3 validation {named}" in capsys.readouterr().err
     progress = load_checkpoint(run).progress
     assert [each["class"] for each in progress.best_missed] == ["rare"]
     assert progress.best_balanced_accuracy == 0.5
+    again = without_progress(run.checkpoints, with_progress({}, progress)).progress  # as a continued run reads it
+    assert what_is_missed(again, "none").startswith(f"of 3 validation {named}")
     found = evaluate(run, "val")
     assert found.metrics["never_recognized"] == progress.best_missed
     assert f"warning: of 3 val {named}" in (found.folder / "summary.txt").read_text()
