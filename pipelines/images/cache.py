@@ -253,13 +253,15 @@ def _scales(input_spec: InputSpec, shapes: np.ndarray) -> np.ndarray:
     Returns:
         bool [images, ratios].
     """
-    # Crops are those of the padded square, or of a picture with as much detail as the shorter side of a squeezed one.
-    # Where padding rounds the shorter side to few pixels, a crop may need a different scale.
-    if input_spec.view != "crop":
-        side = shapes.max(axis=1) if input_spec.view == "pad" else shapes.min(axis=1)
-        shapes = np.stack([side, side], 1)
+    crop, rounding = AUGMENTATIONS[input_spec.augment].crop, 1.0
+    if input_spec.view == "pad":  # crops are those of the padded square
+        if crop != "random":  # the shorter side is rounded to whole pixels, which matters where these are few
+            pixels = input_spec.size * shapes.min(axis=1) / shapes.max(axis=1)
+            rounding = np.minimum(pixels, pixels / (pixels + 0.5))
+        shapes = shapes.max(axis=1, keepdims=True).repeat(2, axis=1)
+    elif input_spec.view == "squeeze":  # there is as much detail as the shorter side has
+        shapes = shapes.min(axis=1, keepdims=True).repeat(2, axis=1)
     shorter = shapes.min(axis=1)
-    crop = AUGMENTATIONS[input_spec.augment].crop
     if crop == "whole":
         shortest = longest = shorter
     elif crop == "jittered":
@@ -268,7 +270,7 @@ def _scales(input_spec: InputSpec, shapes: np.ndarray) -> np.ndarray:
         shortest = np.minimum(np.sqrt(input_spec.min_area * 3 / 4 * shapes.prod(axis=1, dtype=np.float64)), shorter)
         longest = shorter
     index = np.arange(len(RATIOS))
-    low = _ratio_indices((1 - _SLACK) * shortest - 1, input_spec.size)
+    low = _ratio_indices((1 - _SLACK) * rounding * shortest - 1, input_spec.size)
     high = _ratio_indices((1 + _SLACK) * longest + 1, input_spec.size)
     return (low[:, None] <= index) & (index <= high[:, None])
 

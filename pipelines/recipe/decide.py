@@ -9,8 +9,9 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from pipelines.config.checks import check_choice
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.config.shared import AUTO
+from pipelines.config.shared import AUTO, VIEWS
 from pipelines.evaluation.score import BALANCED_LOG_LOSS, LOG_LOSS
 from pipelines.recipe.decision import DATA, EARLIER_RUN, USER, Decision, Recipe
 from pipelines.recipe.findings import Findings
@@ -52,7 +53,7 @@ def decide(
         One decision for each field of `Recipe`.
 
     Raises:
-        UserError: A passed setting is not a field of `Recipe`.
+        UserError: A passed setting is not a field of `Recipe`, or there is no such view.
     """
     recorded, passed = dict(recorded or {}), _known(passed or {})
     policy = pretrained_policy(config, images, findings) if config.pretrained else random_policy(config, images)
@@ -70,6 +71,7 @@ def decide(
     _overrule(rows, repeated, where, EARLIER_RUN, only_others=True)
     _overrule(rows, asked, "as asked", USER)
     _overrule(rows, passed, "as passed", USER)
+    check_choice("the view", rows["view"].value, VIEWS)
 
     steps = math.ceil(images / config.batch_size)
     total = max(1, steps * rows["epochs"].value)

@@ -11,6 +11,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pipelines.cli import main
+from pipelines.config.shared import VIEWS
 from pipelines.data.manifest import class_names, make_manifest
 from pipelines.images import cache as module
 from pipelines.images import free_space as room
@@ -64,9 +65,13 @@ def training(rows, root, input_spec, cached=None):
     )
 
 
-@pytest.mark.parametrize(("where", "augment"), [("ram", "light"), ("disk", "paper")])
-def test_the_network_sees_the_same_bits_with_the_cache(rows, photos, where, augment, tmp_path):
-    input_spec = InputSpec(SIZE, augment=augment, interpolation="bicubic" if augment == "paper" else "bilinear")
+@pytest.mark.parametrize(
+    ("where", "augment", "view"),
+    [("ram", "light", "crop"), ("disk", "paper", "crop"), ("ram", "light", "pad"), ("ram", "paper", "squeeze")],
+)
+def test_the_network_sees_the_same_bits_with_the_cache(rows, photos, where, augment, view, tmp_path):
+    interpolation = "bicubic" if augment == "paper" else "bilinear"
+    input_spec = InputSpec(SIZE, augment=augment, interpolation=interpolation, view=view)
     cache = open_cache(where, tmp_path / "cache", rows, photos, input_spec)
     assert (cache.plan.starts >= 0).sum(axis=0).min() > 0  # all scales occur
     for a, b in zip(
@@ -93,14 +98,15 @@ def test_later_epochs_need_no_file(rows, photos, tmp_path):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("view", VIEWS)
 @pytest.mark.parametrize("augment", ["light", "paper", "cifar"])
-def test_crops_ask_for_no_other_scale_than_those_that_are_kept(augment):
+def test_crops_ask_for_no_other_scale_than_those_that_are_kept(augment, view):
     random = np.random.default_rng(0)
-    input_spec = InputSpec(SIZE, augment=augment)
+    input_spec = InputSpec(SIZE, augment=augment, view=view)
 
     @tf.function
     def asked(shape, number):
-        region = choose_region(augment, shape, key_of(0, 0, number), SIZE, input_spec.min_area, "bilinear")
+        region = choose_region(augment, shape, key_of(0, 0, number), SIZE, input_spec.min_area, "bilinear", view)
         return region.ratio_index()
 
     shapes = np.exp(random.uniform(np.log(8), np.log(900), (300, 2))).astype(np.int32)
@@ -109,7 +115,8 @@ def test_crops_ask_for_no_other_scale_than_those_that_are_kept(augment):
     for number, shape in enumerate(np.repeat(shapes, 3, axis=0)):
         seen[number // 3, int(asked(tf.constant(shape), tf.constant(number, tf.int64)))] = True
     assert not (seen & ~kept).any()
-    assert kept.sum() < 1.6 * seen.sum()  # few scales are unused: three crops ask for most of those kept
+    # Few scales are unused: three crops ask for most of those kept.
+    assert kept.sum() < 1.6 * seen.sum()
 
 
 def test_a_whole_file_is_used_again_and_any_other_is_made_anew(rows, photos, tmp_path, capsys):
