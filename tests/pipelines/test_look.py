@@ -1,0 +1,129 @@
+"""Tests that a look at the pictures decides on the view, and on how much is trained."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.evaluate import evaluate
+from pipelines.finetune import finetune
+from pipelines.recipe.decide import decide
+from pipelines.recipe.decision import DATA, USER, recipe_of
+from pipelines.recipe.explain import explain
+from pipelines.recipe.findings import Findings, ViewScore, candidate_views, findings_of
+from pipelines.recipe.pretrained import FAR
+from pipelines.training.look import MOST_IMAGES, held_out_losses, some_of
+from tests.conftest import small_config
+
+
+def config(**settings: object) -> FinetuneConfig:
+    return small_config("data", "run", weights="x", epochs=None, batch_size=32, **settings)
+
+
+def findings(uncertainty: float, *others: ViewScore) -> Findings:
+    return Findings(100, 2.0, (ViewScore("crop", 2.0 * uncertainty), *others))
+
+
+@pytest.mark.parametrize(
+    ("widths", "heights", "views"),
+    [
+        ([200] * 10, [200] * 10, ("crop", "squeeze")),
+        ([200] * 99 + [900], [200] * 100, ("crop", "squeeze")),  # one panorama among squares
+        ([200] * 10, [100] * 10, ("crop", "squeeze", "pad")),
+        ([100] * 10, [280] * 10, ("crop", "squeeze", "pad")),
+    ],
+)
+def test_padding_is_tried_where_pictures_are_not_square(widths, heights, views):
+    assert candidate_views(np.array(widths), np.array(heights)) == views
+
+
+def test_a_view_is_taken_only_if_it_is_certainly_better():
+    labels = np.arange(200) % 4
+    noise = np.random.default_rng(0).normal(0, 0.5, (2, 200))
+    usual = np.full(200, 1.0)
+    found = findings_of(labels, [("crop", usual), ("squeeze", usual - 0.02 + noise[0]), ("pad", usual + noise[1])])
+    assert found.best.view == "crop"
+    assert found.entropy == pytest.approx(np.log(4))
+    found = findings_of(labels, [("crop", usual), ("squeeze", usual - 0.3 + noise[0]), ("pad", usual + noise[1])])
+    assert found.best.view == "squeeze"
+    assert "certainly better, by log loss of the frozen features of 200 images: crop 1.000, " in found.view_in_words()
+
+
+def test_classes_that_features_do_not_tell_apart_are_far():
+    near, far = (recipe_of(decide(config(), 1000, findings=findings(FAR + way))) for way in (-0.01, 0.01))
+    assert near == recipe_of(decide(config(), 1000))  # nobody has looked
+    assert near.frozen_stages == ("conv1", "conv2")
+    assert far.frozen_stages == ()
+    assert far.epochs > near.epochs
+    rows = {row.setting: row for row in decide(config(), 1000, findings=findings(0.8))}
+    assert rows["epochs"].decided_by == DATA
+    assert "the frozen features leave 80% of the uncertainty about the class" in rows["epochs"].reason
+
+
+def test_the_user_takes_precedence_over_the_look():
+    squeezed = findings(0.8, ViewScore("squeeze", 0.5, -1.1, 0.1))
+    rows = {row.setting: row for row in decide(config(), 1000, findings=squeezed)}
+    assert (rows["view"].value, rows["view"].decided_by) == ("squeeze", DATA)
+    rows = {row.setting: row for row in decide(config(view="pad"), 1000, findings=squeezed)}
+    assert (rows["view"].value, rows["view"].decided_by) == ("pad", USER)
+    assert recipe_of(decide(config(), 1000, passed={"epochs": 2}, findings=findings(0.8))).epochs == 2
+    assert "squeezed to a square: certainly better" in explain(decide(config(), 1000, findings=squeezed))
+
+
+def test_some_of_many_images_keep_the_classes_shares():
+    labels = ["a"] * 3000 + ["b"] * 1000 + ["c"] * 2
+    rows = pd.DataFrame({"label": labels, "path": range(len(labels))})
+    some = some_of(rows, seed=0)
+    assert len(some) == MOST_IMAGES
+    assert some["path"].is_monotonic_increasing
+    counts = some["label"].value_counts()
+    assert counts["a"] == pytest.approx(0.75 * MOST_IMAGES, abs=2)
+    assert counts["b"] == pytest.approx(0.25 * MOST_IMAGES, abs=2)
+    assert some_of(rows, seed=0).equals(some)
+    assert not some_of(rows, seed=1).equals(some)
+    assert some_of(rows[:50], seed=0).equals(rows[:50])
+
+
+def test_the_loss_is_that_of_images_which_the_fit_has_not_seen():
+    random = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+    told = np.eye(3)[labels] * 5 + random.normal(0, 0.5, (120, 3))
+    assert held_out_losses(told, labels, np.arange(120)).mean() < 0.25
+    untold = random.normal(0, 1, (120, 40))
+    assert held_out_losses(untold, labels, np.arange(120)).mean() > 0.9 * np.log(3)
+    # Four shots of each scene have the same features, and nothing else tells the class.
+    scenes = np.repeat(np.arange(30), 4)
+    labels, shots = (np.arange(30) % 3)[scenes], random.normal(0, 1, (30, 40))[scenes]
+    assert held_out_losses(shots, labels, scenes).mean() > 0.9 * np.log(3)
+    assert held_out_losses(shots, labels, np.arange(120)).mean() < 0.5
+
+
+@pytest.mark.parametrize("labels", [[0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0], [0, 1, 2, 3, 4, 5]])
+def test_classes_with_hardly_any_images_have_finite_losses(labels):
+    features = np.random.default_rng(0).normal(0, 1, (6, 4))
+    losses = held_out_losses(features, np.array(labels), np.arange(6))
+    assert np.isfinite(losses).all()
+    assert losses.shape == (6,)
+
+
+def test_a_run_sees_the_whole_of_pictures_whose_ends_matter(tmp_path, small, small_weights):
+    colours = {"left": [(230, 30, 30), (30, 30, 230)], "right": [(30, 30, 230), (230, 30, 30)]}
+    random = np.random.default_rng(0)
+    for label, ends in colours.items():  # both classes have the same centre, and the same colours
+        (tmp_path / "data" / label).mkdir(parents=True)
+        for number in range(20):
+            pixels = random.integers(90, 160, (32, 128, 3), np.uint8)
+            pixels[:, :40], pixels[:, -40:] = ends
+            pixels[:, :16] += np.uint8(number)
+            Image.fromarray(pixels).save(tmp_path / "data" / label / f"{number}.png")
+    settings = {"arch": small, "weights": str(small_weights), "epochs": 0, "image_size": 64, "similar": "keep"}
+    settings = {name: value for name, value in settings.items() if name in FinetuneConfig.__dataclass_fields__}
+    run = finetune(small_config(tmp_path / "data", tmp_path / "run", **settings))
+    content = json.loads(run.config.read_text())
+    assert content["recipe"]["view"] in ("squeeze", "pad")
+    assert {score["view"] for score in content["findings"]["views"]} == {"crop", "squeeze", "pad"}
+    assert evaluate(run).metrics["accuracy"] == 1.0
+    assert content["preprocessing"]["view"] == content["recipe"]["view"]
