@@ -8,7 +8,7 @@ from PIL import Image, ImageEnhance
 
 from pipelines.data import common_part, similar
 from pipelines.data.inspect import inspect_image
-from pipelines.data.manifest import look_at_images
+from pipelines.data.manifest import look_at_images, make_manifest
 from pipelines.data.sample import CLASSES, draw_image
 from pipelines.data.similar import (
     MAX_DIFFERENT_BITS,
@@ -210,3 +210,21 @@ def test_the_groups_of_the_shared_natural_photos(shared):
     assert len(groups) == 24
     assert ["llama/image_0001.jpg", "llama/image_0010.jpg"] in groups.tolist()
     assert (table[table["similar"] > 0].groupby("similar")["label"].nunique() == 1).all()
+
+
+def test_the_shared_tiles_of_one_camera_can_be_divided(shared):
+    manifest = make_manifest(shared / "tiles6", 0.15, 0.15, 0)
+    assert (manifest.groupby(["label", "split"]).size().unstack() > 0).all(axis=None)
+    assert manifest.loc[manifest["similar"] > 0, "similar"].value_counts().max() < 30
+
+
+def test_two_classes_of_shots_from_one_camera_can_be_divided(tmp_path):
+    random = np.random.default_rng(4)
+    for label in ("marked", "plain"):
+        (tmp_path / label).mkdir()
+        for number in range(100):
+            shot = scene(random, random.integers(0, 118, 2) if label == "marked" else None)
+            shot.save(tmp_path / label / f"{number:03}.jpg", quality=92)
+    counts = make_manifest(tmp_path, 0.15, 0.15, 0).groupby(["label", "split"]).size().unstack()
+    assert (counts["train"] > 60).all()
+    assert (counts[["val", "test"]] > 10).all(axis=None)
