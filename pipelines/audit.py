@@ -111,14 +111,14 @@ def audit(config: AuditConfig) -> AuditReport:
     show = say if config.json or config.csv or config.html else answer
     show(str(report))
     if config.quarantine is not None:
-        _quarantine(table, config.data, config.quarantine)
+        _quarantine(table, config.data, config.quarantine, config.quarantine_most)
     return report
 
 
-def _quarantine(table: ImageTable, data: str, folder: str) -> None:
+def _quarantine(table: ImageTable, data: str, folder: str, most: bool) -> None:
     back = f"`resnet-tf audit {visible(data)} --undo {visible(folder)}`"
     try:
-        moved = quarantine(table, Path(folder))
+        moved = quarantine(table, Path(folder), most)
     except KeyboardInterrupt as reason:
         raise type(reason)(f"{str(reason) or 'interrupted'}; {back} puts back what was moved") from reason
     say(f"{moved} files moved to {visible(folder)}{f'; {back} puts them back' if moved else ''}")

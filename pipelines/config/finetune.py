@@ -38,6 +38,7 @@ from resnet_tf.source_kinds import is_path
 
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 RECIPES = ("he", "modern")
+SIMILAR = ("keep", "group", "drop")
 CACHES = ("none", "ram", "disk")
 
 _DECIDED = "decided from the data"
@@ -93,6 +94,15 @@ class FinetuneConfig:
         group=DATA,
         metavar="PATTERN",
         none_is="none",
+    )
+    similar: str = setting(
+        "what is done about near-identical pictures: keep divides them as if they were not, group keeps them in one "
+        "split, drop uses one of each group",
+        "group",
+        group=DATA,
+        choices=SIMILAR,
+        metavar="RULE",
+        why="A copy of a training image in the test flatters the figures.",
     )
     folds: int | None = setting(
         "parts for cross-validation, one of which is the test",
@@ -229,6 +239,8 @@ class FinetuneConfig:
         """What says which image goes where must be complete, and must be said once."""
         if self.manifest is not None and (self.group, self.folds, self.fold) != (None, None, None):
             raise UserError("--manifest has splits already; leave out --group, --folds and --fold")
+        if self.manifest is not None and self.similar == "keep":
+            raise UserError("--manifest has splits already; leave out --similar keep")
         if (self.folds is None) != (self.fold is None):
             raise UserError(f"--folds and --fold belong together, received --folds {self.folds} and --fold {self.fold}")
         if self.folds is not None and self.fold is not None and not 0 <= self.fold < self.folds:

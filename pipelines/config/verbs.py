@@ -76,6 +76,12 @@ class AuditConfig(_Checked):
     csv: str | None = setting("file for a table with one row per image", None, metavar="FILE", written=True)
     html: str | None = setting("file for a page with thumbnails of what is wrong", None, metavar="FILE", written=True)
     quarantine: str | None = setting("folder to move unreadable files and harmful copies to", None, metavar="DIR")
+    quarantine_most: bool = setting(
+        "move files to the quarantine also if they are more than a quarter of all images, or most of a class",
+        False,
+        kind=bool,
+        why="So many faults are more often a misunderstanding, such as shots from one camera that look the same.",
+    )
     undo: str | None = setting(
         "folder of an earlier quarantine: moves its files back, and does nothing else", None, metavar="DIR"
     )
@@ -85,6 +91,8 @@ class AuditConfig(_Checked):
         super().__post_init__()
         if self.undo is not None and (self.json, self.csv, self.html, self.quarantine) != (None,) * 4:
             raise UserError("--undo only brings files back; leave out the other options")
+        if self.quarantine_most and self.quarantine is None:
+            raise UserError("--quarantine-most is for --quarantine DIR; give both, or leave it out")
 
 
 @documented

@@ -1,12 +1,26 @@
 """Finds the images that must stay in one split: near-identical pictures, and files that the user ties together."""
 
 import re
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from pipelines.data.similar import connected
 from resnet_tf.errors import UserError
+
+
+@dataclass(frozen=True)
+class Ties:
+    """What ties images together, so that they stay in one split.
+
+    Args:
+        group: Value of --group, or None.
+        similar: Value of --similar.
+    """
+
+    group: str | None = None
+    similar: str = "group"
 
 
 def name_groups(images: pd.DataFrame, pattern: str | None) -> pd.Series:

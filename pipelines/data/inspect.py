@@ -50,7 +50,7 @@ class ImageFacts:
         problems: Codes of problems: unreadable, missing, no_permission, wrong_extension, animated, unusual_mode,
             rotated, tiny, huge, dark.
         reason: Problems in words, such as why the file is unreadable or which mode it has; empty if there are none.
-        thumbnail: 256 gray levels for comparing pictures, see `pipelines.data.similar`; empty if the file is
+        thumbnail: 1,280 gray levels for comparing pictures, see `pipelines.data.similar`; empty if the file is
             unreadable.
         stored_values: Which values are stored, if they have more than 8 bits; see `pipelines.data.value_range`.
     """

@@ -8,6 +8,8 @@ the group that ties the image to others, "" for none), stored_values (of an imag
 
 import hashlib
 import os
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -17,8 +19,9 @@ import pandas as pd
 from pipelines.config.shared import MAX_UNREADABLE
 from pipelines.console.terminal import progress, say, warn
 from pipelines.data.find import ImageTable, find_images
-from pipelines.data.groups import name_groups, tied_units
+from pipelines.data.groups import Ties, name_groups, tied_units
 from pipelines.data.inspect import MISSING, ImageFacts, inspect_images
+from pipelines.data.near_identity import ADVICE, apply_similar, similar_ties
 from pipelines.data.similar import similar_groups
 from pipelines.data.split import Fold, assign_splits
 from pipelines.data.table import missing_advice
@@ -71,7 +74,7 @@ def make_manifest(
     val_fraction: float,
     test_fraction: float,
     seed: int,
-    group: str | None = None,
+    ties: Ties = Ties(),  # noqa: B008 (it is frozen)
     fold: Fold | None = None,
     follow_links: bool = False,
 ) -> pd.DataFrame:
@@ -82,7 +85,7 @@ def make_manifest(
         val_fraction: Share of the images for validation, if the data do not name the splits.
         test_fraction: Share of the images for the test, if the data do not name the splits.
         seed: Seed of the split.
-        group: Regular expression for the name that ties images together, see `name_groups`.
+        ties: What ties images together.
         fold: Fold of a cross-validation that is the test, or None.
         follow_links: Whether links that lead out of the folder are followed.
 
@@ -98,12 +101,30 @@ def make_manifest(
     _leave_out_unreadable(images, Path(data))
     readable = images[images["readable"]].reset_index(drop=True)
     _check_classes(images, readable)
-    readable["group"] = name_groups(readable, group)
-    units = tied_units(readable["similar"], readable["group"])
-    given = readable["split"]
-    readable["split"] = assign_splits(readable["label"], given, val_fraction, test_fraction, seed, units, fold)
+    readable = apply_similar(readable, ties.similar)
+    readable["group"] = name_groups(readable, ties.group)
+
+    def divided(units: np.ndarray) -> pd.Series:
+        given = readable["split"]
+        return assign_splits(readable["label"], given, val_fraction, test_fraction, seed, units, fold)
+
+    similar = similar_ties(readable, ties.similar)
+    units = tied_units(similar, readable["group"])
+    try:
+        readable["split"] = divided(units)
+    except UserError as error:
+        if not similar.any() or not _can_divide(divided, tied_units(similar * 0, readable["group"])):
+            raise
+        raise UserError(f"{error}; near-identical pictures are the reason: {ADVICE}") from error
     _say_ties(readable, units)
     return readable[list(COLUMNS)]
+
+
+def _can_divide(divided: Callable[[np.ndarray], pd.Series], units: np.ndarray) -> bool:
+    with suppress(UserError):
+        divided(units)
+        return True
+    return False
 
 
 def load_manifest(path: Path | TextIO) -> pd.DataFrame:
@@ -212,11 +233,9 @@ def _check_classes(images: pd.DataFrame, readable: pd.DataFrame) -> None:
 
 
 def _say_ties(manifest: pd.DataFrame, units: np.ndarray) -> None:
-    sizes = pd.Series(units).value_counts()
-    tied = sizes[sizes > 1]
-    if tied.empty:
-        return
+    named = manifest[manifest["group"] != ""]
+    if not named.empty:
+        say(f"{named['group'].nunique()} groups of {len(named)} images with a common name stay together")
     divided = int(manifest.groupby(units)["split"].nunique().gt(1).sum())
-    say(f"{len(tied)} groups of {int(tied.sum())} near-identical or tied images")
     if divided:
-        warn(f"the splits that the data name divide {divided} of these groups; see `resnet-tf audit`")
+        warn(f"the splits that the data name divide {divided} groups of these; see `resnet-tf audit`")

@@ -19,6 +19,8 @@ from pipelines.runs.temporaries import remove_leftovers
 from resnet_tf.errors import UserError
 
 LIST = "quarantine.csv"
+# A quarantine that moves a larger share of the readable images is asked for a second time.
+MOST_OF_ALL, MOST_OF_A_CLASS = 1 / 4, 1 / 2
 
 
 def check_quarantine(data: Path, folder: Path) -> None:
@@ -64,22 +66,26 @@ def files_at_fault(images: pd.DataFrame) -> list[tuple[str, str]]:
     return faults
 
 
-def quarantine(table: ImageTable, folder: Path) -> int:
+def quarantine(table: ImageTable, folder: Path, most: bool = False) -> int:
     """Moves the files at fault to a folder, with their relative paths, after writing the list of all of them.
 
     Args:
         table: Facts about the images.
         folder: Folder to move the files to.
+        most: Whether also most of a class, or more than a quarter of all readable images, may be moved.
 
     Returns:
         The number of files that were moved.
 
     Raises:
-        UserError: A file cannot be moved; it and those after it stay where they are.
+        UserError: Too much would be moved, and nothing is; or a file cannot be moved, and it and those after it stay
+            where they are.
     """
     faults = _movable(table)
     if not faults:
         return 0
+    if not most:
+        _check_share(table.images, [path for path, _ in faults])
     rows = pd.DataFrame([(path, path, reason) for path, reason in faults], columns=["from", "to", "reason"])
     if (folder / LIST).exists():  # another process has begun meanwhile
         raise UserError(f"{str(folder)!r} holds files that were moved before; choose another folder")
@@ -91,6 +97,22 @@ def quarantine(table: ImageTable, folder: Path) -> int:
     except OSError as error:
         raise UserError(f"cannot move files to {str(folder)!r}: {error}; --undo brings back what was moved") from error
     return len(rows)
+
+
+def _check_share(images: pd.DataFrame, paths: list[str]) -> None:
+    """Checks that a quarantine leaves most of the images where they are; unreadable files are no loss."""
+    readable = images[images["readable"]]
+    moved = readable["path"].isin(paths)
+    by_class = moved.groupby(readable["label"]).agg(["sum", "size"])
+    emptied = by_class[by_class["sum"] > MOST_OF_A_CLASS * by_class["size"]]
+    reason = ""
+    if moved.sum() > MOST_OF_ALL * len(readable):
+        reason = f"{moved.sum()} of {len(readable)} readable images"
+    elif not emptied.empty:
+        count, size = emptied.iloc[0]
+        reason = f"{count} of the {size} readable images of the class {str(emptied.index[0])!r}"
+    if reason:
+        raise UserError(f"--quarantine would move {reason}, so nothing is moved; --quarantine-most moves them all")
 
 
 def _movable(table: ImageTable) -> list[tuple[str, str]]:

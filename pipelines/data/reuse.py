@@ -7,16 +7,20 @@ import pandas as pd
 from pipelines.config.shared import SPLITS
 from pipelines.data.find import composed
 from pipelines.data.manifest import COLUMNS, load_manifest, look_at_images
+from pipelines.data.near_identity import apply_similar
 from resnet_tf.errors import UserError
 
 
-def reuse_manifest(data: str | Path, file: str | Path, follow_links: bool = False) -> pd.DataFrame:
+def reuse_manifest(
+    data: str | Path, file: str | Path, follow_links: bool = False, similar: str = "group"
+) -> pd.DataFrame:
     """Returns the manifest of another run, after checking that DATA still has exactly its images.
 
     Args:
         data: Folder or CSV where the images are now, see `find_images`.
         file: Path of the other run's manifest.csv.
         follow_links: Whether links that lead out of the folder are followed.
+        similar: Value of --similar; with "drop", one of each group of near-identical pictures is expected.
 
     Returns:
         The manifest.
@@ -33,9 +37,12 @@ def reuse_manifest(data: str | Path, file: str | Path, follow_links: bool = Fals
     table = look_at_images(data, follow_links=follow_links)
     table.say()
     images = table.images
+    readable = images[images["readable"]]
+    if similar == "drop":
+        readable = apply_similar(readable, similar)
     key = ["path", "label", "sha256"]
     labelled = manifest[key].assign(label=manifest["label"].map(composed))  # earlier versions kept names as they were
-    known = images[images["readable"]][key].merge(labelled, how="outer", indicator="where")
+    known = readable[key].merge(labelled, how="outer", indicator="where")
     differing = known[known["where"] != "both"]
     if not differing.empty:
         example = differing["path"].iloc[0]

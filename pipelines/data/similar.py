@@ -2,11 +2,11 @@
 
 A perceptual hash finds candidates, and the correlation of their thumbnails decides. The hash is the 64-bit DCT hash
 (pHash; Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions") without its constant bit.
-Crops, mirror images and rotated copies are not found.
+Where many pictures are near each other in this way, as from a fixed camera, `pipelines.data.common_part` compares them
+by what differs. Crops, mirror images and rotated copies are not found.
 """
 
-from collections.abc import Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -14,7 +14,10 @@ from scipy.fft import dctn
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-SIDE = 16
+from pipelines.data.candidates import batches, candidates
+from pipelines.data.common_part import MIN_SHARING, normalized, pairs_by_difference, stars
+
+SIDE, FINE_SIDE = 16, 32  # pixels per axis of the two thumbnails; the finer one is for what differs in a crowd
 # On natural30 and grocery30, all pairs within both limits are the same picture twice or two shots of one scene. Pairs
 # just outside the limits are two lamps of different colours, and different pieces of fruit in the same hand.
 MAX_DIFFERENT_BITS = 8
@@ -23,9 +26,10 @@ MIN_CORRELATION = 0.96
 MIN_CONTRAST = 4.0
 
 _LOW = 8  # DCT coefficients per axis
-# Two hashes that differ in at most 8 of 63 bits agree in at least one of nine bands of seven bits.
-_BANDS, _BAND_BITS = MAX_DIFFERENT_BITS + 1, 7
-_PAIRS, _PICTURES = 65536, 8192  # numbers that are processed at a time, to limit the memory
+_PICTURES = 8192  # pictures that are processed at a time, to limit the memory
+# Above this number of pictures, those of a crowd, which would all have to be compared with each other, are found by
+# comparing all pictures with a few.
+_MANY, _LEADERS = 8192, 64
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -38,21 +42,20 @@ _UPRIGHT = {
 
 
 def thumbnail(image: Image.Image, orientation: int) -> bytes:
-    """Returns the thumbnail by which a picture is compared: 16 × 16 gray levels, upright, over white.
+    """Returns the thumbnails by which a picture is compared: 16 × 16 and then 32 × 32 gray levels, upright, over white.
 
     Args:
         image: Decoded picture, at any scale of at least about 32 pixels.
         orientation: EXIF orientation, 1 … 8, that is still to be undone.
     """
-    small = _gray(image, (SIDE, SIDE))
-    return (small.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else small).tobytes()
+    return b"".join(_upright(_gray(image, (side, side)), orientation).tobytes() for side in (SIDE, FINE_SIDE))
 
 
 def similar_groups(thumbnails: Sequence[bytes], digests: Sequence[str]) -> np.ndarray:
     """Numbers the groups of near-identical pictures; identical files are always in one group.
 
     Args:
-        thumbnails: Thumbnail of each picture, from `thumbnail`.
+        thumbnails: Thumbnails of each picture, from `thumbnail`.
         digests: SHA-256 of each file.
 
     Returns:
@@ -62,16 +65,59 @@ def similar_groups(thumbnails: Sequence[bytes], digests: Sequence[str]) -> np.nd
         return np.zeros(0, np.int64)
     _, firsts, copies = np.unique(np.asarray(digests), return_index=True, return_inverse=True)
     pictures = np.frombuffer(b"".join(thumbnails[first] for first in firsts), np.uint8).reshape(len(firsts), -1)
-    groups = np.arange(len(pictures))
-    hashes = perceptual_hashes(pictures)
-    hashable = np.flatnonzero(_spread(pictures) >= MIN_CONTRAST)
-    for left, right in _batches(_candidates(hashes[hashable])):
-        left, right = hashable[left], hashable[right]
-        apart = groups[left] != groups[right]
-        left, right = left[apart], right[apart]
-        same = _correlation(pictures[left], pictures[right]) >= MIN_CORRELATION
-        groups = connected(groups, left[same], right[same])
-    return numbered(groups[copies])
+    coarse, fine = np.split(pictures, [SIDE**2], axis=1)
+    return numbered(_without_strangers(_linked(coarse), coarse, fine)[copies])
+
+
+def _linked(coarse: np.ndarray) -> np.ndarray:
+    """Returns groups of pictures that chains of near pictures lead to, int [n]."""
+    groups = np.arange(len(coarse))
+    hashes = perceptual_hashes(coarse)
+    hashable = np.flatnonzero(_spread(coarse) >= MIN_CONTRAST)
+    if len(hashable) > _MANY:
+        groups = _crowds(groups, coarse, hashes, hashable)
+        # Of a crowd, only its first picture is compared on.
+        _, first, inverse, sizes = np.unique(
+            groups[hashable], return_index=True, return_inverse=True, return_counts=True
+        )
+        single = np.isin(np.arange(len(hashable)), first)
+        hashable = hashable[(sizes[inverse] < MIN_SHARING) | single]
+    for left, right in batches(candidates(hashes[hashable], MAX_DIFFERENT_BITS)):
+        groups = _joined_if_near(groups, coarse, hashable[left], hashable[right])
+    return groups
+
+
+def _crowds(groups: np.ndarray, coarse: np.ndarray, hashes: np.ndarray, hashable: np.ndarray) -> np.ndarray:
+    """Joins the pictures that are near one of a few leaders, which are taken at equal distances."""
+    for leader in hashable[:: -(-len(hashable) // _LEADERS)]:
+        right = hashable[np.bitwise_count(hashes[hashable] ^ hashes[leader]) <= MAX_DIFFERENT_BITS]
+        for start in range(0, len(right), _PICTURES):
+            some = right[start : start + _PICTURES]
+            groups = _joined_if_near(groups, coarse, np.full(len(some), leader), some)
+    return groups
+
+
+def _joined_if_near(groups: np.ndarray, coarse: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    apart = groups[left] != groups[right]
+    left, right = left[apart], right[apart]
+    same = _correlation(coarse[left], coarse[right]) >= MIN_CORRELATION
+    return connected(groups, left[same], right[same])
+
+
+def _without_strangers(groups: np.ndarray, coarse: np.ndarray, fine: np.ndarray) -> np.ndarray:
+    """Divides groups so that each picture is the same as the centre of its group, and crowds by what differs."""
+    order = np.argsort(groups, kind="stable")
+    divided = np.arange(len(groups))
+    for members in np.split(order, np.flatnonzero(np.diff(groups[order])) + 1):
+        if len(members) >= MIN_SHARING:
+            left, right = pairs_by_difference(fine[members])
+        elif len(members) > 2:
+            seen = normalized(coarse[members])
+            left, right = np.nonzero(np.triu(seen @ seen.T >= MIN_CORRELATION, 1))
+        else:
+            left, right = np.zeros(len(members) - 1, int), np.arange(1, len(members))
+        divided[members] = members[stars(len(members), left, right)]
+    return divided
 
 
 def perceptual_hashes(pictures: np.ndarray) -> np.ndarray:
@@ -118,6 +164,10 @@ def numbered(groups: np.ndarray) -> np.ndarray:
     return numbers[inverse]
 
 
+def _upright(image: Image.Image, orientation: int) -> Image.Image:
+    return image.transpose(_UPRIGHT[orientation]) if orientation in _UPRIGHT else image
+
+
 def _gray(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit gray, which Pillow's own conversion would clip at 255
         image = Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
@@ -128,43 +178,6 @@ def _gray(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     return image.convert("L").resize(size, Image.Resampling.BOX)
 
 
-def _candidates(hashes: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Yields pairs of hashes that differ in few bits, comparing only hashes that agree in a band.
-
-    A pair can appear up to nine times, once for each band.
-    """
-    for band in range(_BANDS):
-        keys = (hashes >> np.uint64(band * _BAND_BITS)) & np.uint64(2**_BAND_BITS - 1)
-        order = np.argsort(keys, kind="stable")
-        bounds = np.searchsorted(keys[order], np.arange(2**_BAND_BITS + 1, dtype=np.uint64))
-        for bucket in (order[start:stop] for start, stop in pairwise(bounds)):
-            rows = max(1, _PAIRS // max(1, len(bucket)))
-            for block in range(0, len(bucket), rows):
-                columns = bucket[block:]
-                different = np.bitwise_count(hashes[columns[:rows], None] ^ hashes[columns])
-                left, right = np.nonzero(np.triu(different <= MAX_DIFFERENT_BITS, 1))
-                yield columns[left], columns[right]
-
-
-def _batches(pairs: Iterator[tuple[np.ndarray, np.ndarray]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Gathers small lots of pairs into large ones."""
-    waiting: list[tuple[np.ndarray, np.ndarray]] = []
-    count = 0
-    for lot in pairs:
-        if len(lot[0]):
-            waiting.append(lot)
-            count += len(lot[0])
-        if count >= _PAIRS:
-            yield _joined(waiting)
-            waiting, count = [], 0
-    if waiting:
-        yield _joined(waiting)
-
-
-def _joined(lots: list[tuple[np.ndarray, np.ndarray]]) -> tuple[np.ndarray, np.ndarray]:
-    return np.concatenate([left for left, _ in lots]), np.concatenate([right for _, right in lots])
-
-
 def _spread(pictures: np.ndarray) -> np.ndarray:
     """Returns the standard deviation of each picture's gray levels."""
     blocks = (pictures[start : start + _PICTURES] for start in range(0, len(pictures), _PICTURES))
@@ -173,6 +186,4 @@ def _spread(pictures: np.ndarray) -> np.ndarray:
 
 def _correlation(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Returns Pearson's correlation of each pair of pictures."""
-    left, right = (side - side.mean(axis=1, dtype=np.float32, keepdims=True) for side in (left, right))
-    norms = np.linalg.norm(left, axis=1) * np.linalg.norm(right, axis=1)
-    return np.einsum("np,np->n", left, right) / norms
+    return np.einsum("np,np->n", normalized(left), normalized(right))

@@ -8,6 +8,7 @@ import pandas as pd
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.console.terminal import say, warn
 from pipelines.data.find import check_exists
+from pipelines.data.groups import Ties
 from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
 from pipelines.data.split import Fold
@@ -62,11 +63,12 @@ def divide_images(config: FinetuneConfig) -> pd.DataFrame:
         UserError: There are no images to validate with, or a class has none to train with.
     """
     if config.manifest is not None:
-        manifest = reuse_manifest(config.data, config.manifest, config.follow_links)
+        manifest = reuse_manifest(config.data, config.manifest, config.follow_links, config.similar)
     else:
         shares = config.val_fraction, config.test_fraction
         fold = Fold(config.fold, config.folds) if config.fold is not None and config.folds is not None else None
-        manifest = make_manifest(config.data, *shares, config.seed, config.group, fold, config.follow_links)
+        ties = Ties(config.group, config.similar)
+        manifest = make_manifest(config.data, *shares, config.seed, ties, fold, config.follow_links)
     _say_range(config.range, manifest)
     if not (manifest["split"] == "val").any():
         raise UserError("there are no validation images to choose the best epoch by; give --val-fraction above 0")

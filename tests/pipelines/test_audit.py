@@ -207,13 +207,32 @@ def test_quarantine_moves_what_is_at_fault_and_undo_brings_it_back(harmed, tmp_p
     assert "3 files are back" in capsys.readouterr().out
 
 
-def test_of_one_picture_in_two_splits_the_copy_in_the_test_stays(folder, tmp_path):
+def test_of_one_picture_in_two_splits_the_copy_in_the_test_stays(folder, tmp_path, capsys):
     root = tmp_path / "split"
     for split in ("train", "test"):
         shutil.copytree(folder, root / split)
-    assert main(["audit", str(root), "--quarantine", str(tmp_path / "aside")]) == 1
+    before, words = tree(root), ["audit", str(root), "--quarantine", str(tmp_path / "aside")]
+    assert main(words) == 2
+    assert tree(root) == before
+    assert "would move 30 of 60 readable images, so nothing is moved" in capsys.readouterr().err
+    assert main([*words, "--quarantine-most"]) == 1
     assert len(tree(root / "test")) == 30
     assert len(tree(root / "train")) == 0
+
+
+def test_a_quarantine_of_most_of_a_class_is_asked_for_twice(folder, tmp_path, capsys):
+    first, second, _ = sorted(folder.iterdir())
+    for number in range(4, 10):
+        (first / f"000{number}.jpg").unlink()
+    for number in range(3):
+        shutil.copy(first / f"000{number}.jpg", second / f"copy{number}.jpg")
+    before = tree(folder)
+    assert main(["audit", str(folder), "--quarantine", str(tmp_path / "aside")]) == 2
+    assert f"3 of the 4 readable images of the class {first.name!r}, so nothing" in capsys.readouterr().err
+    assert tree(folder) == before
+    assert not (tmp_path / "aside").exists()
+    assert main(["audit", str(folder), "--quarantine-most"]) == 2
+    assert "--quarantine-most is for --quarantine DIR" in capsys.readouterr().err
 
 
 def test_nothing_at_fault_moves_nothing(folder, tmp_path):

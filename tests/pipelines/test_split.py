@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.data.groups import name_groups, tied_units
+from pipelines.data.groups import Ties, name_groups, tied_units
 from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
 from pipelines.data.split import Fold, assign_splits
@@ -140,11 +140,57 @@ def test_near_identical_pictures_stay_in_one_split(folder, capsys):
         copies = manifest[manifest["similar"] == 1]
         assert len(copies) == 4
         assert len(set(copies["split"])) == 1
-    assert "1 groups of 4 near-identical or tied images" in capsys.readouterr().out
+    assert (
+        "1 groups of near-identical pictures (4 images) stay together; --similar keep ignores them"
+        in capsys.readouterr().out
+    )
+
+
+def test_keep_divides_near_identical_pictures(folder, capsys):
+    splits = [
+        set(manifest.loc[manifest["similar"] == 1, "split"])
+        for manifest in (make_manifest(folder, 0.3, 0.3, seed, Ties(similar="keep")) for seed in range(4))
+    ]
+    assert any(len(each) > 1 for each in splits)
+    shutil.copy(next(folder.rglob("0005.jpg")), next(folder.rglob("0005.jpg")).with_name("same.jpg"))
+    make_manifest(folder, 0.2, 0.2, 0, Ties(similar="keep"))
+    said = capsys.readouterr().out
+    assert "1 groups of near-identical pictures (4 images) may be divided between the splits" in said
+    assert "1 of them are byte for byte a file that is there already" in said
+
+
+def test_drop_uses_one_of_each_group_and_a_second_run_takes_its_manifest(folder, tmp_path, capsys):
+    manifest = make_manifest(folder, 0.2, 0.2, 0, Ties(similar="drop"))
+    assert len(manifest) == 30
+    assert (manifest["similar"] == 1).sum() == 1
+    assert "(4 images): 3 images are left out (--similar drop)" in capsys.readouterr().out
+    write_csv(tmp_path / "manifest.csv", manifest)
+    again = reuse_manifest(folder, tmp_path / "manifest.csv", similar="drop")
+    pd.testing.assert_frame_equal(again, manifest, check_dtype=False)
+
+
+def test_drop_uses_none_of_a_picture_with_two_labels(folder, capsys):
+    first, second, _ = sorted(folder.iterdir())
+    shutil.copy(first / "copy0.jpg", second / "other.jpg")
+    manifest = make_manifest(folder, 0.2, 0.2, 0, Ties(similar="drop"))
+    assert len(manifest) == 29
+    assert not (manifest["similar"] > 0).any()
+    assert "5 of them in groups of several classes, of which none is used" in capsys.readouterr().out
+
+
+def test_a_group_that_holds_most_of_a_class_is_said_with_what_to_do(folder, capsys):
+    label = sorted(folder.iterdir())[0]
+    for file in label.glob("000[1-9].jpg"):
+        file.unlink()
+    with pytest.raises(UserError, match="near-identical pictures are the reason: --similar keep ignores near-identity"):
+        make_manifest(folder, 0.2, 0.2, 0)
+    said = capsys.readouterr().err
+    assert f"holds 4 of the 4 images of the class {label.name!r}; --similar keep ignores near-identity" in said
+    assert len(make_manifest(folder, 0.2, 0.2, 0, Ties(similar="keep"))) == 24
 
 
 def test_groups_by_pattern_and_by_column(folder, tmp_path):
-    manifest = make_manifest(folder, 0.2, 0.2, 0, r"/(000[0-4])")
+    manifest = make_manifest(folder, 0.2, 0.2, 0, Ties(r"/(000[0-4])"))
     assert manifest[manifest["group"] != ""].groupby("group")["split"].nunique().max() == 1
     assert sorted(set(manifest["group"])) == ["", "0000", "0001", "0002", "0003", "0004"]
     table = manifest[["path", "label"]].assign(group=[f"shop {number % 12}" for number in range(len(manifest))])
@@ -160,7 +206,7 @@ def test_given_splits_that_divide_one_picture_are_kept_with_a_warning(folder, ca
     table = manifest[["path", "label"]].assign(split=["test" if "copy0" in file else "train" for file in files])
     table.to_csv(folder / "labels.csv", index=False)
     assert set(make_manifest(folder / "labels.csv", 0.0, 0.0, 0)["split"]) == {"test", "train"}
-    assert "the splits that the data name divide 1 of these groups" in capsys.readouterr().err
+    assert "the splits that the data name divide 1 groups of these" in capsys.readouterr().err
 
 
 def test_a_manifest_of_another_run_gives_the_same_images_and_splits(folder, tmp_path):
@@ -216,6 +262,8 @@ def test_a_manifest_from_before_there_were_groups_still_loads(folder, tmp_path):
         ({"folds": 5}, "--folds and --fold belong together"),
         ({"folds": 5, "fold": 5}, "--fold must be between 0 and 4, received 5"),
         ({"folds": 1, "fold": 0}, "--folds must be between 2"),
+        ({"similar": "yes"}, "--similar must be one of keep, group, drop, received 'yes'"),
+        ({"manifest": "m.csv", "similar": "keep"}, "--manifest has splits already; leave out --similar keep"),
         ({"manifest": "m.csv", "group": "(a)"}, "--manifest has splits already"),
     ],
 )
