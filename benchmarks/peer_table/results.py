@@ -1,6 +1,7 @@
 """The results of all trainings in one file, results.jsonl, to which each training adds the lines of its rows."""
 
 import json
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -52,9 +53,12 @@ class Result:
 def read_results(folder: Path) -> dict[Key, Result]:
     """Returns all results of a folder, in the order in which their trainings first ended."""
     path = folder / RESULTS
-    lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    results = (Result(**json.loads(line)) for line in lines if line.endswith("}"))  # a killed process leaves less
-    return {result.key: result for result in results}
+    results = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        with suppress(json.JSONDecodeError):  # a process that was killed leaves a part of a line
+            result = Result(**json.loads(line))
+            results[result.key] = result
+    return results
 
 
 def add_results(folder: Path, results: list[Result]) -> None:
