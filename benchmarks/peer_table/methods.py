@@ -85,3 +85,10 @@ METHODS: dict[str, Method] = {
     ),
     "autogluon": Method("with_autogluon", "AutoGluon's MultiModalPredictor", "autogluon"),
 }
+
+
+def place_of(row: str) -> tuple[int, bool]:
+    """Returns where a row stands in a table: variants of our recipe behind it, and a mirrored row behind its own."""
+    name = row.removesuffix(MIRRORED)
+    names = list(METHODS)
+    return (2 * names.index(name) if name in names else 1), row != name

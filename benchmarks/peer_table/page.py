@@ -8,7 +8,10 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
+from benchmarks.peer_table.cases import CASES
+from benchmarks.peer_table.methods import place_of
 from benchmarks.peer_table.results import Result
 from benchmarks.peer_table.scoring import Estimate, averaged, differences, estimates, read_predictions
 from benchmarks.peer_table.training import listed_test
@@ -42,7 +45,7 @@ class Row:
 
 
 def rows_of(results: list[Result], folder: Path) -> dict[str, dict[str, Row]]:
-    """Returns the rows by data set and by method.
+    """Returns the rows by data set and by method, in the order of the cases and of the methods.
 
     Args:
         results: Results, those of one data set with the same number of folds.
@@ -52,8 +55,8 @@ def rows_of(results: list[Result], folder: Path) -> dict[str, dict[str, Row]]:
     for result in results:
         by_method[result.data][result.method].append(result)
     return {
-        data: {method: _row(trainings, folder) for method, trainings in methods.items()}
-        for data, methods in by_method.items()
+        data: {method: _row(by_method[data][method], folder) for method in sorted(by_method[data], key=place_of)}
+        for data in sorted(by_method, key=CASES.index)
     }
 
 
@@ -134,10 +137,13 @@ def draw(rows: dict[str, Row], path: Path, title: str) -> None:
             error = [[max(0.0, found.value - found.low)], [max(0.0, found.high - found.value)]]
             colour = f"C{(number - 1) % 10}"
             marker = "os^vDP*X"[(number - 1) // 10 % 8]
-            label = f"{number}  {row.title}"
+            label = f"{number}  {row.title.replace('`', '')}"
             axes.errorbar(minutes, found.value, error, fmt=marker, color=colour, capsize=2, elinewidth=0.8, label=label)
             axes.annotate(str(number), (minutes, found.value), xytext=(5, 4), textcoords="offset points", fontsize=8)
         axes.set(xscale="log", xlabel="minutes of training", ylabel=name.replace("_", " "))
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda minutes, _: f"{minutes:g}"))
+        axes.xaxis.set_minor_formatter(NullFormatter())
         axes.grid(alpha=0.3)
     figure.suptitle(title)
     handles, labels = both[0].get_legend_handles_labels()

@@ -10,7 +10,7 @@ import pytest
 from benchmarks import peers
 from benchmarks.peer_table import training
 from benchmarks.peer_table.cases import prepare_fold, tile_of
-from benchmarks.peer_table.methods import METHODS
+from benchmarks.peer_table.methods import METHODS, place_of
 from benchmarks.peer_table.page import rows_of, table_of
 from benchmarks.peer_table.results import RESULTS, add_results, read_results
 from benchmarks.peer_table.scoring import averaged, differences, estimates, read_predictions
@@ -172,6 +172,12 @@ def test_a_line_that_was_cut_off_is_passed_over(case, setup):
         file.write(json.dumps({"figures": {"n": 6}})[:-1])
     add_results(setup.out, [training.Result(**{**vars(row), "seed": 1})])
     assert [key[-1] for key in read_results(setup.out)] == [0, 1]
+
+
+def test_rows_stand_in_the_order_of_the_methods():
+    rows = ["logistic", "quick-mirror", "recipe-mirror", "sgd10", "quick", "recipe"]
+    ordered = ["recipe", "recipe-mirror", "quick", "quick-mirror", "logistic", "sgd10"]
+    assert sorted(rows, key=place_of) == ordered
 
 
 def test_a_variant_is_our_recipe_with_more_words():

@@ -22,9 +22,12 @@ def checkpoint_of(task: Task) -> Path:
     torch.save(tensors_of(task.weights), folder / "pytorch_model.bin")
     normalization = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
     of_input = {"input_size": [3, task.image_size, task.image_size], "crop_pct": 0.875, "interpolation": "bilinear"}
-    (folder / "config.json").write_text(
-        json.dumps({"architecture": task.arch, "num_classes": 0, "pretrained_cfg": {**normalization, **of_input}})
-    )
+    config = {
+        "architecture": task.arch,
+        "num_classes": 0,
+        "num_features": tensors_of(task.weights, head=True)["fc.weight"].shape[1],
+    }
+    (folder / "config.json").write_text(json.dumps({**config, "pretrained_cfg": {**normalization, **of_input}}))
     return folder
 
 
