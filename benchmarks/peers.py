@@ -24,7 +24,7 @@ What the others do:
   - logistic regression has the standardized averages of the last three stages, and C by an inner cross-validation;
   - it and plain SGD need no validation, so they learn its images as well;
   - the Keras guide, fastai's schedule and plain SGD run in our network: `benchmarks/peer_recipes.py`;
-  - fastai has the transforms of its book, and a second row with its test-time augmentation;
+  - fastai has the transforms of its book, batches of 32, and a second row with its test-time augmentation;
   - timm's train.py is not in its wheel: `--timm-script` names that of a checkout of its repository. It has its own
     defaults but for rate (0.01), batch (32), decay (1e-4), epochs and one epoch of warm-up;
   - Ultralytics' weights cannot be had without a download, so its backbone is torchvision's network with our file;

@@ -17,6 +17,7 @@ from fastai.vision.all import (  # noqa: E402
 )
 from fastai.vision.learner import model_meta  # noqa: E402
 
+BATCH = 32  # as in all other rows; with the default of 64, 120 images would be a single step, since the rest is dropped
 PRESIZE = 460  # of the book: a large crop first, so that the augmentation has no black corners
 
 
@@ -34,7 +35,7 @@ def learner_of(task: Task) -> Any:
         valid="val",
         item_tfms=Resize(PRESIZE),
         batch_tfms=aug_transforms(size=task.image_size, min_scale=0.75),
-        bs=min(64, len(task.files("train"))),
+        bs=BATCH,
         num_workers=2,
     )
     return vision_learner(images, network)
