@@ -57,7 +57,7 @@ def install(arguments: argparse.Namespace) -> None:
     for name in arguments.peers:
         folder = arguments.envs / name
         venv.create(folder, with_pip=True, clear=True)
-        command = [folder / "bin" / "python", "-m", "pip", "install", "--no-compile", "--disable-pip-version-check"]
+        command = [folder / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check"]
         done = subprocess.run([*command, *ENVIRONMENTS[name]], capture_output=True, text=True, check=False)
         if done.returncode:
             lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr[-400:]]
