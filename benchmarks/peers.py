@@ -34,6 +34,7 @@ What the others do:
 import argparse
 import itertools
 import shlex
+import signal
 import subprocess
 import sys
 import venv
@@ -183,6 +184,7 @@ def parse(words: list[str] | None = None) -> argparse.Namespace:
 
 def main() -> None:
     arguments = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the training that runs is ended as well
     try:
         if arguments.verb == "install":
             install(arguments)
