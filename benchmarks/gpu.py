@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from peers import MOMENTUM, RATE, keras_model, noise, torch_network, torch_noise, torch_step
+from implementations import MOMENTUM, RATE, keras_model, noise, torch_network, torch_noise, torch_step
 from turns import Variant, add_sizes, measure_in_turn, print_table
 
 WARM_UP = 5

@@ -12,7 +12,7 @@ import json
 import statistics
 import sys
 
-from peers import CLASSES, inference_seconds, peak_mib, training_seconds
+from implementations import CLASSES, inference_seconds, peak_mib, training_seconds
 from turns import Variant, measure_in_turn
 
 ARCH, SIZE, BATCH = "resnet50", 224, 8

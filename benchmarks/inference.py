@@ -11,7 +11,7 @@ import json
 import statistics
 import sys
 
-from peers import inference_seconds, peak_mib
+from implementations import inference_seconds, peak_mib
 from train_step import VARIANTS, rows
 from turns import Variant, measure_in_turn, print_table
 

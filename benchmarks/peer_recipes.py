@@ -1,4 +1,4 @@
-"""Other projects' recipes, with our network, its weights and the images of `benchmarks/recipe.py`."""
+"""Other projects' recipes and plain SGD, with our network, its weights and the images of a manifest."""
 
 import math
 import sys
@@ -9,12 +9,15 @@ from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from pipelines.data.manifest import class_names, data_root, label_numbers, load_manifest
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.images.stream import ImageSource, InputSpec, Order, evaluation_stream, steps_per_epoch, training_stream
-from resnet_tf.classifier import build_classifier, head
+from resnet_tf.classifier import build_classifier, freeze_batch_norms, head
+from resnet_tf.distribution import choose_precision
+from resnet_tf.optimizers import PenalizedSGD
 from resnet_tf.weights import find_weights, load_weights
 
 GUIDE_EPOCHS = (20, 10)  # epochs of a new head alone, and of all layers
@@ -22,6 +25,8 @@ GUIDE_RATES = (1e-3, 1e-5)
 FASTAI_EPOCHS = (1, 4)  # epochs of a new head alone, and of all layers
 FASTAI_RATE = 2e-3
 FASTAI_BATCH_SIZE = 64
+SGD_RATE, SGD_PENALTY, SGD_BATCH_SIZE = 0.01, 1e-4, 32
+SGD_WARM_UP = 0.1  # share of the steps in which the rate rises
 FASTAI_GROUPS = {"conv1": 0, "conv2": 0, "conv3": 0, "conv4": 1, "conv5": 1}  # the head is the third group
 
 
@@ -35,20 +40,31 @@ class Task:
         architecture: Name of the architecture, as in `resnet_tf.build`.
         image_size: Height and width of the images, in pixels.
         seed: Seed of everything that is random.
+        watch: Whether to look at the test images after each epoch, and not only at the end.
     """
 
     def __init__(
-        self, data: Path, manifest: Path, weights: Path, architecture: str, image_size: int, seed: int
+        self,
+        data: Path,
+        manifest: Path,
+        weights: Path,
+        architecture: str,
+        image_size: int,
+        seed: int,
+        watch: bool = True,
     ) -> None:
         keras.utils.set_random_seed(seed)
         table, self.root, self.seed = load_manifest(manifest), data_root(str(data)), seed
         self.classes = class_names(table)
-        self.rows = {split: table[table["split"] == split] for split in ("train", "test")}
+        self.rows = {split: table[table["split"] == split] for split in ("train", "val", "test")}
         self.labels = label_numbers(self.rows["test"], self.classes)
-        self.input_spec = InputSpec(image_size)
+        self.input_spec, self.watch = InputSpec(image_size), watch
         self._started, self._looking = time.perf_counter(), 0.0
         found = find_weights(str(weights), architecture, include_top=False)
-        self.network = build_classifier(architecture, len(self.classes), preprocessing=found.preprocessing)
+        precision = choose_precision("auto")  # that of `resnet-tf finetune`, which is the faster one
+        self.network = build_classifier(
+            architecture, len(self.classes), preprocessing=found.preprocessing, precision=precision
+        )
         load_weights(self.network, found)
 
     def images(self, split: str) -> tf.data.Dataset:
@@ -89,7 +105,8 @@ def train_with_guide(task: Task) -> tuple[float, np.ndarray]:
     images = images.map(lambda x, y: (tf.cast(tf.round(change(x, training=True)), tf.uint8), y))
 
     def look(epoch: int, logs: Any) -> None:
-        looks.append(task.look(inference, epoch + 1))
+        if task.watch or epoch + 1 == sum(GUIDE_EPOCHS):
+            looks.append(task.look(inference, epoch + 1))
 
     def fit(done: int, epochs: int, rate: float) -> None:
         loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
@@ -130,12 +147,42 @@ def train_with_fastai_schedule(task: Task) -> tuple[float, np.ndarray]:
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = is_batch_norm or _group(layer.name) == 2
     _fit_one_cycle(task, network, FASTAI_EPOCHS[0], (FASTAI_RATE / 10, FASTAI_RATE / 10, FASTAI_RATE), 0.99, 25.0)
-    task.look(inference, FASTAI_EPOCHS[0])
+    if task.watch:
+        task.look(inference, FASTAI_EPOCHS[0])
     for layer in network.layers:
         layer.trainable = True
     rate = FASTAI_RATE / 2
     _fit_one_cycle(task, network, FASTAI_EPOCHS[1], (rate / 100, rate / 10, rate), 0.3, 5.0)
     return task.look(inference, sum(FASTAI_EPOCHS))
+
+
+def train_with_plain_sgd(task: Task, epochs: int, frozen_norms: bool) -> tuple[float, np.ndarray]:
+    """Trains all layers and a new head together by SGD with momentum, and takes the result of the last epoch.
+
+    The rate rises to 0.01 and falls to 0 by a cosine. Validation is not needed, so its images are learned as well.
+
+    Args:
+        task: Images, network and clock.
+        epochs: Number of epochs.
+        frozen_norms: Whether batch norms keep the statistics, scales and shifts of the weights.
+
+    Returns:
+        Seconds, and the probabilities of the test's images.
+    """
+    network, inference = task.network, Inference(task.network)
+    if frozen_norms:
+        freeze_batch_norms(network)
+    rows = pd.concat([task.rows["train"], task.rows["val"]])
+    steps = epochs * steps_per_epoch(len(rows), SGD_BATCH_SIZE)
+    warm_up = round(SGD_WARM_UP * steps)
+    rate = keras.optimizers.schedules.CosineDecay(0.0, steps - warm_up, warmup_target=SGD_RATE, warmup_steps=warm_up)
+    network.compile(
+        PenalizedSGD(rate, SGD_PENALTY, momentum=0.9), keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    )
+    order = Order(SGD_BATCH_SIZE, task.seed, epochs=epochs)
+    batches = training_stream(ImageSource(rows, task.root, task.classes), task.input_spec, order)
+    network.fit(batches, epochs=epochs, steps_per_epoch=steps // epochs, verbose=2)
+    return task.look(inference, epochs)
 
 
 def _group(layer: str) -> int:

@@ -1,191 +1,201 @@
-"""Times the steps of the same network in three implementations: keras.applications', ours and PyTorch's.
+"""Makes the table of our recipe beside other people's: the same folds, network, weights and image size for all.
 
-All have their strides on the 1 × 1 convolutions, like keras.applications. The images are noise, because the time does
-not depend on them.
+    python benchmarks/peers.py install fastai timm ultralytics autogluon --envs ENVS
+    python benchmarks/peers.py run --data DATA --weights resnet18_imagenet.safetensors --out FOLDER \
+        --envs ENVS --timm-script train.py [--only-data steel6 …] [--only-folds 0 1 …] [--only recipe logistic …]
+    python benchmarks/peers.py table --out FOLDER [--against recipe]
+
+DATA holds the folders natural30, grocery30, flowers12, steel6 and tiles6, and cifar10.zip, of which 100 images a class
+are drawn. Each is divided into five folds, in which near-identical images, and the exposures of one tile, stay
+together. In turn a fold is the test, and 15 % of the rest are for validation, to be used as each method does.
+
+Every method is a process of its own, in an environment of its own where it is another project's. It gets folders of
+links to the images of train, val and test, and answers with the probabilities of the test images. Its minutes are those
+that a user waits, from the start of the command to a trained model; prediction is counted apart. A training that takes
+longer than `--limit` minutes, or fails, is a row with its reason. All trainings use all cores, so run one at a time.
+
+Rows that results.jsonl in FOLDER already has are not trained again, so that the table can be made in several sittings;
+`--retry-failed` tries those again that failed. Further rows of our recipe are given as
+`--variant NAME "--minutes 3 --view pad"`, with words for the command line of `resnet-tf finetune`. A variant must be
+given with each call that is to train it; `table` knows it from the results. A run writes table.md and DATASET.png to
+FOLDER as it goes: figures with 95 % intervals, and the paired differences to the row of `--against`.
+
+What the others do:
+  - logistic regression has the standardized averages of the last three stages, and C by an inner cross-validation;
+  - it and plain SGD need no validation, so they learn its images as well;
+  - the Keras guide, fastai's schedule and plain SGD run in our network: `benchmarks/peer_recipes.py`;
+  - fastai has the transforms of its book, batches of 32, and a second row with its test-time augmentation;
+  - timm's train.py is not in its wheel: `--timm-script` names that of a checkout of its repository. It has its own
+    defaults but for rate (0.01), batch (32), decay (1e-4), epochs and one epoch of warm-up;
+  - Ultralytics' weights cannot be had without a download, so its backbone is torchvision's network with our file;
+  - AutoGluon has its own defaults, with timm's network and our file.
 """
 
-import resource
+import argparse
+import itertools
+import shlex
+import signal
+import subprocess
 import sys
-import time
-from collections.abc import Callable
+import venv
 from pathlib import Path
-from typing import Any
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # PyTorch's network is among the tests
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import numpy as np
+from benchmarks.peer_table.cases import CASES, prepare_case, prepare_fold
+from benchmarks.peer_table.methods import ENVIRONMENTS, METHODS, MIRRORED, OURS, Method, recipe
+from benchmarks.peer_table.page import write_page
+from benchmarks.peer_table.results import Key, Result, read_results
+from benchmarks.peer_table.training import FAILED, Setup, interpreter, measure
+from pipelines.data.split import Fold
+from resnet_tf.errors import UserError
 
-CLASSES, RATE, MOMENTUM = 30, 0.01, 0.9
-WARM_UP = 2  # steps in which the graph is built and kernels are chosen
-NETWORKS = ("keras", "ours", "torch")
-# Arguments of PyTorch's class, which takes a table of blocks.
-TORCH_BLOCKS = {"resnet18": ((2, 2, 2, 2), False), "resnet50": ((3, 4, 6, 3), True)}
-
-
-def training_seconds(network: str, precision: str, arch: str, size: int, batch_size: int, steps: int) -> list[float]:
-    """Trains with SGD and momentum on noise.
-
-    Args:
-        network: Name of the implementation, one of `NETWORKS`.
-        precision: "float32", "bfloat16", or for ours also "auto".
-        arch: Name of the architecture, "resnet50"; ours has others too.
-        size: Height and width of the images, in pixels.
-        batch_size: Number of images per step.
-        steps: Number of timed steps, after `WARM_UP` untimed ones.
-
-    Returns:
-        Seconds of each step.
-    """
-    if network == "torch":
-        return _torch_training(precision, arch, size, batch_size, steps)
-    import keras
-
-    from resnet_tf.optimizers import FusedSGD
-
-    keras.utils.set_random_seed(0)
-    model = keras_model(network, precision, arch, size)
-    optimizer = (FusedSGD if network == "ours" else keras.optimizers.SGD)(RATE, momentum=MOMENTUM)
-    model.compile(optimizer, keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    images, labels = noise(model.input.dtype, size, batch_size)
-    clock = _step_clock()
-    for count in (WARM_UP, steps):
-        shown = np.tile(images, (count, 1, 1, 1)), np.tile(labels, count)
-        model.fit(*shown, batch_size=batch_size, verbose=0, callbacks=[clock])
-    return clock.seconds
+ENVS = Path(".venv-peers")
 
 
-def inference_seconds(network: str, precision: str, arch: str, size: int, batch_size: int, steps: int) -> list[float]:
-    """Returns the seconds of each inference of a batch; arguments are those of `training_seconds`.
-
-    Keras's network is run by `predict`, ours as `resnet-tf evaluate` runs it.
-    """
-    if network == "torch":
-        return _torch_inference(precision, arch, size, batch_size, steps)
-    model = keras_model(network, precision, arch, size)
-    images, _ = noise(model.input.dtype, size, batch_size)
-    if network == "keras":
-        return _timed(lambda: model.predict(images, batch_size=batch_size, verbose=0), steps)
-    from pipelines.evaluation.inference import Inference
-
-    inference = Inference(model)
-    return _timed(lambda: inference(images).numpy(), steps)
+def install(arguments: argparse.Namespace) -> None:
+    """Makes an environment for each peer; one that cannot be made keeps the reason, for the table."""
+    for name in arguments.peers:
+        folder = arguments.envs / name
+        venv.create(folder, with_pip=True, clear=True)
+        command = [folder / "bin" / "python", "-m", "pip", "install", "--disable-pip-version-check"]
+        done = subprocess.run([*command, *ENVIRONMENTS[name]], capture_output=True, text=True, check=False)
+        if done.returncode:
+            lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or [done.stderr[-400:]]
+            (folder / FAILED).write_text(lines[-1])
+        print(f"{name}: {'failed: ' + lines[-1] if done.returncode else 'installed'}", file=sys.stderr)
 
 
-def keras_model(network: str, precision: str, arch: str, size: int) -> Any:
-    """Returns keras.applications' ResNet-50 for normalized images, or our classifier for uint8 images.
+def run(arguments: argparse.Namespace) -> None:
+    """Runs all trainings that are asked for and whose rows do not exist yet."""
+    methods = chosen_methods(arguments.only, dict(arguments.variant))
+    setup = Setup(
+        arguments.out.resolve(),
+        arguments.envs.resolve(),
+        arguments.weights.resolve(),
+        arguments.arch,
+        arguments.image_size,
+        arguments.limit,
+        arguments.timm_script.resolve(),
+    )
+    absent = sorted(
+        {each.environment for each in methods.values() if each.environment and not _usable(setup, each)} - {None}
+    )
+    for name in absent:
+        print(f"{name} is left out; `python benchmarks/peers.py install {name}` installs it", file=sys.stderr)
+    methods = {name: method for name, method in methods.items() if method.environment not in absent}
+    setup.out.mkdir(parents=True, exist_ok=True)
+    numbers = arguments.only_folds if arguments.only_folds is not None else list(range(arguments.folds))
+    wrong = [number for number in numbers if not 0 <= number < arguments.folds]
+    if wrong:
+        raise UserError(f"--only-folds must be between 0 and {arguments.folds - 1}, received {wrong[0]}")
+    if not setup.weights.is_file():
+        raise UserError(f"there are no weights at {str(arguments.weights)!r}; --weights names the safetensors file")
+    for number, data in itertools.product(numbers, arguments.only_data or CASES):
+        source = prepare_case(data, arguments.data, setup.out, arguments.cifar_per_class)
+        case = prepare_fold(data, source, setup.out / "folds", Fold(number, arguments.folds))
+        for seed, (name, method) in itertools.product(range(arguments.seeds), methods.items()):
+            keys = [(data, number, arguments.folds, row, seed) for row in method.rows(name)]
+            if not missing(keys, read_results(setup.out), arguments.retry_failed):
+                continue
+            print(f"{data}, fold {number}, {name}, seed {seed} …", end=" ", file=sys.stderr, flush=True)
+            print(_said(measure(setup, case, name, method, seed)), file=sys.stderr)
+            write_table(setup.out, arguments.against, arguments.folds)
 
-    Our classifier has no biases before batch norms, because finetune builds it so.
-    """
-    import keras
 
-    if network == "keras":
-        keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
-        return keras.applications.ResNet50(
-            weights=None, input_shape=(size, size, 3), classes=CLASSES, classifier_activation=None
-        )
-    from resnet_tf.classifier import build_classifier
-    from resnet_tf.distribution import choose_precision
-
-    return build_classifier(arch, CLASSES, image_size=size, precision=choose_precision(precision))
-
-
-def noise(dtype: str, size: int, batch_size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images [batch, size, size, 3], in 0 … 255 or normalized, and labels [batch]."""
-    random = np.random.default_rng(0)
-    labels = random.integers(0, CLASSES, batch_size)
-    if dtype == "uint8":
-        return random.integers(0, 256, (batch_size, size, size, 3)).astype("uint8"), labels
-    return random.normal(0, 1, (batch_size, size, size, 3)).astype("float32"), labels
-
-
-def torch_network(arch: str) -> Any:
-    """Returns PyTorch's network, with its channels last in memory."""
-    import torch
-
-    from tests.resnet_tf.torch_reference import ResNet
-
-    torch.manual_seed(0)
-    repeats, bottleneck = TORCH_BLOCKS[arch]
-    return ResNet(repeats, bottleneck, CLASSES, stride_at="1x1").to(memory_format=torch.channels_last)
-
-
-def torch_step(network: Any, precision: str, images: Any, labels: Any) -> Callable[[], Any]:
-    """Returns a function that makes one step of training and can be called repeatedly.
+def chosen_methods(only: list[str] | None, variants: dict[str, str]) -> dict[str, Method]:
+    """Returns the methods to train by name, our recipe and its variants first.
 
     Args:
-        network: PyTorch's network, on its device.
-        precision: "float32", or "bfloat16" by autocast.
-        images: [batch, 3, height, width], on the same device.
-        labels: [batch], on the same device.
+        only: Names, or None for all.
+        variants: More words on the command line of our recipe, by name.
+
+    Raises:
+        UserError: A name is unknown, or is not free for a variant.
     """
-    import torch
-
-    optimizer = torch.optim.SGD(network.parameters(), RATE, momentum=MOMENTUM)
-
-    def step() -> Any:
-        optimizer.zero_grad()
-        with torch.autocast(images.device.type, torch.bfloat16, enabled=precision == "bfloat16"):
-            loss = torch.nn.functional.cross_entropy(network(images), labels)
-        loss.backward()
-        optimizer.step()
-        return loss
-
-    return step
+    for name in variants:
+        if name in METHODS or name.endswith(MIRRORED) or not name.replace("-", "").isalnum():
+            raise UserError(f"a variant cannot be called {name!r}; take other letters, digits and hyphens")
+    own = {name: recipe(f"the recipe, `{words}`", shlex.split(words)) for name, words in variants.items()}
+    methods = {OURS: METHODS[OURS], **own, **METHODS}
+    unknown = [name for name in only or () if name not in methods]
+    if unknown:
+        raise UserError(f"there is no method {unknown[0]!r}; there are {', '.join(methods)}")
+    return {name: method for name, method in methods.items() if only is None or name in only}
 
 
-def torch_noise(size: int, batch_size: int) -> tuple[Any, Any]:
-    """Returns noise like `noise`: images [batch, 3, size, size], with channels last in memory, and labels [batch]."""
-    import torch
-
-    images, labels = noise("float32", size, batch_size)
-    return torch.from_numpy(images).permute(0, 3, 1, 2), torch.from_numpy(labels)
+def missing(keys: list[Key], results: dict[Key, Result], retry_failed: bool) -> bool:
+    """Returns whether a training is to be run: a row of it is missing, or failed and is to be tried again."""
+    return any(key not in results or (retry_failed and results[key].reason) for key in keys)
 
 
-def peak_mib() -> float:
-    """Returns the peak memory of this process, in MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def write_table(folder: Path, against: str, folds: int | None = None) -> str:
+    """Writes the table and the figures of all results with this number of folds, and returns the table."""
+    results = [result for result in read_results(folder).values() if folds in (None, result.folds)]
+    if len({(result.data, result.folds) for result in results}) > len({result.data for result in results}):
+        raise UserError(f"{str(folder)!r} has results of several numbers of folds; --folds names one")
+    return write_page(results, folder, against)
 
 
-def _torch_training(precision: str, arch: str, size: int, batch_size: int, steps: int) -> list[float]:
-    step = torch_step(torch_network(arch).train(), precision, *torch_noise(size, batch_size))
-    return _timed(lambda: step().item(), steps)
+def _usable(setup: Setup, method: Method) -> bool:
+    """Returns whether an environment is there, or is known not to be installable."""
+    python = interpreter(setup.environments, method)
+    return python.exists() or (python.parents[1] / FAILED).exists()
 
 
-def _torch_inference(precision: str, arch: str, size: int, batch_size: int, steps: int) -> list[float]:
-    import torch
-
-    network, (images, _) = torch_network(arch).eval(), torch_noise(size, batch_size)
-    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
-        return _timed(lambda: network(images).sum().item(), steps)
-
-
-def _timed(step: Callable[[], Any], steps: int) -> list[float]:
-    seconds = []
-    for _ in range(WARM_UP + steps):
-        started = time.perf_counter()
-        step()
-        seconds.append(time.perf_counter() - started)
-    return seconds[WARM_UP:]
+def _said(rows: list[Result]) -> str:
+    if not rows:
+        return "runs elsewhere"
+    first = rows[0]
+    if first.reason:
+        return f"failed: {first.reason}"
+    return f"accuracy {first.figures['accuracy']:.3f}, {(first.training_seconds or 0) / 60:.1f} minutes"
 
 
-def _step_clock() -> Any:
-    """Returns a Keras callback that keeps the seconds of each step of the last `fit`.
+def parse(words: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    installing = verbs.add_parser("install", help="make the environments of other projects")
+    installing.add_argument("peers", nargs="+", choices=list(ENVIRONMENTS))
+    running = verbs.add_parser("run", help="train, and make the table")
+    running.add_argument("--data", type=Path, required=True, metavar="FOLDER")
+    running.add_argument("--weights", type=Path, required=True, metavar="FILE")
+    running.add_argument("--timm-script", type=Path, default=Path("train.py"), metavar="FILE")
+    running.add_argument("--arch", default="resnet18")
+    running.add_argument("--image-size", type=int, default=224, metavar="PIXELS")
+    running.add_argument("--only-data", nargs="+", choices=CASES, metavar="NAME")
+    running.add_argument("--only-folds", nargs="+", type=int, metavar="I")
+    running.add_argument("--only", nargs="+", metavar="NAME")
+    running.add_argument("--variant", nargs=2, action="append", default=[], metavar=("NAME", "WORDS"))
+    running.add_argument("--seeds", type=int, default=1, metavar="N")
+    running.add_argument("--limit", type=float, default=90.0, metavar="MINUTES")
+    running.add_argument("--cifar-per-class", type=int, default=100, metavar="N")
+    running.add_argument("--retry-failed", action="store_true")
+    making = verbs.add_parser("table", help="make the table of the results so far")
+    for verb in (installing, running):
+        verb.add_argument("--envs", type=Path, default=ENVS, metavar="FOLDER")
+    for verb in (running, making):
+        verb.add_argument("--out", type=Path, required=True, metavar="FOLDER")
+        verb.add_argument("--against", default=OURS, metavar="NAME")
+    running.add_argument("--folds", type=int, default=5, metavar="K")
+    making.add_argument("--folds", type=int, metavar="K")
+    return parser.parse_args(words)
 
-    A step's time is counted from the end of the step before it; that of the first step, from its own beginning.
-    """
-    import keras
 
-    class StepClock(keras.callbacks.Callback):
-        def on_train_begin(self, logs: Any = None) -> None:
-            self.seconds: list[float] = []
+def main() -> None:
+    arguments = parse()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the training that runs is ended as well
+    try:
+        if arguments.verb == "install":
+            install(arguments)
+        elif arguments.verb == "run":
+            run(arguments)
+        else:
+            print(write_table(arguments.out, arguments.against, arguments.folds))
+    except (UserError, FileNotFoundError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
 
-        def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-            if batch == 0:
-                self.last = time.perf_counter()
 
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            now = time.perf_counter()
-            self.seconds.append(now - self.last)
-            self.last = now
-
-    return StepClock()
+if __name__ == "__main__":
+    main()

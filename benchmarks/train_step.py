@@ -15,7 +15,7 @@ import json
 import statistics
 import sys
 
-from peers import peak_mib, training_seconds
+from implementations import peak_mib, training_seconds
 from turns import Variant, add_sizes, measure_in_turn, print_table
 
 DEFAULTS: dict[str, str | None] = {"TF_ENABLE_ONEDNN_OPTS": None}  # TensorFlow chooses according to the processor
