@@ -78,7 +78,7 @@ def missed_in_words(missed: Iterable[dict[str, Any]], split: str, balance: str) 
         return ""
     named = [_in_words(each, f"{split} " if number == 0 else "") for number, each in enumerate(missed[:_NAMED])]
     more = f"; and {len(missed) - _NAMED} more classes are like that" if len(missed) > _NAMED else ""
-    remedy = "--balance logits, or a larger --image-size" if balance == "none" else "a larger --image-size"
+    remedy = f"{'--balance logits, ' if balance == 'none' else ''}--view squeeze, or a larger --image-size"
     return f"{'; '.join(named)}{more}; try {remedy}"
 
 
