@@ -63,7 +63,7 @@ class FinetuneConfig:
         metavar="WEIGHTS",
         why="Weights that others trained on 1.28 million photos beat any training from scratch on a few thousand.",
     )
-    image_size: int = image_size_setting(224, why="Most weights were trained at this size.")
+    image_size: int | None = image_size_setting(None, none_is=_DECIDED, why="It is 224 unless details need more.")
     view: str | None = view_setting(None, none_is=_DECIDED)
     shortcut: Shortcut | Literal["default"] = shortcut_setting()
     stride_at: StridePlace | None = stride_setting()

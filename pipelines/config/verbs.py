@@ -103,7 +103,7 @@ class ShowBatchConfig(_Checked):
     data: str = data_setting()
     out: str = setting("PNG to write", ending=".png", metavar="FILE", written=True)
     follow_links: bool = follow_links_setting()
-    image_size: int = image_size_setting(FinetuneConfig.image_size)
+    image_size: int = image_size_setting(224)
     view: str = view_setting("crop")
     augment: str = augment_setting("light")
     mix: str = mix_setting("none")

@@ -32,7 +32,9 @@ def input_spec_of(run: Run) -> InputSpec:
         UserError: They disagree, or neither says it.
     """
     said, look = what_a_model_says(run.model), preprocessing_of(run)
-    size = read_config(run.config)["arguments"].get("image_size")
+    content = read_config(run.config)
+    # An imported network has no recipe, and runs of earlier versions have the size among the arguments alone.
+    size = (content.get("recipe") or {}).get("image_size") or content["arguments"].get("image_size")
     if said is not None and said.image_size is not None:
         models = said.preprocessing
         theirs = said.image_size, models.crop_fraction, models.interpolation, models.view
@@ -43,7 +45,7 @@ def input_spec_of(run: Run) -> InputSpec:
             )
     elif not isinstance(size, int):
         raise UserError(f"{str(run.config)!r} has no 'image_size'")
-    value_range = range_of_config(read_config(run.config))
+    value_range = range_of_config(content)
     return InputSpec(size, look.crop_fraction, look.interpolation, value_range=value_range, view=look.view)
 
 

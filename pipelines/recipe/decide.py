@@ -22,7 +22,7 @@ from resnet_tf.errors import UserError
 
 WARMUP_SHARE = 0.1
 # The settings of a recipe that a user may ask for; None leaves them to the policy.
-ASKED = ("epochs", "learning_rate", "label_smoothing", "augment", "mix", "patience", "view")
+ASKED = ("image_size", "epochs", "learning_rate", "label_smoothing", "augment", "mix", "patience", "view")
 # The settings that say how long a training goes on.
 _ENDS = ("epochs", "patience", "schedule", "plateau_patience", "warmup_steps", "drop_steps", "total_steps")
 _STEPS = ("warmup_steps", "drop_steps", "total_steps")

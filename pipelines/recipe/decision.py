@@ -65,6 +65,7 @@ class Recipe:
         augment: Changes that training makes to each image, one of `pipelines.images.augment.AUGMENTATIONS`.
         mix: Mixing that training applies to each batch, "none" or one of `pipelines.images.mix.MIXES`.
         min_area: Area of the smallest random crop, as a share of the image.
+        image_size: Height and width of what the network sees, in pixels.
         view: What the network sees of a picture, "crop", "squeeze" or "pad", see
             `pipelines.images.regions.evaluation_region`.
     """
@@ -91,6 +92,7 @@ class Recipe:
     augment: str
     mix: str
     min_area: float
+    image_size: int
     view: str
 
     @property

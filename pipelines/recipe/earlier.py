@@ -17,8 +17,6 @@ from resnet_tf.workers import Workers
 
 # The settings that a recipe is decided from. A different number of images only changes the steps of a repeated recipe.
 _DECIDED_FROM = ("arch", "recipe", "batch_size")
-# What earlier versions did without writing it down.
-_UNWRITTEN = {"view": "crop"}
 
 
 @dataclass(frozen=True)
@@ -66,7 +64,8 @@ def repeated_recipe(earlier: Earlier | None, config: FinetuneConfig) -> dict[str
     unknown = sorted(set(recipe) - {field.name for field in fields(Recipe)})
     if unknown:
         raise UserError(f"{earlier.source!r} has decisions that this version does not know: {', '.join(unknown)}")
-    recipe = {**_UNWRITTEN, **recipe} if recipe else {}
+    if recipe:  # what earlier versions did without writing it here
+        recipe = {"view": "crop", "image_size": earlier.arguments.get("image_size"), **recipe}
     anew = {"choose_by"} if earlier.arguments.get("balance", "none") != config.balance else set()
     kept = {name: value for name, value in recipe.items() if name not in anew}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}

@@ -102,6 +102,10 @@ def _images(recipe: Recipe) -> str:
     return "" if recipe.pretrained else f"images: augment {recipe.augment}, mix {recipe.mix}"
 
 
+def _size(recipe: Recipe) -> str:
+    return f"images of {recipe.image_size} pixels"
+
+
 def _view(recipe: Recipe) -> str:
     return {
         "crop": "the network sees the crop at the centre of each picture",
@@ -122,6 +126,7 @@ def _choice(recipe: Recipe) -> str:
 
 # The functions that explain the settings, in the order of the training. They return "" if there is nothing to say.
 _WORDS: dict[str, Callable[[Recipe], str]] = {
+    "image_size": _size,
     "view": _view,
     "head_first": _head,
     "head_pooling": _pooling,

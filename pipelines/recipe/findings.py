@@ -1,29 +1,34 @@
-"""What a look at the pictures through the frozen network has shown, and which view follows from it."""
+"""What a look at the pictures through the frozen network has shown, and which view and size follow from it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
-# A view is preferred to the crop only if its log loss is lower by this many standard errors of the difference.
+# A choice is preferred to the usual one only if its log loss is lower by this many standard errors of the difference.
 STANDARD_ERRORS = 2.0
 # If the longer side of all pictures but a tenth is at most this many times the shorter one, padding and squeezing
 # them is nearly the same.
 NEARLY_SQUARE = 1.05
+# The size that most weights were trained at, and larger ones that are tried where it leaves much uncertain, in pixels.
+USUAL_SIZE, LARGER_SIZES = 224, (320, 448)
+# The share of the uncertainty about a class from which on larger sizes are tried. It is a judgement: below, there is
+# little to gain for twice the time and more.
+UNCERTAIN = 0.3
 
 
 @dataclass(frozen=True)
-class ViewScore:
-    """How well the frozen features of a view tell the classes apart, in cross-validation.
+class Compared:
+    """How well the frozen features tell the classes apart in cross-validation, with one choice.
 
     Args:
-        view: Name of the view, one of `pipelines.config.shared.VIEWS`.
+        choice: Name of a view, or size in pixels.
         log_loss: Mean log loss of the images (natural logarithm).
-        difference: Mean over the images of how much larger the log loss is than with the first view.
+        difference: Mean over the images of how much larger the log loss is than with the usual choice.
         error: Standard error of that difference.
     """
 
-    view: str
+    choice: str | int
     log_loss: float
     difference: float = 0.0
     error: float = 0.0
@@ -36,32 +41,60 @@ class Findings:
     Args:
         images: Number of images that were looked at.
         entropy: Log loss of always answering with the classes' shares of these images.
-        views: Scores of the views that were compared, the usual one first.
+        views: Comparison of the views, the usual one first.
+        sizes: Comparison of the image sizes with the view that is taken, the usual one first; () if only one was tried.
     """
 
     images: int
     entropy: float
-    views: tuple[ViewScore, ...]
+    views: tuple[Compared, ...]
+    sizes: tuple[Compared, ...] = ()
 
     @property
-    def best(self) -> ViewScore:
-        """The score of the view that is taken: the usual one, or one that is certainly better."""
-        usual, *others = self.views
-        better = [score for score in others if score.difference < -STANDARD_ERRORS * score.error]
-        return min([usual, *better], key=lambda score: score.log_loss)
+    def view(self) -> str:
+        """Name of the view that is taken."""
+        return str(best_of(self.views).choice)
+
+    @property
+    def image_size(self) -> int | None:
+        """Size that is taken, in pixels; None if sizes were not compared."""
+        return int(best_of(self.sizes).choice) if self.sizes else None
 
     @property
     def uncertainty(self) -> float:
-        """The share of the uncertainty about a class that the frozen features leave: 0 is none, and 1 all of it."""
-        return self.best.log_loss / self.entropy if self.entropy else 0.0
+        """Share of the uncertainty about a class that the frozen features leave: 0 is none, and 1 all of it."""
+        best = best_of(self.sizes or self.views)
+        return best.log_loss / self.entropy if self.entropy else 0.0
 
-    def view_in_words(self) -> str:
-        """Returns why the view is taken, with the log losses."""
-        losses = ", ".join(f"{score.view} {score.log_loss:.3f}" for score in self.views)
-        if len(self.views) == 1:
+    def in_words(self, compared: tuple[Compared, ...]) -> str:
+        """Returns why one of the choices is taken, with the log losses of all of them."""
+        losses = ", ".join(f"{one.choice} {one.log_loss:.3f}" for one in compared)
+        if len(compared) == 1:
             return f"log loss of the frozen features {losses}"
-        taken = "certainly better" if self.best is not self.views[0] else "no other is certainly better"
+        taken = "certainly better" if best_of(compared) is not compared[0] else "no other is certainly better"
         return f"{taken}, by log loss of the frozen features of {self.images} images: {losses}"
+
+
+def best_of(compared: tuple[Compared, ...]) -> Compared:
+    """Returns the usual choice, or the best of those that are certainly better."""
+    usual, *others = compared
+    better = [one for one in others if one.difference < -STANDARD_ERRORS * one.error]
+    return min([usual, *better], key=lambda one: one.log_loss)
+
+
+def compare(losses: Iterable[tuple[str | int, np.ndarray]]) -> tuple[Compared, ...]:
+    """Compares choices by the log loss of each image.
+
+    Args:
+        losses: Each choice and its log losses, float [images]; the usual choice comes first.
+    """
+    named = list(losses)
+    usual = named[0][1]
+    differences = [(choice, loss, loss - usual) for choice, loss in named]
+    return tuple(
+        Compared(choice, float(loss.mean()), float(more.mean()), float(more.std() / np.sqrt(len(more))))
+        for choice, loss, more in differences
+    )
 
 
 def candidate_views(widths: np.ndarray, heights: np.ndarray) -> tuple[str, ...]:
@@ -75,20 +108,14 @@ def candidate_views(widths: np.ndarray, heights: np.ndarray) -> tuple[str, ...]:
     return ("crop", "squeeze") if np.quantile(ratios, 0.9) <= NEARLY_SQUARE else ("crop", "squeeze", "pad")
 
 
-def findings_of(labels: np.ndarray, losses: Iterable[tuple[str, np.ndarray]]) -> Findings:
-    """Returns the findings from the log loss of each image with each view.
+def larger_sizes(widths: np.ndarray, heights: np.ndarray) -> tuple[int, ...]:
+    """Returns the larger sizes that most of the pictures have pixels for, the smallest first; Args as above."""
+    longer = float(np.median(np.maximum(widths, heights)))
+    return tuple(size for size in LARGER_SIZES if size <= longer)
 
-    Args:
-        labels: int [images], class of each image.
-        losses: Name of each view and its log losses, float [images]; the usual view comes first.
-    """
+
+def entropy_of(labels: np.ndarray) -> float:
+    """Returns the entropy of the classes' shares of some images (natural logarithm); labels are int [images]."""
     shares = np.bincount(labels) / len(labels)
     shares = shares[shares > 0]
-    named = list(losses)
-    usual = named[0][1]
-    scores = []
-    for view, loss in named:
-        difference = loss - usual
-        error = float(difference.std() / np.sqrt(len(labels)))
-        scores.append(ViewScore(view, float(loss.mean()), float(difference.mean()), error))
-    return Findings(len(labels), float(-(shares * np.log(shares)).sum()), tuple(scores))
+    return float(-(shares * np.log(shares)).sum())

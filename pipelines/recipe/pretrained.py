@@ -4,7 +4,7 @@ import math
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.recipe.decision import DATA, PRETRAINED, Decision
-from pipelines.recipe.findings import Findings
+from pipelines.recipe.findings import USUAL_SIZE, Findings
 from resnet_tf.architectures import find_architecture
 
 REFERENCE_BATCH = 32
@@ -53,6 +53,7 @@ def pretrained_policy(config: FinetuneConfig, images: int, findings: Findings | 
         Decision("mix", "none", "it is certainly worse in so few epochs (docs/recipe.md)"),
         Decision("min_area", 0.35 if few else 0.5, count, DATA),
         view_decision(findings),
+        size_decision(findings),
         *(far_policy(config, findings) if is_far(findings) else near_policy(config, few, count)),
     ]
 
@@ -61,7 +62,17 @@ def view_decision(findings: Findings | None) -> Decision:
     """Returns the decision on the view, which is the usual one if nobody has looked at the pictures."""
     if findings is None:
         return Decision("view", "crop", "the weights were made for it")
-    return Decision("view", findings.best.view, findings.view_in_words(), DATA)
+    return Decision("view", findings.view, findings.in_words(findings.views), DATA)
+
+
+def size_decision(findings: Findings | None) -> Decision:
+    """Returns the decision on the image size, the usual one if it shows enough or if no other was tried."""
+    if findings is None or findings.image_size is None:
+        return Decision("image_size", USUAL_SIZE, "most weights were trained at this size")
+    size, reason = findings.image_size, findings.in_words(findings.sizes)
+    if size > USUAL_SIZE:
+        reason = f"{reason}; training and prediction take {(size / USUAL_SIZE) ** 2:.1f} times as long"
+    return Decision("image_size", size, reason, DATA)
 
 
 def is_far(findings: Findings | None) -> bool:

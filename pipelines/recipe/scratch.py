@@ -207,6 +207,7 @@ def random_policy(config: FinetuneConfig, images: int) -> list[Decision]:
         Decision("epochs", epochs, curve, DATA),
         Decision("plateau_patience", 0, "there is no plateau"),
         Decision("patience", scratch_patience(epochs), "longer than the rate stays the same"),
+        Decision("image_size", 224, "usual since Krizhevsky et al. 2012, section 2"),
         Decision("view", "crop", "usual since Krizhevsky et al. 2012, section 2"),
         *recipe,
     ]

@@ -31,6 +31,8 @@ def check_same_settings(run: Run, config: FinetuneConfig) -> None:
         UserError: A setting differs; the message names each of them.
     """
     before, now = _arguments(run), config.as_arguments()
+    if now["image_size"] is None and "image_size" not in read_config(run.config).get("recipe", {}):
+        now["image_size"] = before["image_size"]  # earlier versions had a number as the default
     changed = [name for name in now if before.get(name) != now[name] and not _moved(name, before.get(name), now[name])]
     if changed:
         what = "; ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in changed[:_NAMED])

@@ -6,8 +6,7 @@ much of the classes the weights already know. Such a classifier predicts well wh
 """
 
 import warnings
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -21,7 +20,16 @@ from pipelines.data.manifest import label_numbers
 from pipelines.evaluation.inference import Inference, images_of, outputs
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import ImageSource, evaluation_stream
-from pipelines.recipe.findings import Findings, ViewScore, candidate_views, findings_of
+from pipelines.recipe.findings import (
+    UNCERTAIN,
+    Compared,
+    Findings,
+    best_of,
+    candidate_views,
+    compare,
+    entropy_of,
+    larger_sizes,
+)
 from pipelines.training.linear_probe import ROUNDING
 from pipelines.training.network import build_network, build_trainer
 from pipelines.training.plan import Plan
@@ -61,30 +69,61 @@ def informed_trainer(plan: Plan) -> Trainer:
 def look(plan: Plan, model: keras.Model) -> Findings:
     """Compares views by the frozen features of some of the images for training and validation.
 
-    All workers must call this together.
+    Where these leave much uncertain, it compares larger sizes as well. All workers must call this together.
 
     Args:
-        plan: Plan, which says whether the view is decided already.
+        plan: Plan, which says what is decided already.
         model: The plan's network with its weights.
     """
-    rows = some_of(plan.manifest[plan.manifest["split"] != "test"], plan.config.seed)
-    views = (
-        (plan.recipe.view,)
-        if plan.decided("view")
-        else candidate_views(rows["width"].to_numpy(), rows["height"].to_numpy())
-    )
-    extract = Inference(feature_extractor(model), strategy=plan.devices.strategy)
-    averages = averaged_features(model)
-    features = {view: _features(plan, extract, rows, view)[:, :averages] for view in views}
+    looker = _Looker(plan, model)
+    widths, heights = (looker.rows[side].to_numpy() for side in ("width", "height"))
+    views = (plan.recipe.view,) if plan.decided("view") else candidate_views(widths, heights)
+    usual = plan.recipe.image_size
+    found = looker.findings(compare((view, looker.losses(view, usual)) for view in views))
+    if plan.decided("image_size") or model.input.shape[1] is not None or found.uncertainty <= UNCERTAIN:
+        return found
+    tried = [(usual, looker.losses(found.view, usual))]
+    for size in larger_sizes(widths, heights):
+        tried.append((size, looker.losses(found.view, size)))
+        if best_of(compare(tried)).choice != size:  # a still larger one, which takes longer, is not tried
+            break
+    return replace(found, sizes=compare(tried))
 
-    def find() -> dict[str, Any]:
-        labels, units = label_numbers(rows, plan.classes), tied_units(rows["similar"], rows["group"])
-        losses = [(view, held_out_losses(seen, labels, units)) for view, seen in features.items()]
-        return asdict(findings_of(labels, losses))
 
-    # Machines may round a loss in different ways, but they must agree on what follows.
-    found = plan.devices.workers.from_chief(find)
-    return Findings(**{**found, "views": tuple(ViewScore(**score) for score in found["views"])})
+class _Looker:
+    """Computes the log losses of some images with a view and a size, the same on all workers."""
+
+    def __init__(self, plan: Plan, model: keras.Model) -> None:
+        self.plan, self.workers = plan, plan.devices.workers
+        self.rows = some_of(plan.manifest[plan.manifest["split"] != "test"], plan.config.seed)
+        self.labels = label_numbers(self.rows, plan.classes)
+        self.units = tied_units(self.rows["similar"], self.rows["group"])
+        self.extract = Inference(feature_extractor(model), strategy=plan.devices.strategy)
+        self.averages = averaged_features(model)
+        self.known: dict[tuple[str, int], np.ndarray] = {}
+
+    def findings(self, views: tuple[Compared, ...]) -> Findings:
+        return Findings(len(self.rows), entropy_of(self.labels), views)
+
+    def losses(self, view: str, size: int) -> np.ndarray:
+        """Returns the log loss of each image, float [images]."""
+        if (view, size) not in self.known:
+            features = self._features(view, size)[:, : self.averages]
+            # Machines may round a loss in different ways, but they must agree on what follows.
+            found = self.workers.from_chief(lambda: held_out_losses(features, self.labels, self.units).tolist())
+            self.known[view, size] = np.array(found)
+        return self.known[view, size]
+
+    def _features(self, view: str, size: int) -> np.ndarray:
+        """Returns what the head would see of the images, float32 [images, channels]."""
+        plan, workers = self.plan, self.workers
+        spec = replace(plan.input_spec, view=view, size=size)
+        part, batch_size = workers.part_of(self.rows), plan.config.batch_size // workers.count
+        stream = evaluation_stream(ImageSource(part, plan.root, plan.classes), spec, batch_size)
+        label = of_part(f"look at {view}, {size} pixels", workers.count)
+        with lost_images_named(part, plan.root, batch_size, spec.value_range) as watched:
+            values = outputs(self.extract, watched(images_of(stream)), len(part), batch_size, label)
+        return workers.together(values, len(self.rows))
 
 
 def some_of(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
@@ -142,14 +181,3 @@ def _held_out(features: np.ndarray, labels: np.ndarray, units: np.ndarray, stren
             probabilities[np.ix_(held_out, regression.classes_)] = answers
     own = probabilities[np.arange(len(labels)), labels]
     return -np.log(np.maximum(own, LEAST_PROBABILITY))
-
-
-def _features(plan: Plan, extract: Inference, rows: pd.DataFrame, view: str) -> np.ndarray:
-    """Returns what the head would see of the images, float32 [images, channels], on all workers."""
-    workers, spec = plan.devices.workers, replace(plan.input_spec, view=view)
-    part, batch_size = workers.part_of(rows), plan.config.batch_size // workers.count
-    stream = evaluation_stream(ImageSource(part, plan.root, plan.classes), spec, batch_size)
-    label = of_part(f"look at {view}", workers.count)
-    with lost_images_named(part, plan.root, batch_size, spec.value_range) as watched:
-        values = outputs(extract, watched(images_of(stream)), len(part), batch_size, label)
-    return workers.together(values, len(rows))

@@ -100,7 +100,7 @@ def save_model(trainer: Trainer, path: Path, head_change: HeadChange | None = No
         model = _build(plan)
         copy_values(trainer.model, model)
     with changed_head(model, head_change):
-        size, classes = plan.config.image_size, plan.classes
+        size, classes = plan.recipe.image_size, plan.classes
         write_atomically(
             path, lambda file: write_weights(model, file, plan.preprocessing, image_size=size, classes=classes)
         )
@@ -111,7 +111,7 @@ def _build(plan: Plan) -> keras.Model:
     return build_classifier(
         config.arch,
         len(plan.classes),
-        image_size=config.image_size if find_architecture(config.arch).hidden else None,
+        image_size=recipe.image_size if find_architecture(config.arch).hidden else None,
         preprocessing=plan.preprocessing,
         shortcut=structure.shortcut,
         stride_at=structure.stride_at,

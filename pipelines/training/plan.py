@@ -117,7 +117,7 @@ class Plan:
     def input_spec(self) -> InputSpec:
         """How images are prepared for the network."""
         return InputSpec(
-            self.config.image_size,
+            self.recipe.image_size,
             self.preprocessing.crop_fraction,
             self.preprocessing.interpolation,
             self.recipe.min_area,
@@ -215,7 +215,7 @@ class Plan:
         """Returns in one line what is trained: the network, the classes, the images and the devices."""
         images = ", ".join(f"{len(self.rows[split])} {split}" for split in ("train", "val"))
         return (
-            f"{self.config.arch} at {self.config.image_size} pixels, {len(self.classes)} classes, images: {images}; "
+            f"{self.config.arch} at {self.recipe.image_size} pixels, {len(self.classes)} classes, images: {images}; "
             f"{self.devices.precision} on {self.devices.count} device(s)"
         )
 

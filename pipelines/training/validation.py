@@ -51,7 +51,7 @@ def _anew(trainer: Trainer) -> Callable[[], np.ndarray]:
 def _frozen_once(trainer: Trainer) -> Callable[[], np.ndarray]:
     plan = trainer.plan
     frozen, rest = divide(trainer.model)
-    needed = len(plan.rows["val"]) * _bytes_of(frozen, plan.config.image_size)
+    needed = len(plan.rows["val"]) * _bytes_of(frozen, plan.recipe.image_size)
     if needed > MOST_BYTES * plan.devices.workers.count:
         return _anew(trainer)
     through_frozen, through_rest = (Inference(part, strategy=plan.devices.strategy) for part in (frozen, rest))

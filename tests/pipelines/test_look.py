@@ -13,7 +13,15 @@ from pipelines.finetune import finetune
 from pipelines.recipe.decide import decide
 from pipelines.recipe.decision import DATA, USER, recipe_of
 from pipelines.recipe.explain import explain
-from pipelines.recipe.findings import Findings, ViewScore, candidate_views, findings_of
+from pipelines.recipe.findings import (
+    Compared,
+    Findings,
+    best_of,
+    candidate_views,
+    compare,
+    entropy_of,
+    larger_sizes,
+)
 from pipelines.recipe.pretrained import FAR
 from pipelines.training.look import MOST_IMAGES, held_out_losses, some_of
 from tests.conftest import small_config
@@ -23,8 +31,8 @@ def config(**settings: object) -> FinetuneConfig:
     return small_config("data", "run", weights="x", epochs=None, batch_size=32, **settings)
 
 
-def findings(uncertainty: float, *others: ViewScore) -> Findings:
-    return Findings(100, 2.0, (ViewScore("crop", 2.0 * uncertainty), *others))
+def findings(uncertainty: float, *others: Compared) -> Findings:
+    return Findings(100, 2.0, (Compared("crop", 2.0 * uncertainty), *others))
 
 
 @pytest.mark.parametrize(
@@ -41,15 +49,39 @@ def test_padding_is_tried_where_pictures_are_not_square(widths, heights, views):
 
 
 def test_a_view_is_taken_only_if_it_is_certainly_better():
-    labels = np.arange(200) % 4
     noise = np.random.default_rng(0).normal(0, 0.5, (2, 200))
     usual = np.full(200, 1.0)
-    found = findings_of(labels, [("crop", usual), ("squeeze", usual - 0.02 + noise[0]), ("pad", usual + noise[1])])
-    assert found.best.view == "crop"
-    assert found.entropy == pytest.approx(np.log(4))
-    found = findings_of(labels, [("crop", usual), ("squeeze", usual - 0.3 + noise[0]), ("pad", usual + noise[1])])
-    assert found.best.view == "squeeze"
-    assert "certainly better, by log loss of the frozen features of 200 images: crop 1.000, " in found.view_in_words()
+    found = compare([("crop", usual), ("squeeze", usual - 0.02 + noise[0]), ("pad", usual + noise[1])])
+    assert best_of(found).choice == "crop"
+    found = compare([("crop", usual), ("squeeze", usual - 0.3 + noise[0]), ("pad", usual + noise[1])])
+    assert best_of(found).choice == "squeeze"
+    words = Findings(200, 2.0, found).in_words(found)
+    assert words.startswith(
+        "certainly better, by log loss of the frozen features of 200 images: crop 1.000, squeeze 0.7"
+    )
+
+
+def test_entropy_is_that_of_the_classes_shares():
+    assert entropy_of(np.array([0, 1, 2, 3])) == pytest.approx(np.log(4))
+    assert entropy_of(np.array([0, 0, 0, 3])) == pytest.approx(-0.75 * np.log(0.75) - 0.25 * np.log(0.25))
+    assert entropy_of(np.zeros(5, int)) == 0.0
+
+
+def test_larger_sizes_are_for_pictures_that_have_the_pixels():
+    assert larger_sizes(np.array([300] * 3), np.array([200] * 3)) == ()
+    assert larger_sizes(np.array([200, 200, 900]), np.array([400, 400, 100])) == (320,)
+    assert larger_sizes(np.array([4000] * 3), np.array([3000] * 3)) == (320, 448)
+
+
+def test_a_larger_size_is_taken_with_its_cost():
+    sizes = (Compared(224, 1.2), Compared(320, 1.0, -0.2, 0.05), Compared(448, 0.95, -0.25, 0.2))
+    found = Findings(100, 2.0, (Compared("crop", 1.2),), sizes)
+    rows = {row.setting: row for row in decide(config(image_size=None), 1000, findings=found)}
+    assert rows["image_size"].value == 320
+    assert rows["image_size"].reason.endswith("training and prediction take 2.0 times as long")
+    assert found.uncertainty == pytest.approx(0.5)
+    rows = {row.setting: row for row in decide(config(image_size=96), 1000, findings=found)}
+    assert (rows["image_size"].value, rows["image_size"].decided_by) == (96, USER)
 
 
 def test_classes_that_features_do_not_tell_apart_are_far():
@@ -64,7 +96,7 @@ def test_classes_that_features_do_not_tell_apart_are_far():
 
 
 def test_the_user_takes_precedence_over_the_look():
-    squeezed = findings(0.8, ViewScore("squeeze", 0.5, -1.1, 0.1))
+    squeezed = findings(0.8, Compared("squeeze", 0.5, -1.1, 0.1))
     rows = {row.setting: row for row in decide(config(), 1000, findings=squeezed)}
     assert (rows["view"].value, rows["view"].decided_by) == ("squeeze", DATA)
     rows = {row.setting: row for row in decide(config(view="pad"), 1000, findings=squeezed)}
@@ -120,10 +152,9 @@ def test_a_run_sees_the_whole_of_pictures_whose_ends_matter(tmp_path, small, sma
             pixels[:, :16] += np.uint8(number)
             Image.fromarray(pixels).save(tmp_path / "data" / label / f"{number}.png")
     settings = {"arch": small, "weights": str(small_weights), "epochs": 0, "image_size": 64, "similar": "keep"}
-    settings = {name: value for name, value in settings.items() if name in FinetuneConfig.__dataclass_fields__}
     run = finetune(small_config(tmp_path / "data", tmp_path / "run", **settings))
     content = json.loads(run.config.read_text())
     assert content["recipe"]["view"] in ("squeeze", "pad")
-    assert {score["view"] for score in content["findings"]["views"]} == {"crop", "squeeze", "pad"}
+    assert {one["choice"] for one in content["findings"]["views"]} == {"crop", "squeeze", "pad"}
     assert evaluate(run).metrics["accuracy"] == 1.0
     assert content["preprocessing"]["view"] == content["recipe"]["view"]
