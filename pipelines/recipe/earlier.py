@@ -10,6 +10,7 @@ from typing import Any
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.recipe.decision import Recipe
+from pipelines.recipe.findings import Findings, findings_from
 from pipelines.runs.directory import read_config
 from pipelines.runs.files import fingerprint_of
 from resnet_tf.errors import UserError
@@ -69,6 +70,16 @@ def repeated_recipe(earlier: Earlier | None, config: FinetuneConfig) -> dict[str
     anew = {"choose_by"} if earlier.arguments.get("balance", "none") != config.balance else set()
     kept = {name: value for name, value in recipe.items() if name not in anew}
     return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+
+
+def repeated_findings(earlier: Earlier | None, config: FinetuneConfig) -> Findings | None:
+    """Returns what the earlier run saw in a look at the pictures, if its recipe is repeated, or None."""
+    if earlier is None or not repeated_recipe(earlier, config):
+        return None
+    try:
+        return findings_from(earlier.content["findings"]) if earlier.content.get("findings") else None
+    except (TypeError, KeyError) as error:
+        raise UserError(f"the 'findings' of {earlier.source!r} are not understood: {error}") from error
 
 
 def repeated_precision(earlier: Earlier | None, config: FinetuneConfig) -> str:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -119,3 +120,9 @@ def entropy_of(labels: np.ndarray) -> float:
     shares = np.bincount(labels) / len(labels)
     shares = shares[shares > 0]
     return float(-(shares * np.log(shares)).sum())
+
+
+def findings_from(content: dict[str, Any]) -> Findings:
+    """Returns the findings of a config.json, whose content is that of `dataclasses.asdict`."""
+    lists = {name: tuple(Compared(**one) for one in content[name]) for name in ("views", "sizes")}
+    return Findings(**{**content, **lists})

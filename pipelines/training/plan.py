@@ -24,7 +24,13 @@ from pipelines.images.balance import imbalance_in_words
 from pipelines.images.stream import InputSpec
 from pipelines.recipe.decide import decide
 from pipelines.recipe.decision import Decision, Recipe, recipe_of
-from pipelines.recipe.earlier import Earlier, differences, repeated_precision, repeated_recipe
+from pipelines.recipe.earlier import (
+    Earlier,
+    differences,
+    repeated_findings,
+    repeated_precision,
+    repeated_recipe,
+)
 from pipelines.recipe.explain import explain
 from pipelines.recipe.findings import Findings
 from pipelines.runs.files import fingerprint_of
@@ -246,8 +252,10 @@ def plan_of(
     if config.batch_size % replicas(strategy):
         raise UserError(f"--batch-size {config.batch_size} cannot be divided among {replicas(strategy)} devices")
     devices = Devices(strategy, workers, precision)
-    decisions = _decisions(config, manifest, earlier, {}, None)
-    return Plan(config, data_root(config.data), manifest, weights, structure, devices, decisions, earlier)
+    findings = repeated_findings(earlier, config)
+    decisions = _decisions(config, manifest, earlier, {}, findings)
+    root = data_root(config.data)
+    return Plan(config, root, manifest, weights, structure, devices, decisions, earlier, findings=findings)
 
 
 def _decisions(

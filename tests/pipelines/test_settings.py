@@ -53,7 +53,6 @@ WRONG = [
     ({"cache": "tape"}, "--cache must be one of none, ram, disk, received 'tape'"),
     ({"fold": 5, "folds": 5}, "--fold must be between 0 and 4, received 5"),
     ({"precision": None}, "--precision must be one of auto, float32, bfloat16, float16, received None"),
-    ({"image_size": None}, "--image-size must be a whole number, received None"),
     ({"data": 3}, "DATA must be text, received 3"),
 ]
 
