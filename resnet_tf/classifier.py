@@ -1,7 +1,6 @@
 """Classifiers from uint8 images to logits: normalization, backbone and head in one flat model."""
 
-from collections.abc import Container, Iterator
-from contextlib import contextmanager
+from collections.abc import Container
 from typing import Any, Literal
 
 import keras
@@ -112,23 +111,15 @@ def averaged_features(model: keras.Model) -> int:
     return int(head(model).input.shape[-1]) - sum(layer.output.shape[-1] for layer in maxima)
 
 
-@contextmanager
-def changed_head(model: keras.Model, change: HeadChange | None) -> Iterator[None]:
-    """Gives a classifier another last layer inside of the context, and restores every bit of it afterwards.
+def change_head(model: keras.Model, change: HeadChange) -> None:
+    """Adds numbers to the kernel and the bias of a classifier's last layer.
 
     Args:
         model: Classifier whose variables belong to no tf.distribute strategy.
-        change: Numbers that are added, or None to change nothing.
+        change: Numbers that are added.
     """
-    if change is None:
-        yield
-        return
-    before = head(model).get_weights()
-    head(model).set_weights([value + more for value, more in zip(before, change, strict=True)])
-    try:
-        yield
-    finally:
-        head(model).set_weights(before)
+    last = head(model)
+    last.set_weights([value + more for value, more in zip(last.get_weights(), change, strict=True)])
 
 
 def freeze_batch_norms(model: keras.Model, but: Container[str] = ()) -> int:
@@ -199,10 +190,3 @@ def divide(model: keras.Model) -> tuple[keras.Model, keras.Model]:
     tensors = list(crossing.values())
     with deep_recursion():
         return keras.Model(model.input, tensors), keras.Model(tensors, model.output)
-
-
-def copy_values(source: keras.Model, target: keras.Model) -> None:
-    """Copies all variables between two classifiers of one architecture, whatever the precision of each."""
-    values: dict[str, Any] = {variable.path: variable for variable in source.variables}
-    for variable in target.variables:
-        variable.assign(keras.ops.convert_to_numpy(values[variable.path]))

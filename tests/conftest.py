@@ -116,6 +116,15 @@ def cut_off_before_epoch(number: int) -> Iterator[None]:
             yield
 
 
+@contextmanager
+def without_values() -> Iterator[None]:
+    """Within it, networks are built whose variables have shapes alone: most of the time of a build goes to values."""
+    with keras.StatelessScope(initialize_variables=False):
+        yield
+    # The next layer that is built would give them values after all.
+    keras.src.backend.common.global_state.set_global_attribute("uninitialized_variables", [])
+
+
 def torch_tensors(model: keras.Model) -> dict[str, np.ndarray]:
     """Returns the model's variables in torchvision's names and axes, by a different way than the package's code."""
     tensors = {}

@@ -16,8 +16,7 @@ from resnet_tf.architectures import find_architecture
 from resnet_tf.classifier import (
     HeadChange,
     build_classifier,
-    changed_head,
-    copy_values,
+    change_head,
     freeze_batch_norms,
     freeze_stages,
     synchronize_batch_norms,
@@ -26,7 +25,7 @@ from resnet_tf.distribution import scope
 from resnet_tf.loss_scaling import AgreedLossScaleOptimizer
 from resnet_tf.losses import SmoothedCrossentropy
 from resnet_tf.optimizers import FusedSGD, PenalizedSGD
-from resnet_tf.weights import load_weights, write_weights
+from resnet_tf.weights import load_weights
 
 
 @dataclass(frozen=True)
@@ -91,19 +90,15 @@ def save_model(trainer: Trainer, path: Path, head_change: HeadChange | None = No
     Args:
         trainer: Trainer of the network.
         path: Path of the file, model.keras of a run.
-        head_change: Values to add to the present head in the file, or None.
+        head_change: Values to add to the head in the file, or None.
     """
-    plan, model = trainer.plan, trainer.model
-    if not plan.devices.workers.chief:
+    if not trainer.plan.devices.workers.chief:
         return
-    if plan.devices.strategy is not None:  # to which the variables belong
-        model = _build(plan)
-        copy_values(trainer.model, model)
-    with changed_head(model, head_change):
-        size, classes = plan.recipe.image_size, plan.classes
-        write_atomically(
-            path, lambda file: write_weights(model, file, plan.preprocessing, image_size=size, classes=classes)
-        )
+    writer = trainer.writer
+    writer.twin.take_values(trainer.model)
+    if head_change is not None:
+        change_head(writer.twin.model, head_change)
+    write_atomically(path, writer.write)
 
 
 def _build(plan: Plan) -> keras.Model:

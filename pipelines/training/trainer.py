@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipelines.recipe.schedule import PlateauSchedule
 from pipelines.training.open_end import OpenEnd
 from pipelines.training.plan import Plan
 from resnet_tf.errors import UserError
+from resnet_tf.weights import KerasWriter
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,12 @@ class Trainer:
     model: keras.Model
     cache: Cache | None = None
     _streams: dict[str, tf.data.Dataset] = field(default_factory=dict, init=False, repr=False)
+
+    @cached_property
+    def writer(self) -> KerasWriter:
+        """Writer of the network's file. It is made at the first save, and has a second copy of all variables since."""
+        plan = self.plan
+        return KerasWriter(self.model, plan.preprocessing, image_size=plan.recipe.image_size, classes=plan.classes)
 
     @property
     def steps(self) -> int:

@@ -6,13 +6,14 @@ from resnet_tf.weights.readers import read_weights
 from resnet_tf.weights.sources import find_weights
 from resnet_tf.weights.structure import Structure
 from resnet_tf.weights.weight_file import WeightFile
-from resnet_tf.weights.writers import write_weights
+from resnet_tf.weights.writers import KerasWriter, write_weights
 
 __all__ = [
     "CAFFE",
     "CIFAR",
     "TENSORFLOW",
     "TORCH",
+    "KerasWriter",
     "LoadReport",
     "Preprocessing",
     "Structure",

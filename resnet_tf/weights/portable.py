@@ -1,18 +1,42 @@
 """Networks of Keras's own layers alone, for files that open without this package; and the way back."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 
 from resnet_tf.layers import ChannelPadding, ImageNormalization, StochasticDepth
 from resnet_tf.recursion import deep_recursion
+from resnet_tf.weights.names import variables_of
 from resnet_tf.weights.preprocessing import Preprocessing
 from resnet_tf.weights.structure import SURVIVAL
 
 
-def portable_twin(model: keras.Model, preprocessing: Preprocessing) -> tuple[keras.Model, Preprocessing]:
-    """Builds the same network of Keras's own layers, with the same values.
+@dataclass(frozen=True)
+class PortableTwin:
+    """A network of Keras's own layers, and how it takes the values of the network that it is the twin of.
+
+    Args:
+        model: The twin, whose values are random before it has taken any.
+        preprocessing: The normalization that the kernel of the twin's first convolution expects.
+        turned: Name of the convolution whose kernel is turned from BGR to RGB, or None.
+    """
+
+    model: keras.Model
+    preprocessing: Preprocessing
+    turned: str | None
+
+    def take_values(self, source: keras.Model) -> None:
+        """Copies the present values of the network that `portable_twin` was given, on whatever devices they are."""
+        own = variables_of(self.model)
+        for name, variable in variables_of(source).items():
+            value = keras.ops.convert_to_numpy(variable)
+            own[name].assign(value[:, :, ::-1] if name == f"{self.turned}/kernel" else value)
+
+
+def portable_twin(model: keras.Model, preprocessing: Preprocessing) -> PortableTwin:
+    """Builds the same network of Keras's own layers, which takes the values of the model as often as they change.
 
     Layers with variables keep their names. What training decides is not part of a network, so the twin computes in
     float32, all of its layers are trainable, and it is not compiled.
@@ -20,20 +44,19 @@ def portable_twin(model: keras.Model, preprocessing: Preprocessing) -> tuple[ker
     Where the network turns RGB images into BGR, the kernel of its first convolution is turned around instead. That
     changes no sum, since images are normalized channel by channel.
 
+    The twin has variables of its own in the memory of the CPU: as many bytes once more as those of the model.
+
     Args:
         model: A network from `resnet_tf.build` or `resnet_tf.build_classifier`.
         preprocessing: The normalization that the kernel of the model's first convolution expects.
-
-    Returns:
-        The twin, and the normalization that the kernel of the twin's first convolution expects.
     """
-    twin = _rebuilt(model, _as_stored, _call_portably)
+    with keras.device("cpu:0"):
+        twin = _cloned(model, _as_stored, _call_portably)
     normalizations = [layer for layer in model.layers if isinstance(layer, ImageNormalization)]
-    if any(layer.channels == "bgr" for layer in normalizations):
-        first = next(layer for layer in twin.layers if isinstance(layer, keras.layers.Conv2D))
-        first.kernel.assign(keras.ops.flip(first.kernel, axis=2))
-        preprocessing = preprocessing.in_rgb()
-    return twin, preprocessing
+    if not any(layer.channels == "bgr" for layer in normalizations):
+        return PortableTwin(twin, preprocessing, None)
+    first = next(layer for layer in twin.layers if isinstance(layer, keras.layers.Conv2D))
+    return PortableTwin(twin, preprocessing.in_rgb(), first.name)
 
 
 def with_batch_norms(model: keras.Model, kind: type[keras.layers.BatchNormalization]) -> keras.Model:
@@ -48,22 +71,21 @@ def with_batch_norms(model: keras.Model, kind: type[keras.layers.BatchNormalizat
         is_batch_norm = isinstance(layer, keras.layers.BatchNormalization)
         return (kind if is_batch_norm else type(layer)).from_config(layer.get_config())
 
-    return _rebuilt(model, clone)
+    twin = _cloned(model, clone)
+    values = variables_of(model)
+    for name, variable in variables_of(twin).items():
+        variable.assign(keras.ops.convert_to_numpy(values[name]))
+    return twin
 
 
-def _rebuilt(
+def _cloned(
     model: keras.Model,
     clone: Callable[[keras.layers.Layer], keras.layers.Layer],
     call: Callable[..., Any] | None = None,
 ) -> keras.Model:
     with deep_recursion():
         uncompiled = keras.Model(model.input, model.output, name=model.name)  # a clone is compiled where its model is
-        twin = keras.models.clone_model(uncompiled, clone_function=clone, call_function=call)
-    layers = {layer.name: layer for layer in twin.layers}
-    for layer in model.layers:
-        if layer.weights:
-            layers[layer.name].set_weights(layer.get_weights())
-    return twin
+        return keras.models.clone_model(uncompiled, clone_function=clone, call_function=call)
 
 
 def _as_stored(layer: keras.layers.Layer) -> keras.layers.Layer:

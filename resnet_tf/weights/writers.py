@@ -57,12 +57,41 @@ def write_weights(
     writer = _find_writer(path)
     if torchvision and writer not in (_write_safetensors, _write_npz):
         raise UserError(f"torchvision's names are for .safetensors and .npz, received {path.name!r}")
-    structure = structure_of(configs_of(model))
-    architecture = model.name if model.name in ARCHITECTURES else None
     if writer is _write_keras:
-        model, preprocessing = portable_twin(model, preprocessing)
-    text = description(preprocessing, structure, architecture=architecture, image_size=image_size, classes=classes)
-    writer(model, path, text, torchvision)
+        keras_writer = KerasWriter(model, preprocessing, image_size=image_size, classes=classes)
+        keras_writer.twin.take_values(model)
+        keras_writer.write(path)
+        return
+    writer(model, path, _described(model, preprocessing, image_size, classes), torchvision)
+
+
+class KerasWriter:
+    """Writes one network as .keras files, as `write_weights` does, as often as its values change.
+
+    The network that such a file contains is built once, which takes longer than to write it. Call
+    `twin.take_values(model)` before each `write`.
+
+    Args:
+        model: Network from `resnet_tf.build` or `resnet_tf.build_classifier`.
+        preprocessing: Preprocessing that the images need.
+        image_size: Height and width of the images that the network is trained on, in pixels; None if unknown.
+        classes: Names of the classes in the order of the logits; None if unknown.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        preprocessing: Preprocessing,
+        *,
+        image_size: int | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        self.twin = portable_twin(model, preprocessing)
+        self._text = _described(model, self.twin.preprocessing, image_size, classes)
+
+    def write(self, path: Path) -> None:
+        """Writes the twin with the values that it has now."""
+        _write_keras(self.twin.model, path, self._text)
 
 
 def check_kind(path: Path) -> None:
@@ -72,6 +101,14 @@ def check_kind(path: Path) -> None:
         UserError: A file of this ending cannot be written.
     """
     _find_writer(path)
+
+
+def _described(
+    model: keras.Model, preprocessing: Preprocessing, image_size: int | None, classes: Sequence[str] | None
+) -> str:
+    structure = structure_of(configs_of(model))
+    architecture = model.name if model.name in ARCHITECTURES else None
+    return description(preprocessing, structure, architecture=architecture, image_size=image_size, classes=classes)
 
 
 def _find_writer(path: Path) -> Callable[[keras.Model, Path, str, bool], None]:
@@ -104,7 +141,7 @@ def _write_weights_h5(model: keras.Model, path: Path, text: str, torchvision: bo
     path.write_bytes(content.getbuffer())
 
 
-def _write_keras(model: keras.Model, path: Path, text: str, torchvision: bool) -> None:
+def _write_keras(model: keras.Model, path: Path, text: str, torchvision: bool = False) -> None:
     content = _InMemory(".keras")
     with _dates_of_zip():
         model.save(content)

@@ -16,7 +16,7 @@ from resnet_tf import networks
 from resnet_tf.architectures import ARCHITECTURES
 from resnet_tf.errors import UserError
 from resnet_tf.statistics import multiply_adds, parameters
-from tests.conftest import randomize, relative_error
+from tests.conftest import randomize, relative_error, without_values
 
 # Millions of parameters and billions of multiply-adds, from He et al. 2015, tables 1 and 6, and Simonyan and Zisserman
 # 2014, table 2. The value 4.1 is torchvision's, with the stride on the 3×3 convolution.
@@ -47,12 +47,16 @@ EXACT = {
 
 
 def paper_network(name, **arguments):
-    """Returns a network with the paper's image size and classes, without the biases before batch norms."""
+    """Returns a network with the paper's image size and classes, without the biases before batch norms.
+
+    Its variables have no values.
+    """
     row = ARCHITECTURES[name]
     use_bias = None if row.family == "vgg" else False
     classes = 10 if row.family == "cifar" else 1000
     shape = (row.image_size, row.image_size, 3)
-    return resnet_tf.build(name, classes=classes, input_shape=shape, use_bias=use_bias, **arguments)
+    with without_values():
+        return resnet_tf.build(name, classes=classes, input_shape=shape, use_bias=use_bias, **arguments)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -71,20 +75,23 @@ def test_a_stride_on_the_3x3_costs_more():
 
 
 def test_option_a_has_exactly_the_parameters_of_the_plain_net():
-    option_a, plain = resnet_tf.ResNet34(shortcut="A"), resnet_tf.ResNet34(shortcut=None)
+    with without_values():
+        option_a, plain = resnet_tf.ResNet34(shortcut="A"), resnet_tf.ResNet34(shortcut=None)
     assert parameters(option_a) == parameters(plain) == 21_797_672 - (64 * 128 + 128 * 256 + 256 * 512) - 2 * 896
 
 
 @pytest.mark.parametrize("name", ["ResNet50", "ResNet50V2"])
 def test_parameters_and_multiply_adds_are_those_of_keras_applications(name):
-    ours = getattr(resnet_tf, name)(input_shape=(224, 224, 3))
-    theirs = getattr(keras.applications, name)(weights=None)
+    with without_values():
+        ours = getattr(resnet_tf, name)(input_shape=(224, 224, 3))
+        theirs = getattr(keras.applications, name)(weights=None)
     assert ours.count_params() == theirs.count_params()
     assert (parameters(ours), multiply_adds(ours)) == (parameters(theirs), multiply_adds(theirs))
 
 
 def test_batch_norms_are_all_that_vgg16_bn_adds():
-    plain, normalized = (resnet_tf.build(name, include_top=False) for name in ("vgg16", "vgg16_bn"))
+    with without_values():
+        plain, normalized = (resnet_tf.build(name, include_top=False) for name in ("vgg16", "vgg16_bn"))
     channels = 2 * 64 + 2 * 128 + 3 * 256 + 6 * 512
     assert parameters(normalized) == parameters(plain) + 2 * channels
 
@@ -137,7 +144,8 @@ def count(model, text):
 
 
 def test_shortcut_options():
-    a, b, c, plain = (resnet_tf.ResNet18(shortcut=option) for option in ("A", "B", "C", None))
+    with without_values():
+        a, b, c, plain = (resnet_tf.ResNet18(shortcut=option) for option in ("A", "B", "C", None))
     assert (count(a, "_0_conv"), count(a, "_0_pad"), count(a, "_add")) == (0, 3, 8)
     assert (count(b, "_0_conv"), count(b, "_0_pad"), count(b, "_add")) == (3, 0, 8)
     assert (count(c, "_0_conv"), count(c, "_0_pad"), count(c, "_add")) == (8, 0, 8)
@@ -150,13 +158,15 @@ def strides(model, *layers):
 
 def test_the_stride_of_a_bottleneck_can_stand_in_two_places():
     names = ("conv3_block1_1_conv", "conv3_block1_2_conv", "conv3_block2_1_conv", "conv2_block1_2_conv")
-    assert strides(resnet_tf.ResNet50(), *names) == [2, 1, 1, 1]
-    assert strides(resnet_tf.ResNet50(stride_at="3x3"), *names) == [1, 2, 1, 1]
+    with without_values():
+        assert strides(resnet_tf.ResNet50(), *names) == [2, 1, 1, 1]
+        assert strides(resnet_tf.ResNet50(stride_at="3x3"), *names) == [1, 2, 1, 1]
 
 
 def test_a_strided_3x3_is_padded_on_all_sides():
     """Caffe and torch do so, whereas Keras's "same" would pad only below and on the right."""
-    model = resnet_tf.ResNet18(input_shape=(32, 32, 3))
+    with without_values():
+        model = resnet_tf.ResNet18(input_shape=(32, 32, 3))
     assert model.get_layer("conv3_block1_1_pad").padding == ((1, 1), (1, 1))
     assert model.get_layer("conv3_block1_1_conv").padding == "valid"
 
@@ -174,12 +184,14 @@ def test_the_stem_pools_as_caffe_does_where_it_is_told():
 
 
 def test_vgg_pools_to_7x7_so_that_any_image_size_has_the_same_head():
-    small = resnet_tf.VGG16(classes=4, width=1 / 16, input_shape=(64, 96, 3))
-    assert parameters(small) == parameters(resnet_tf.VGG16(classes=4, width=1 / 16))
+    with without_values():
+        small = resnet_tf.VGG16(classes=4, width=1 / 16, input_shape=(64, 96, 3))
+        assert parameters(small) == parameters(resnet_tf.VGG16(classes=4, width=1 / 16))
 
 
 def test_width_scales_the_channels_of_every_layer():
-    model = resnet_tf.ResNet50(width=0.5, include_top=False)
+    with without_values():
+        model = resnet_tf.ResNet50(width=0.5, include_top=False)
     assert model.output.shape[-1] == 1024
     assert model.get_layer("conv1_conv").filters == 32
 
@@ -194,7 +206,8 @@ def test_zero_init_makes_blocks_start_as_identities():
 
 
 def test_stochastic_depth_grows_with_depth_and_leaves_nothing_out_at_the_first_input():
-    model = resnet_tf.ResNet18(stochastic_depth=0.5, include_top=False)
+    with without_values():
+        model = resnet_tf.ResNet18(stochastic_depth=0.5, include_top=False)
     survival = [layer.survival_probability for layer in model.layers if layer.name.endswith("_add")]
     assert survival == pytest.approx([1 - 0.5 * block / 8 for block in range(1, 9)])
 

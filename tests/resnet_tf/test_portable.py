@@ -199,7 +199,7 @@ def test_what_training_wanted_of_a_network_is_not_in_its_file(tmp_path):
 def test_the_twin_of_stochastic_depth_drops_whole_residuals_as_often_as_ours():
     shortcut, residual = keras.Input((2, 2, 3)), keras.Input((2, 2, 3))
     model = keras.Model([shortcut, residual], StochasticDepth(0.7, seed=1, name="add")([shortcut, residual]))
-    twin, _ = portable_twin(model, TORCH)
+    twin = portable_twin(model, TORCH).model
     ones, twos = np.ones((5, 2, 2, 3), "float32"), np.full((5, 2, 2, 3), 2.0, "float32")
     np.testing.assert_allclose(twin([ones, twos], training=False), 1.0 + 0.7 * twos, rtol=1e-6)
     kept = 0

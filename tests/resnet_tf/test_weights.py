@@ -63,20 +63,32 @@ def test_weights_go_to_keras_applications_and_back_with_the_same_logits(name, tm
     assert relative_error(logits(ours, batch()), expected) < LOGITS
 
 
+@pytest.fixture(scope="module")
+def resnet50_of_keras():
+    """Returns a ResNet-50 of keras.applications with random values, and its logits for the batch."""
+    model = keras.applications.ResNet50(weights=None, input_shape=(64, 64, 3), classes=5, classifier_activation=None)
+    randomize(model)
+    return model, logits(model, batch())
+
+
+@pytest.fixture(scope="module")
+def with_and_without_biases():
+    """Returns two ResNet-50, whose values tests overwrite."""
+    return {use_bias: resnet_tf.ResNet50(classes=5, input_shape=(64, 64, 3), use_bias=use_bias) for use_bias in (1, 0)}
+
+
 @pytest.mark.parametrize("extension", ["h5", "keras", "weights.h5"])
-def test_every_file_of_keras_loads_with_and_without_biases(extension, tmp_path):
-    reference = keras.applications.ResNet50(
-        weights=None, input_shape=(64, 64, 3), classes=5, classifier_activation=None
-    )
-    randomize(reference)
+def test_every_file_of_keras_loads_with_and_without_biases(
+    extension, resnet50_of_keras, with_and_without_biases, tmp_path
+):
+    reference, expected = resnet50_of_keras
     path = tmp_path / f"reference.{extension}"
     (reference.save_weights if extension == "weights.h5" else reference.save)(path)
-    expected = logits(reference, batch())
-    for use_bias in (True, False):
-        ours = resnet_tf.ResNet50(classes=5, input_shape=(64, 64, 3), use_bias=use_bias)
+    for use_bias, ours in with_and_without_biases.items():
+        randomize(ours, seed=1)  # nothing is left of the file before
         report = load_weights(ours, path)
         assert report.convolutions == (53, 53)
-        assert bool(report.notes) is not use_bias  # the biases moved into the batch norms
+        assert bool(report.notes) is (not use_bias)  # the biases moved into the batch norms
         assert relative_error(logits(ours, batch()), expected) < LOGITS
 
 
@@ -89,10 +101,10 @@ def old_layout(model, path):
 
 
 def test_the_layout_of_the_official_files_loads(tmp_path):
-    reference = resnet_tf.ResNet50(classes=5, input_shape=(64, 64, 3))
+    reference = resnet_tf.ResNet50(classes=5, width=1 / 8, input_shape=(64, 64, 3))
     randomize(reference)
     old_layout(reference, tmp_path / "old.h5")
-    ours = resnet_tf.ResNet50(classes=5, input_shape=(64, 64, 3), weights=str(tmp_path / "old.h5"))
+    ours = resnet_tf.ResNet50(classes=5, width=1 / 8, input_shape=(64, 64, 3), weights=str(tmp_path / "old.h5"))
     np.testing.assert_array_equal(np.asarray(ours(batch())), np.asarray(reference(batch())))
 
 
@@ -128,10 +140,10 @@ def folded(tensors):
 
 
 def test_folded_batch_norms_become_identities(tmp_path):
-    reference = resnet_tf.ResNet18(classes=5, input_shape=(64, 64, 3))
+    reference = resnet_tf.ResNet18(classes=5, width=1 / 8, input_shape=(64, 64, 3))
     randomize(reference)
     np.savez(tmp_path / "folded.npz", **folded(torch_tensors(reference)))
-    ours = resnet_tf.ResNet18(classes=5, input_shape=(64, 64, 3))
+    ours = resnet_tf.ResNet18(classes=5, width=1 / 8, input_shape=(64, 64, 3))
     report = load_weights(ours, tmp_path / "folded.npz")
     assert "20 batch norms are folded" in str(report)
     assert relative_error(logits(ours, batch()), logits(reference, batch())) < LOGITS
@@ -181,9 +193,9 @@ def test_weights_of_another_architecture_are_refused_and_change_nothing(torch_we
 
 
 def test_weights_of_a_deeper_network_are_refused(tmp_path):
-    save_file(torch_tensors(resnet_tf.ResNet34(classes=5)), tmp_path / "deeper.safetensors")
+    save_file(torch_tensors(resnet_tf.ResNet34(classes=5, width=1 / 8)), tmp_path / "deeper.safetensors")
     with pytest.raises(UserError, match="has not"):
-        load_weights(resnet_tf.ResNet18(classes=5), tmp_path / "deeper.safetensors")
+        load_weights(resnet_tf.ResNet18(classes=5, width=1 / 8), tmp_path / "deeper.safetensors")
 
 
 def damaged_files(tmp_path):
@@ -227,7 +239,8 @@ def test_an_hdf5_file_that_points_outside_itself_is_refused(tmp_path):
 
 
 def test_half_precision_files_become_float32(tmp_path):
-    tensors = {name: value.astype(np.float16) for name, value in torch_tensors(resnet_tf.ResNet18(classes=2)).items()}
+    network = resnet_tf.ResNet18(classes=2, width=1 / 8)
+    tensors = {name: value.astype(np.float16) for name, value in torch_tensors(network).items()}
     save_file(tensors, tmp_path / "half.safetensors")
     assert load_file(tmp_path / "half.safetensors")["conv1.weight"].dtype == np.float16
     assert {str(tensor.dtype) for tensor in read_weights(tmp_path / "half.safetensors").tensors.values()} == {"float32"}
@@ -271,9 +284,10 @@ def test_a_keras_file_that_does_not_name_its_layers_has_them_in_its_config(tmp_p
         without_layer_names(tmp_path / "x.h5")
         new.write(tmp_path / "x.h5", "model.weights.h5")
         new.writestr("config.json", old.read("config.json"))
+    ours = resnet_tf.ResNet50(include_top=False, pooling="avg")
     for name in ("new.keras", "old.keras"):
         file = read_weights(tmp_path / name)
-        ours = resnet_tf.ResNet50(include_top=False, pooling="avg")
+        randomize(ours, seed=1)
         assert load_weights(ours, file).missing == []
         assert relative_error(logits(ours, batch(32)), logits(network, batch(32))) < LOGITS
         assert (file.preprocessing.mean, file.preprocessing.deviation) == ((127.5,) * 3, (127.5,) * 3)
@@ -322,11 +336,16 @@ def test_brain_floats_and_numbers_that_are_none(tmp_path):
     assert load_weights(model, tmp_path / "bfloat16.h5").missing == []
 
 
+@pytest.fixture(scope="module")
+def narrow_resnet18():
+    return resnet_tf.ResNet18(classes=10, width=1 / 8)
+
+
 @pytest.mark.parametrize("prefix", ["module.", "_orig_mod.module.", "model."])
-def test_what_a_wrapper_put_before_the_names_is_taken_away(prefix, torch_weights, tmp_path):
-    tensors = {f"{prefix}{name}": tensor for name, tensor in load_file(torch_weights).items()}
+def test_what_a_wrapper_put_before_the_names_is_taken_away(prefix, narrow_resnet18, tmp_path):
+    tensors = {f"{prefix}{name}": tensor for name, tensor in torch_tensors(narrow_resnet18).items()}
     save_file(tensors, tmp_path / "wrapped.safetensors")
-    assert load_weights(resnet_tf.ResNet18(classes=10), tmp_path / "wrapped.safetensors").missing == []
+    assert load_weights(narrow_resnet18, tmp_path / "wrapped.safetensors").missing == []
 
 
 DESCRIPTIONS = [
