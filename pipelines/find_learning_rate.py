@@ -45,7 +45,7 @@ class Sweep:
 
 
 # Adam's steps are about as long as the rate, whatever the gradient. The other optimizers are for training from scratch,
-# which needs some 60 steps per decade: with 20 the loss did not fall below that of guessing (docs/recipe.md).
+# which needs some 60 steps per decade: with 20 the loss did not fall below that of guessing (docs/ablation.md).
 ADAM = Sweep(1e-7, 1e-1, 100)
 MOMENTUM = Sweep(1e-4, 1e1, 300)
 

@@ -9,11 +9,11 @@ from resnet_tf.architectures import find_architecture
 
 REFERENCE_BATCH = 32
 # The number of training images from which on there is a fourth epoch and crops are larger. It is a judgement, because
-# all measurements are below this number (docs/recipe.md).
+# all measurements are below this number (docs/ablation.md).
 FEW_IMAGES = 5000
 # The share of the uncertainty about a class from which on the weights count as far from the pictures. The frozen
 # features leave less than 0.3 of it on photos, textures and small pictures, and more than 0.6 on photos of tiles whose
-# defects are a few pixels wide (docs/recipe.md).
+# defects are a few pixels wide (docs/ablation.md).
 FAR = 0.45
 
 
@@ -49,8 +49,8 @@ def pretrained_policy(config: FinetuneConfig, images: int, findings: Findings | 
         Decision("plateau_patience", 0, "there is no plateau"),
         Decision("weight_decay", 0.05, "usual with AdamW (Loshchilov and Hutter 2017)"),
         Decision("label_smoothing", 0.0, "the best model is chosen by log loss, which it raises"),
-        Decision("augment", "light", "stronger changes are certainly worse in so few epochs (docs/recipe.md)"),
-        Decision("mix", "none", "it is certainly worse in so few epochs (docs/recipe.md)"),
+        Decision("augment", "light", "stronger changes are certainly worse in so few epochs (docs/ablation.md)"),
+        Decision("mix", "none", "it is certainly worse in so few epochs (docs/ablation.md)"),
         Decision("min_area", 0.35 if few else 0.5, count, DATA),
         view_decision(findings),
         size_decision(findings),
@@ -125,7 +125,7 @@ def frozen_stages(parts: tuple[str, ...]) -> tuple[str, ...]:
     """Returns the stages that keep the values of the weights: the stem and the first stage.
 
     Their edges and colours are the same everywhere (Yosinski et al. 2014, arXiv 1411.1792). More frozen stages would
-    save time, at a cost (docs/recipe.md).
+    save time, at a cost (docs/ablation.md).
 
     Args:
         parts: Names of the architecture's parts, from the input on.

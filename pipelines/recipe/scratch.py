@@ -11,7 +11,7 @@ from pipelines.recipe.decision import DATA, USER, Decision
 from resnet_tf.architectures import Architecture, find_architecture
 
 HE, MODERN = "he", "modern"
-# The recipe that is taken if the user does not choose one; docs/recipe.md has the measurements.
+# The recipe that is taken if the user does not choose one; docs/ablation.md has the measurements.
 DEFAULT_RECIPE = MODERN
 
 # The number of epochs from which on images are mixed and changed by TrivialAugment. The shortest training of Wightman
@@ -121,7 +121,7 @@ def modern_policy(row: Architecture, batch_size: int, images: int, epochs: int) 
     2110.00476) and torchvision's recipe (Vryniotis 2021, "How to train state-of-the-art models using TorchVision's
     latest primitives"). It has a cosine after a warm-up, smoothed labels (Szegedy et al. 2015), and no decay of batch
     norms and biases; a long training also has TrivialAugment and CutMix. The optimizer is SGD, as in the first and the
-    third; Wightman et al.'s LAMB is for batches of 2,048. docs/recipe.md says what is left out of these recipes, and
+    third; Wightman et al.'s LAMB is for batches of 2,048. docs/ablation.md says what is left out of these recipes, and
     why.
 
     Args:

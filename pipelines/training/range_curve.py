@@ -6,7 +6,7 @@ above the loss of guessing, and comes down to it without having learned anything
 
 The suggested rate is the one at which the loss begins to rise again. This is the upper bound of Smith 2017, section
 3.3, which Smith and Topin 2017 (arXiv 1708.07120) take as the peak of a schedule that rises and falls, as ours does.
-Near the steepest fall, where fastai and Lightning look, the rate is far too low for such a peak (docs/recipe.md).
+Near the steepest fall, where fastai and Lightning look, the rate is far too low for such a peak (docs/ablation.md).
 """
 
 import math
