@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from pipelines.arguments import build_parser
-from pipelines.config.finetune import FinetuneConfig, known_settings
+from pipelines.config.finetune import FinetuneConfig, known_settings, merged_settings
 from pipelines.config.setting import described
 from pipelines.config.verbs import VERBS, FinetuneWords, RangeTestConfig
+from pipelines.console.clock import Stopwatch
 from pipelines.console.quiet import imports, set_up_tensorflow
 from pipelines.console.signals import INTERRUPTED, TERMINATED, Interrupts, Terminated
 from pipelines.console.streams import is_lost, lasting_streams
@@ -154,20 +155,21 @@ def _show_batch(config: Any) -> int:
 
 
 def _finetune(given: dict[str, Any]) -> int:
+    stopwatch = Stopwatch()  # imports count too
     words = FinetuneWords(**_settings_of(FinetuneWords, given))
     settings, earlier = _settings_of(FinetuneConfig, given), None
     if words.config is not None:
         from pipelines.recipe.earlier import read_earlier
 
         earlier = read_earlier(Path(words.config))
-        settings = {**known_settings(earlier.arguments, words.config), **settings}
+        settings = merged_settings(known_settings(earlier.arguments, words.config), settings)
     config = FinetuneConfig(**{"run": "", **settings})  # a range test makes no run
     if words.find_learning_rate is not None:
         return _find_learning_rate(RangeTestConfig(config, words.find_learning_rate), earlier)
     with imports():
         from pipelines.finetune import finetune
 
-    finetune(config, earlier)
+    finetune(config, earlier, stopwatch)
     return DONE
 
 

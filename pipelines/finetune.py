@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pipelines.config.finetune import FinetuneConfig
+from pipelines.console.clock import Stopwatch
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say, warn
 from pipelines.evaluation.integrity import load_run_manifest
@@ -21,7 +22,6 @@ from pipelines.training.checkpoint import (
     checkpoint_for_all,
     load_start,
     restore,
-    save_checkpoint,
     save_start,
     values_of,
 )
@@ -31,6 +31,7 @@ from pipelines.training.look import informed_trainer
 from pipelines.training.loop import fit
 from pipelines.training.plan import Plan
 from pipelines.training.setup import make_plan
+from pipelines.training.timed_end import TimedEnd
 from pipelines.training.training_run import TrainingRun, what_is_kept, what_is_missed
 from resnet_tf.distribution import scope
 from resnet_tf.errors import UserError
@@ -45,7 +46,7 @@ class Collapsed(UserError):
     """Training failed; the best model before that is kept."""
 
 
-def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None) -> Run:
+def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None, stopwatch: Stopwatch | None = None) -> Run:
     """Fits a classifier to the user's images.
 
     First the plan is made: the images are inspected and divided, and everything else is decided. Then the network is
@@ -57,6 +58,7 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None) -> R
         asked: Settings, or a plan that was made from them. The same settings on an unfinished run continue it.
         repeated: Run whose decisions are repeated if the settings leave them open, or None. A run that is continued
             repeats its own decisions.
+        stopwatch: Stopwatch that runs since the command began, for --minutes; None starts one now.
 
     Returns:
         The run.
@@ -68,11 +70,13 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None) -> R
             until then is saved.
     """
     config = asked.config if isinstance(asked, Plan) else asked
+    stopwatch = stopwatch or Stopwatch()
     with joined(config.strategy) as workers, Interrupts() as interrupts:
         run = Run(Path(config.run), writable=workers.chief)
         with _taken(run, config):
             checkpoint = checkpoint_for_all(run, workers)
             progress = checkpoint.progress if checkpoint else Progress()
+            stopwatch.before = progress.spent
             if progress.finished:
                 remove_cache(run.cache)
                 say(f"{run.path} is finished ({progress.finished}); nothing is left to do")
@@ -86,7 +90,7 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None) -> R
                 _say_plan(plan)
                 trainer = trainer.with_cache(run.cache)
                 curves = CurvesFile(run.curves, plan.summary())
-                _train(TrainingRun(run, trainer, progress, interrupts, curves.draw, checkpoint))
+                _train(TrainingRun(run, trainer, progress, interrupts, curves.draw, checkpoint, stopwatch))
             except KeyboardInterrupt as reason:
                 text = f"{str(reason) or 'interrupted'}; {what_is_kept(run, progress)}; the same command continues"
                 raise type(reason)(text) from reason
@@ -159,7 +163,7 @@ def _train(training: TrainingRun) -> None:
         _average_with_start(training)
     training.record()
     progress.finished = progress.stopped or f"all {recipe.epochs} epochs"
-    save_checkpoint(training.run, training.trainer.model, progress)
+    training.save_checkpoint()
     remove_cache(training.run.cache)
     say(what_is_kept(training.run, progress))
     missed = what_is_missed(progress, training.trainer.plan.config.balance)
@@ -170,17 +174,22 @@ def _train(training: TrainingRun) -> None:
 def _fit_head(training: TrainingRun) -> None:
     run, model, progress = training.run, training.trainer.model, training.progress
     probe = fit_head(training.trainer)
+    began = training.stopwatch.seconds
     progress.rows.append({"epoch": 0, "phase": "head", **probe.score.columns()})
     save_start(run, model, refit_kernel=probe.refit_kernel, refit_bias=probe.refit_bias)
     training.keep_if_better("head on frozen features", 0, probe.score)
-    save_checkpoint(run, model, progress)
+    training.save_checkpoint()
     training.record()
+    if isinstance(training.open_end, TimedEnd):
+        training.open_end.saving = training.stopwatch.seconds - began
 
 
 def _train_all_layers(training: TrainingRun) -> None:
-    plan, progress = training.trainer.plan, training.progress
+    plan, progress, end = training.trainer.plan, training.progress, training.open_end
     callback = TrainingCallback(training)
     _ = training.head_change  # a damaged file is reported before anything is trained
+    if isinstance(end, TimedEnd) and not progress.stopped:
+        end.begin(progress, training.validate)
     with training.interrupts.held():
         while progress.epochs_done < plan.recipe.epochs and not progress.stopped and not callback.collapsed:
             try:
@@ -205,8 +214,11 @@ def _average_with_start(training: TrainingRun) -> None:
     plan, model, progress = training.trainer.plan, training.trainer.model, training.progress
     start = plan.devices.workers.arrays_from_chief(lambda: load_start(training.run))
     end = values_of(model)
-    epoch = progress.epochs_done
+    epoch, timed = progress.epochs_done, training.open_end
     for share in AVERAGED_SHARES:
+        if isinstance(timed, TimedEnd) and not timed.has_time_for_average():
+            say("no time is left for more averages")
+            break
         with scope(plan.devices.strategy):
             for variable in model.variables:
                 variable.assign((1.0 - share) * start[variable.path] + share * end[variable.path])

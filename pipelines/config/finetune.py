@@ -147,6 +147,15 @@ class FinetuneConfig:
         none_is=_DECIDED,
         parse=epochs_of,
     )
+    minutes: float | None = setting(
+        "time for the whole command, in minutes: as many epochs as fit into it on this machine; in place of --epochs",
+        None,
+        group=TRAINING,
+        kind=float,
+        positive=True,
+        metavar="M",
+        none_is="as long as the epochs take",
+    )
     batch_size: int = setting(
         "images per step, over all devices together",
         32,
@@ -227,6 +236,10 @@ class FinetuneConfig:
         if self.epochs not in (None, AUTO) and type(self.epochs) is not int:
             raise UserError(f"--epochs must be a whole number or {AUTO}, received {self.epochs!r}")
         check(self)
+        if self.minutes is not None and self.epochs is not None:
+            raise UserError(
+                f"--minutes {self.minutes:g} and --epochs {self.epochs} both say when training ends; leave one out"
+            )
         if self.val_fraction + self.test_fraction >= 1.0:
             raise UserError(
                 f"--val-fraction {self.val_fraction} and --test-fraction {self.test_fraction} leave nothing to train on"
@@ -262,6 +275,16 @@ class FinetuneConfig:
         if self.manifest is not None:
             arguments["manifest"] = absolute(self.manifest)
         return arguments
+
+
+def merged_settings(earlier: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
+    """Returns another run's settings with those that are given now, which take precedence.
+
+    --minutes and --epochs both say when training ends, so that one of them replaces the other.
+    """
+    ends = {"minutes", "epochs"}
+    replaced = ends if any(given.get(name) is not None for name in ends) else set()
+    return {**{name: value for name, value in earlier.items() if name not in replaced}, **given}
 
 
 def known_settings(arguments: dict[str, Any], source: str) -> dict[str, Any]:

@@ -16,15 +16,16 @@ from pipelines.evaluation.score import BALANCED_LOG_LOSS, LOG_LOSS
 from pipelines.recipe.decision import DATA, EARLIER_RUN, USER, Decision, Recipe
 from pipelines.recipe.findings import Findings
 from pipelines.recipe.pretrained import pretrained_policy
-from pipelines.recipe.scratch import he_drops, he_warmup, random_policy
+from pipelines.recipe.scratch import MODERN, he_drops, he_warmup, random_policy
 from resnet_tf.architectures import find_architecture
 from resnet_tf.errors import UserError
 
 WARMUP_SHARE = 0.1
+MOST_EPOCHS = 100_000  # as for --epochs
 # The settings of a recipe that a user may ask for; None leaves them to the policy.
-ASKED = ("image_size", "epochs", "learning_rate", "label_smoothing", "augment", "mix", "patience", "view")
+ASKED = ("image_size", "epochs", "minutes", "learning_rate", "label_smoothing", "augment", "mix", "patience", "view")
 # The settings that say how long a training goes on.
-_ENDS = ("epochs", "patience", "schedule", "plateau_patience", "warmup_steps", "drop_steps", "total_steps")
+_ENDS = ("epochs", "minutes", "patience", "schedule", "plateau_patience", "warmup_steps", "drop_steps", "total_steps")
 _STEPS = ("warmup_steps", "drop_steps", "total_steps")
 
 
@@ -60,9 +61,14 @@ def decide(
     rows = {row.setting: row for row in policy}
     rows["choose_by"] = choice_of_model(config.balance)
     usual_epochs = rows["epochs"].value
-    if config.epochs == AUTO:
+    rows["minutes"] = Decision("minutes", None, "the number of epochs says when it ends")
+    if config.minutes is not None:
+        rows |= {row.setting: row for row in timed_policy(usual_epochs, rows["name"].value)}
+    elif config.epochs == AUTO:
         rows |= {row.setting: row for row in open_ended_policy(usual_epochs, rows["head_first"].value)}
-    if (recorded.get("schedule") == "plateau") != (config.epochs == AUTO):  # the user asks for a different end
+    open_ended = config.epochs == AUTO or config.minutes is not None
+    if ((recorded.get("schedule") == "plateau") != open_ended) or recorded.get("minutes") != config.minutes:
+        # the user asks for a different end
         recorded = {name: value for name, value in recorded.items() if name not in _ENDS}
 
     asked = {name: getattr(config, name) for name in ASKED if getattr(config, name) not in (None, AUTO)}
@@ -76,6 +82,8 @@ def decide(
     steps = math.ceil(images / config.batch_size)
     total = max(1, steps * rows["epochs"].value)
     warming = steps * usual_epochs if rows["schedule"].value == "plateau" else total
+    if config.minutes is not None:  # nobody knows yet how many epochs there will be; one of warm-up is enough
+        warming = min(warming, round(steps / WARMUP_SHARE))
     for row in schedule_steps(rows["schedule"].value, config, warming, total):
         rows.setdefault(row.setting, row)
     if recorded.get("total_steps") == total:
@@ -111,6 +119,25 @@ def open_ended_policy(epochs: int, head_first: bool) -> list[Decision]:
         Decision("epochs", (10 if head_first else 2) * epochs, "as asked", USER),
         Decision("schedule", "plateau", "as asked", USER),
         Decision("plateau_patience", max(2, round(epochs / 12)), found),
+    ]
+
+
+def timed_policy(epochs: int, recipe: str) -> list[Decision]:
+    """Returns the decisions for --minutes, with an end that follows from the measured speed.
+
+    There is no bound but the time. The patience is twice that of --epochs auto, since the time is there to be used.
+
+    Args:
+        epochs: Number of epochs that the policy has for a known end.
+        recipe: Name of the recipe.
+    """
+    unknown = "how many epochs fit is not known before; only 100 and more have time for more difficult images"
+    images = [Decision("augment", "light", unknown), Decision("mix", "none", unknown)] if recipe == MODERN else []
+    return [
+        Decision("epochs", MOST_EPOCHS, "as asked", USER),
+        Decision("schedule", "plateau", "as asked", USER),
+        Decision("plateau_patience", max(5, round(epochs / 6)), "as good as a cosine (Hägele et al. 2024)"),
+        *images,
     ]
 
 

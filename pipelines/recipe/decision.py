@@ -47,6 +47,7 @@ class Recipe:
         choose_by: Figure on the validation images that is lowest for the best model, "log_loss" or "balanced_log_loss",
             see `pipelines.evaluation.score`.
         epochs: Number of epochs in which the layers are trained together; with a plateau, their largest number.
+        minutes: Time of the whole command, in minutes, by which the training ends; None if epochs decide.
         patience: Number of epochs without a better validation before training stops early.
         optimizer: Name of the optimizer: "adamw"; "sgd" with Nesterov momentum 0.9; or "momentum", also 0.9, with the
             papers' L2 penalty.
@@ -79,6 +80,7 @@ class Recipe:
     freeze_batch_norms: bool
     choose_by: str
     epochs: int
+    minutes: float | None
     patience: int
     optimizer: str
     schedule: str

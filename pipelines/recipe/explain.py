@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 
+from pipelines.console.clock import in_minutes
 from pipelines.evaluation.score import LOG_LOSS
 from pipelines.recipe.decision import Decision, Recipe, recipe_of
 from pipelines.recipe.scratch import HE
@@ -57,6 +58,8 @@ def _refit(recipe: Recipe) -> str:
 
 def _epochs(recipe: Recipe) -> str:
     optimizer = "sgd" if recipe.optimizer == "momentum" else recipe.optimizer
+    if recipe.minutes is not None:
+        return f"as many epochs of {optimizer} as fit into {in_minutes(recipe.minutes)}"
     if recipe.schedule == "plateau":
         return f"as many epochs of {optimizer} as help, {recipe.epochs} at most"
     return f"{recipe.epochs} epochs of {optimizer}"
@@ -65,6 +68,11 @@ def _epochs(recipe: Recipe) -> str:
 def _plateau(recipe: Recipe) -> str:
     if recipe.schedule != "plateau":
         return ""
+    if recipe.minutes is not None:
+        return (
+            "the rate stays at its peak for two thirds of them, or until validation has not improved for "
+            f"{recipe.plateau_patience} epochs, and then goes to 0"
+        )
     return (
         f"the rate stays at its peak until validation has not improved for {recipe.plateau_patience} epochs, and then "
         "goes to 0 over a fifth of all"
@@ -76,6 +84,8 @@ def _name(recipe: Recipe) -> str:
 
 
 def _rate(recipe: Recipe) -> str:
+    if recipe.minutes is not None:
+        return f"peak rate {recipe.learning_rate:g} after {recipe.warmup_steps} steps"
     most = "at most " if recipe.schedule == "plateau" else ""
     rate = f"peak rate {recipe.learning_rate:g} after {recipe.warmup_steps} of {most}{recipe.total_steps} steps"
     return f"{rate}, then a cosine to 0" if recipe.schedule == "cosine" and not recipe.pretrained else rate

@@ -16,9 +16,10 @@ from pipelines.console.clock import as_clock
 from pipelines.console.signals import SIGNALS
 from pipelines.console.terminal import say
 from pipelines.evaluation.score import Score
-from pipelines.training.checkpoint import add_metrics, save_checkpoint
+from pipelines.training.checkpoint import add_metrics
 from pipelines.training.overflow import HOPELESS, Overflows
 from pipelines.training.remaining import seconds_left
+from pipelines.training.timed_end import TimedEnd
 from pipelines.training.training_run import TrainingRun
 
 
@@ -55,7 +56,8 @@ class TrainingCallback(keras.callbacks.Callback):
         self.interrupts, self.workers, self.recipe = training.interrupts, plan.devices.workers, plan.recipe
         self.seconds = plan.config.checkpoint_seconds
         self.chance = float(plan.rows["val"]["label"].value_counts(normalize=True).max())
-        self.open_end = training.trainer.open_end()
+        self.open_end = training.open_end
+        self.timed = self.open_end if isinstance(self.open_end, TimedEnd) else None
         if self.open_end:
             self.open_end.resume(self.progress)
         self.collapsed = ""
@@ -71,6 +73,8 @@ class TrainingCallback(keras.callbacks.Callback):
         self.started = self.saved - self.progress.seconds
         self._begun_whole = not self.progress.steps_done
         self.overflows.begin(self.model)
+        if self.timed:
+            self.timed.mark()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
         skipped, number = self.overflows.skipped(self.model), self.progress.epochs_done + 1
@@ -85,19 +89,39 @@ class TrainingCallback(keras.callbacks.Callback):
             self._half_epoch = None
         self.progress.steps_done += 1
         self._unsaved = True
-        due = self.workers.chief and time.monotonic() - self.saved >= self.seconds
-        if self._agree(due):
+        if self.timed:
+            self.timed.step_done()
+        chief = self.workers.chief
+        saves = chief and time.monotonic() - self.saved >= self.seconds
+        saves, plans = self._agree(saves, chief and self.timed is not None and self.timed.is_due())
+        if saves:
             self.save()
         self.interrupts.raise_received()
+        if self.timed:
+            self._follow_clock(self.timed, plans)
 
-    def _agree(self, due: bool) -> bool:
-        """Returns whether to save now, because it is time or one of the workers was told to stop. Then all stop."""
+    def _agree(self, saves: bool, plans: bool) -> tuple[bool, bool]:
+        """Returns whether to save now, because it is time or one of the workers was told to stop; then all stop. Also
+        returns whether to plan the end anew.
+        """
         if not self.workers.alone:
             asked = [self.interrupts.received == number for number in SIGNALS]
-            *asked, due = self.workers.total(np.array([*asked, due], np.int64)) > 0
+            *asked, saves, plans = self.workers.total(np.array([*asked, saves, plans], np.int64)) > 0
             for number in [number for number, one in zip(SIGNALS, asked, strict=True) if one]:
                 self.interrupts.received = number
-        return due or self.interrupts.received is not None
+        return saves or self.interrupts.received is not None, plans
+
+    def _follow_clock(self, timed: TimedEnd, plans: bool) -> None:
+        """Ends the epoch where the time is over, and before that plans the end anew if it is time to."""
+        words = timed.plan(self.progress, self._step()) if plans else ""
+        if words:
+            say(words)
+        if timed.is_over(self.progress, self._step()):
+            self.model.stop_training = True
+
+    def _step(self) -> int:
+        """Returns the number of the optimizer's steps so far."""
+        return int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
 
     def save(self) -> None:
         """Saves a checkpoint between two steps, if there is anything new. It must not be called within a step."""
@@ -106,13 +130,14 @@ class TrainingCallback(keras.callbacks.Callback):
         progress, metrics = self.progress, self.model.get_metrics_result()
         progress.seconds = time.monotonic() - self.started
         progress.logs = {name: float(value) for name, value in metrics.items()}
-        save_checkpoint(self.run, self.model, progress)
+        self.training.save_checkpoint()
         self._unsaved, self.saved = False, time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self.collapsed:
             return
         assert logs is not None
+        began = self.training.stopwatch.seconds
         try:
             # A signal interrupts validation at once, because validation changes nothing and may take longer than
             # SIGTERM allows. One of several workers has to wait, because it cannot save without the others.
@@ -127,7 +152,12 @@ class TrainingCallback(keras.callbacks.Callback):
         if reason:
             self._stop_collapsed(reason, number)
             return
+        if self.timed:
+            self.timed.validation = self.training.stopwatch.seconds - began
+        validated = self.training.stopwatch.seconds
         self._end_epoch(number, logs, score)
+        if self.timed:
+            self.timed.saving = self.training.stopwatch.seconds - validated
 
     def _end_epoch(self, number: int, logs: dict[str, float], score: Score) -> None:
         """Records the epoch, keeps the network if it is the best, and decides whether to continue."""
@@ -148,14 +178,13 @@ class TrainingCallback(keras.callbacks.Callback):
             progress.stopped = f"no better validation for {self.recipe.patience} epochs"
         decision = ""
         if self.open_end and not progress.stopped:
-            step = int(keras.ops.convert_to_numpy(self.model.optimizer.iterations))
-            decision = self.open_end.after_epoch(progress, step)
+            decision = self.open_end.after_epoch(progress, self._step())
         self.model.stop_training = bool(progress.stopped)
-        save_checkpoint(self.run, self.model, progress)
+        self.training.save_checkpoint()
         self._unsaved = False
         self.training.record()
         known = self.open_end.last_epoch(progress) if self.open_end else self.recipe.epochs
-        last = known or f"≤{self.recipe.epochs}"
+        last = f"{'≈' if self.timed and not progress.stopped else ''}{known}" if known else f"≤{self.recipe.epochs}"
         say(
             f"epoch {number}/{last}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
             f"{score.in_words(self.recipe.choose_by)}  "
@@ -171,6 +200,9 @@ class TrainingCallback(keras.callbacks.Callback):
             last_epoch: Number of the last epoch, or None while it is not known.
         """
         progress = self.progress
+        if self.timed:
+            by_plan = None if progress.stopped else self.timed.seconds_left(progress, self._step())
+            return "" if by_plan is None else f"; {as_clock(by_plan)} remain"
         if self._begun_whole:
             self._measured.append(time.monotonic() - self.started)
         # An epoch that was cut off is not measured. Until this process has a whole one, those before it count.

@@ -45,7 +45,11 @@ class Progress:
         rows: Rows of history.csv.
         plateau_epochs: Number of epochs before the learning rate went down, with --epochs auto; 0 until it does.
         plateau_steps: Number of steps of the optimizer before the learning rate went down, with --epochs auto; 0 until
-            it does.
+            it does. With --minutes, those before it goes down by the present plan.
+        last_step: Number of the optimizer's last step by the present plan, with --minutes; 0 without a plan.
+        latest_step: Number of the optimizer's step after which training ends even if time is left, because validation
+            has stopped improving; with --minutes, 0 while it improves.
+        spent: Seconds that all calls of the run have spent until the checkpoint.
         stopped: Reason why the epochs ended early, or "".
         finished: Reason why nothing is left to do, or "" while something is.
         checkpoints: Number of checkpoints that have been written.
@@ -65,6 +69,9 @@ class Progress:
     rows: list[dict[str, Any]] = field(default_factory=list)
     plateau_epochs: int = 0
     plateau_steps: int = 0
+    last_step: int = 0
+    latest_step: int = 0
+    spent: float = 0.0
     stopped: str = ""
     finished: str = ""
     checkpoints: int = 0

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import tensorflow as tf
 
+from pipelines.console.clock import Stopwatch
 from pipelines.console.terminal import of_part
 from pipelines.evaluation.inference import Inference, images_of, outputs
 from pipelines.images.cache import Cache, open_cache
@@ -20,6 +21,7 @@ from pipelines.images.stream import Cached, ImageSource, evaluation_stream, step
 from pipelines.recipe.schedule import PlateauSchedule
 from pipelines.training.open_end import OpenEnd
 from pipelines.training.plan import Plan
+from pipelines.training.timed_end import TimedEnd
 from resnet_tf.errors import UserError
 from resnet_tf.weights import KerasWriter
 
@@ -52,10 +54,16 @@ class Trainer:
         """Number of steps per epoch."""
         return steps_per_epoch(len(self.plan.rows["train"]), self.plan.config.batch_size)
 
-    def open_end(self) -> OpenEnd | None:
-        """Returns the object that decides when training ends, or None if the end is known."""
+    def open_end(self, stopwatch: Stopwatch) -> OpenEnd | TimedEnd | None:
+        """Returns the object that decides when training ends, or None if the number of epochs is known.
+
+        Args:
+            stopwatch: Stopwatch of all calls of the run, for --minutes.
+        """
         if not isinstance(self.schedule, PlateauSchedule):
             return None
+        if self.plan.recipe.minutes is not None:
+            return TimedEnd(self.schedule, self.plan.recipe, self.steps, stopwatch, self.plan.devices.workers)
         return OpenEnd(self.schedule, self.plan.recipe, self.steps)
 
     def with_cache(self, folder: Path) -> "Trainer":

@@ -1,16 +1,19 @@
 """The data that the steps of one call of finetune share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
+from pipelines.console.clock import Stopwatch
 from pipelines.console.signals import Interrupts
 from pipelines.evaluation.missed import missed_in_words
 from pipelines.evaluation.score import Score
 from pipelines.runs.directory import Run
-from pipelines.training.checkpoint import Checkpoint, Progress, load_start
+from pipelines.training.checkpoint import Checkpoint, Progress, load_start, save_checkpoint
 from pipelines.training.history import write_history
 from pipelines.training.network import save_model
+from pipelines.training.open_end import OpenEnd
+from pipelines.training.timed_end import TimedEnd
 from pipelines.training.trainer import Trainer
 from pipelines.training.validation import validator
 from resnet_tf.classifier import HeadChange, head
@@ -28,6 +31,7 @@ class TrainingRun:
             saved.
         draw: Function that draws the curves of a progress. It must not raise errors.
         checkpoint: Checkpoint that the network was restored from, or None.
+        stopwatch: Stopwatch of all calls of the run.
     """
 
     run: Run
@@ -36,6 +40,7 @@ class TrainingRun:
     interrupts: Interrupts
     draw: Callable[[Progress], None]
     checkpoint: Checkpoint | None = None
+    stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     @cached_property
     def validate(self) -> Callable[[], Score]:
@@ -44,6 +49,16 @@ class TrainingRun:
         All workers must call it together.
         """
         return validator(self.trainer)
+
+    @cached_property
+    def open_end(self) -> OpenEnd | TimedEnd | None:
+        """What decides when training ends, or None if the number of epochs is known."""
+        return self.trainer.open_end(self.stopwatch)
+
+    def save_checkpoint(self) -> None:
+        """Saves the network and the progress. All workers must call this together."""
+        self.progress.spent = self.stopwatch.seconds
+        save_checkpoint(self.run, self.trainer.model, self.progress)
 
     def record(self) -> None:
         """Writes history.csv, and then the picture that is made of it, if this process may write there."""
