@@ -150,11 +150,11 @@ def test_missed_classes_are_named_with_what_to_try():
     assert score_from({**vars(score), "missed": [vars(each) for each in score.missed]}) == score
     missed = [each.named(CLASSES) for each in score.missed]
     assert missed_in_words(missed, "validation", "none") == (
-        "of 16 validation images of 'crack' none is recognized (16 are called 'free'); try --balance logits, or a "
-        "larger --image-size"
+        "of 16 validation images of 'crack' none is recognized (16 are called 'free'); try --balance logits, "
+        "--view squeeze, or a larger --image-size"
     )
     assert missed_in_words(missed * 5, "test", "logits").endswith(
-        "(16 are called 'free'); and 2 more classes are like that; try a larger --image-size"
+        "(16 are called 'free'); and 2 more classes are like that; try --view squeeze, or a larger --image-size"
     )
     assert missed_in_words([], "validation", "none") == ""
 
