@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 
 from pipelines.evaluation.score import LOG_LOSS
-from pipelines.recipe.decision import Decision, Recipe, recipe_of
+from pipelines.recipe.decision import NOTHING, Decision, Recipe, recipe_of
 from pipelines.recipe.scratch import HE
 
 
@@ -57,13 +57,13 @@ def _refit(recipe: Recipe) -> str:
 
 def _epochs(recipe: Recipe) -> str:
     optimizer = "sgd" if recipe.optimizer == "momentum" else recipe.optimizer
-    if recipe.schedule == "plateau":
+    if recipe.schedule == "plateau" and recipe.choose_by != NOTHING:
         return f"as many epochs of {optimizer} as help, {recipe.epochs} at most"
     return f"{recipe.epochs} epochs of {optimizer}"
 
 
 def _plateau(recipe: Recipe) -> str:
-    if recipe.schedule != "plateau":
+    if recipe.schedule != "plateau" or recipe.choose_by == NOTHING:
         return ""
     return (
         f"the rate stays at its peak until validation has not improved for {recipe.plateau_patience} epochs, and then "
@@ -115,10 +115,16 @@ def _view(recipe: Recipe) -> str:
 
 
 def _patience(recipe: Recipe) -> str:
-    return "" if recipe.pretrained else f"stops after {recipe.patience} epochs without a better validation"
+    return (
+        ""
+        if recipe.pretrained or recipe.choose_by == NOTHING
+        else f"stops after {recipe.patience} epochs without a better validation"
+    )
 
 
 def _choice(recipe: Recipe) -> str:
+    if recipe.choose_by == NOTHING:
+        return "nothing is chosen, and there is no validation"
     if recipe.choose_by == LOG_LOSS:
         return "the best model has the lowest log loss on validation"
     return "the best model has the lowest balanced log loss on validation, in which every class counts the same"
