@@ -63,7 +63,8 @@ def chosen_in_words(run: Run) -> str:
     words = f"{chosen.path}, which chose it, has {_in_words(content['validation'])} on validation"
     if tested is None:
         return f"{words}, and `resnet-tf evaluate {chosen.path}` gives its figures on the test"
-    return f"{words}, and {_in_words(tested)} on the {tested['n']:,} images of the test ({chosen.evaluation('test')})"
+    where = chosen.evaluation("test").relative_to(chosen.path)
+    return f"{words}, and {_in_words(tested)} on the {tested['n']:,} images of the test ({where} there)"
 
 
 def _in_words(figures: dict[str, Any]) -> str:
