@@ -17,6 +17,7 @@ from pipelines.evaluation.predictions import BATCH_SIZE, finished_run_for_all, p
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.report.html import framed
 from pipelines.report.page import render_page
+from pipelines.runs.chosen_by import chosen_in_words, keep_figures, learned_from
 from pipelines.runs.directory import Run, load_classes, read_config
 from pipelines.runs.files import write_atomically, write_csv, write_json, write_text
 from pipelines.runs.lock import locked_part
@@ -97,11 +98,11 @@ def evaluate(
         if workers.chief:
             folder.enter_context(locked_part(run, run.evaluation(split)))
         check_settings(workers, {"command": "evaluate", "split": split, "mirror": mirror})
-        classes, rows = load_classes(known), _rows(load_run_manifest(known), split, run)
+        classes, rows = load_classes(known), _rows(known, split, run)
         state = RunState(**workers.from_chief(lambda: asdict(state_of(run))))
         root = _root(known, data)
         check_same_images(workers.part_of(rows, BATCH_SIZE), root)
-        label = f"evaluated on {split}"
+        label, trained_on = f"evaluated on {split}", learned_from(known)
         found = probabilities_of(rows, root, known, workers, strategy=strategy, mirror=mirror, label=label)
         labels = label_numbers(rows, classes)
         metrics = {
@@ -110,6 +111,7 @@ def evaluate(
             "split": split,
             "mirror": mirror,
             "finished": state.finished,
+            **({"trained_on": trained_on} if trained_on else {}),
         }
         evaluation = Evaluation(
             run,
@@ -120,6 +122,7 @@ def evaluate(
         )
         if workers.chief:
             _write(evaluation, root)
+            keep_figures(run)
     if workers.chief:
         say(str(evaluation))
         say(f"report: {evaluation.report}")
@@ -164,8 +167,14 @@ def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
-def _rows(manifest: pd.DataFrame, split: str, run: Run) -> pd.DataFrame:
+def _rows(known: Run, split: str, run: Run) -> pd.DataFrame:
+    manifest = load_run_manifest(known)
     rows = manifest[manifest["split"] == split].reset_index(drop=True)
+    if rows.empty and (learned := learned_from(known)):
+        raise UserError(
+            f"{str(run.path)!r} has learned from {learned}, so that {split!r} has no image to evaluate it on; "
+            f"{chosen_in_words(known)}"
+        )
     if rows.empty:
         others = ", ".join(sorted(manifest["split"].unique())) or "none at all"
         raise UserError(f"the run {str(run.path)!r} has no images in the split {split!r}; it has {others}")
@@ -175,6 +184,8 @@ def _rows(manifest: pd.DataFrame, split: str, run: Run) -> pd.DataFrame:
 def _note(run: Run, split: str, state: RunState, missed: list[dict[str, Any]]) -> str:
     """Returns what a reader must know beside the figures."""
     notes = [] if _is_new(run, split) else [f"the model was fitted to images of {split}: {_NOT_NEW}"]
+    if learned := learned_from(run):
+        notes.append(f"the model has learned from {learned}; {chosen_in_words(run)}")
     if state.text:
         notes.append(f"{state.text}; these figures are of its best model so far")
     if missed:

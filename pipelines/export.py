@@ -21,6 +21,7 @@ from pipelines.evaluation.integrity import check_same_images, load_network, load
 from pipelines.evaluation.predictions import input_spec_of
 from pipelines.images.decode import decode_file, decode_region_of_bytes, encoded_png
 from pipelines.images.stream import InputSpec
+from pipelines.runs.chosen_by import learned_from
 from pipelines.runs.directory import Run, read_config
 from pipelines.runs.files import sha256, write_json
 from pipelines.runs.lock import locked_part
@@ -83,6 +84,7 @@ def _export(run: Run, mirror: bool, state: RunState, data: str | None) -> Path:
             "model_sha256": sha256(run.model),
             "mirror": mirror,
             "finished": state.finished,
+            "trained_on": learned_from(run) or None,
             "saved_model": {"images_checked": len(images), "largest_difference": difference},
         },
     )
@@ -178,12 +180,14 @@ class _Serving(tf.Module):
 def _held_out_images(run: Run, data: str | None, value_range: ValueRange) -> list[np.ndarray]:
     """Returns upright pictures of the test split, or of validation if there is no test, at their own sizes.
 
+    A model that has learned from all images is checked on some of these.
+
     An imported network may have come without images; then some are drawn.
     """
     manifest = load_run_manifest(run)
     if manifest.empty:
         return [np.asarray(draw_image(name, _DRAWN_SIZE, np.random.default_rng(0))) for name in CLASSES]
-    split = "test" if (manifest["split"] == "test").any() else "val"
+    split = next(split for split in ("test", "val", "train") if (manifest["split"] == split).any())
     held_out = manifest[manifest["split"] == split]
     rows: pd.DataFrame = held_out.iloc[:: max(1, len(held_out) // CHECKED_IMAGES)].head(CHECKED_IMAGES)
     root = data_root(read_config(run.config)["arguments"]["data"] if data is None else data)

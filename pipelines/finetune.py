@@ -1,6 +1,6 @@
 """finetune: trains on a folder of images, and keeps the best model by validation in a run directory."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -10,13 +10,12 @@ from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say, warn
 from pipelines.evaluation.integrity import load_run_manifest
 from pipelines.images.cache import remove_cache
-from pipelines.images.lost_images import LostImage
 from pipelines.recipe.earlier import Earlier, earlier_for_all, read_earlier
 from pipelines.report.curves import CurvesFile
+from pipelines.runs.chosen_by import chosen_in_words, keep_figures, learned_from
 from pipelines.runs.directory import Run, check_writable, foreign_files
-from pipelines.runs.files import write_csv, write_json
 from pipelines.runs.lock import locked
-from pipelines.training.callback import TrainingCallback
+from pipelines.training.all_layers import Collapsed, assign_average, train_all_layers
 from pipelines.training.checkpoint import (
     Progress,
     checkpoint_for_all,
@@ -26,24 +25,22 @@ from pipelines.training.checkpoint import (
     values_of,
 )
 from pipelines.training.continuation import check_choice, check_moved, check_same_settings
+from pipelines.training.everything import check_same_choice, learn_from_all, plan_for_all
 from pipelines.training.head import fit_head
 from pipelines.training.look import informed_trainer
-from pipelines.training.loop import fit
+from pipelines.training.network import build_trainer
 from pipelines.training.plan import Plan
-from pipelines.training.setup import make_plan
+from pipelines.training.setup import make_plan, write_plan
 from pipelines.training.timed_end import TimedEnd
 from pipelines.training.training_run import TrainingRun, what_is_kept, what_is_missed
-from resnet_tf.distribution import scope
 from resnet_tf.errors import UserError
-from resnet_tf.workers import Workers, joined
+from resnet_tf.workers import Workers, check_settings, joined
+
+__all__ = ["Collapsed", "finetune"]
 
 # Shares of the trained weights in the averages with the weights from before training. The scores of the shares 0 and 1
 # are already known.
 AVERAGED_SHARES = (0.25, 0.5, 0.75)
-
-
-class Collapsed(UserError):
-    """Training failed; the best model before that is kept."""
 
 
 def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None, stopwatch: Stopwatch | None = None) -> Run:
@@ -53,6 +50,8 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None, stop
     built, and its weights are loaded. The head is fitted to the frozen backbone's features. All layers except the
     frozen stages are trained from there. If validation says so, their weights are averaged with those from before.
     Once the head is fitted, the run directory contains the best model at every moment.
+
+    With `use_all`, what was chosen is repeated on all images, in a run directory of its own inside of the run's.
 
     Args:
         asked: Settings, or a plan that was made from them. The same settings on an unfinished run continue it.
@@ -72,50 +71,105 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None, stop
     config = asked.config if isinstance(asked, Plan) else asked
     stopwatch = stopwatch or Stopwatch()
     with joined(config.strategy) as workers, Interrupts() as interrupts:
+        check_settings(workers, {"command": "finetune", "use_all": config.use_all})
         run = Run(Path(config.run), writable=workers.chief)
-        with _taken(run, config):
-            checkpoint = checkpoint_for_all(run, workers)
-            progress = checkpoint.progress if checkpoint else Progress()
-            stopwatch.before = progress.spent
-            if progress.finished:
-                remove_cache(run.cache)
-                say(f"{run.path} is finished ({progress.finished}); nothing is left to do")
-                return run
-            try:
-                plan = _plan(run, asked, repeated, workers)
-                check_choice(run, progress, plan.recipe.choose_by)
-                trainer = informed_trainer(plan)
-                plan = trainer.plan
-                _write_plan(run, plan)
-                _say_plan(plan)
-                trainer = trainer.with_cache(run.cache)
-                curves = CurvesFile(run.curves, plan.summary())
-                _train(TrainingRun(run, trainer, progress, interrupts, curves.draw, checkpoint, stopwatch))
-            except KeyboardInterrupt as reason:
-                text = f"{str(reason) or 'interrupted'}; {what_is_kept(run, progress)}; the same command continues"
-                raise type(reason)(text) from reason
+        with _taken(run, lambda: check_same_settings(run, config)):
+            progress = _train_and_choose(run, asked, repeated, workers, interrupts, stopwatch)
+            if config.use_all:
+                _repeat_on_all(run, _plan(run, config, None, workers), progress, interrupts)
     return run
 
 
+def _train_and_choose(
+    run: Run,
+    asked: FinetuneConfig | Plan,
+    repeated: Earlier | None,
+    workers: Workers,
+    interrupts: Interrupts,
+    stopwatch: Stopwatch,
+) -> Progress:
+    """Trains and chooses by validation. Returns the progress at the end; a finished run stays as it is."""
+    checkpoint = checkpoint_for_all(run, workers)
+    progress = checkpoint.progress if checkpoint else Progress()
+    stopwatch.before = progress.spent
+    if progress.finished:
+        remove_cache(run.cache)
+        config = asked.config if isinstance(asked, Plan) else asked
+        say(f"{run.path} is finished ({progress.finished}){'' if config.use_all else '; nothing is left to do'}")
+        return progress
+    with _told_how_to_continue(lambda: what_is_kept(run, progress)):
+        plan = _plan(run, asked, repeated, workers)
+        check_choice(run, progress, plan.recipe.choose_by)
+        trainer = informed_trainer(plan)
+        plan = trainer.plan
+        write_plan(run, plan)
+        _say_plan(plan)
+        trainer = trainer.with_cache(run.cache)
+        curves = CurvesFile(run.curves, plan.summary())
+        _train(TrainingRun(run, trainer, progress, interrupts, curves.draw, checkpoint, stopwatch))
+    return progress
+
+
+def _repeat_on_all(run: Run, plan: Plan, chosen: Progress, interrupts: Interrupts) -> None:
+    """Trains once more, on all images, as a finished run has chosen. Nothing in the run itself changes.
+
+    Args:
+        run: Finished run, which is locked.
+        plan: Its plan.
+        chosen: Its progress at the end.
+        interrupts: Signals that are held while layers are trained.
+    """
+    plan, there = plan_for_all(plan, run, chosen), run.all
+    with (
+        _taken(there, lambda: check_same_choice(there, plan)),
+        _told_how_to_continue(lambda: f"{run.path} is finished, and {there.path} is not"),
+    ):
+        checkpoint = checkpoint_for_all(there, plan.devices.workers)
+        progress = checkpoint.progress if checkpoint else Progress()
+        if not progress.finished:
+            write_plan(there, plan)
+            say(f"{there.path}: {plan}")
+            trainer = build_trainer(plan).with_cache(there.cache)
+            curves = CurvesFile(there.curves, plan.summary())
+            learn_from_all(TrainingRun(there, trainer, progress, interrupts, curves.draw, checkpoint))
+        remove_cache(there.cache)
+        if run.writable:
+            keep_figures(run)
+            left = (
+                "" if plan.rows["test"].empty else f"; `resnet-tf evaluate {there.path}` gives its figures on the test"
+            )
+            no_figure = left or "; no figure is of it"
+            say(f"{there.path} has learned from {learned_from(there)}{no_figure}; {chosen_in_words(there)}")
+
+
 @contextmanager
-def _taken(run: Run, config: FinetuneConfig) -> Iterator[None]:
-    """Locks the run directory for the `with` block, if this process writes it."""
+def _told_how_to_continue(what_is_there: Callable[[], str]) -> Iterator[None]:
+    """Says with a KeyboardInterrupt of the `with` block what is there, and that the same command continues."""
+    try:
+        yield
+    except KeyboardInterrupt as reason:
+        text = f"{str(reason) or 'interrupted'}; {what_is_there()}; the same command continues"
+        raise type(reason)(text) from reason
+
+
+@contextmanager
+def _taken(run: Run, check_existing: Callable[[], None]) -> Iterator[None]:
+    """Locks the run directory for the `with` block, if this process writes it.
+
+    Args:
+        run: Run whose place must be free, or which is checked if it exists.
+        check_existing: Function that checks whether an existing run may be continued.
+    """
     if not run.writable:
         yield
         return
-    _check_run(run, config)
+    check_writable(run)
+    if run.config.exists():
+        check_existing()
+    elif foreign_files(run, run.manifest, run.classes):  # config.json is written last, so it may be missing
+        raise UserError(f"{str(run.path)!r} exists and is no run directory; choose another --run")
     with locked(run):
         yield
-
-
-def _check_run(run: Run, config: FinetuneConfig) -> None:
-    """Checks that the place of a new run is free, or that an existing run has the same settings."""
-    check_writable(run)
-    if not run.config.exists():
-        if foreign_files(run, run.manifest, run.classes):  # config.json is written last, so it may be missing
-            raise UserError(f"{str(run.path)!r} exists and is no run directory; choose another --run")
-        return
-    check_same_settings(run, config)
 
 
 def _plan(run: Run, asked: FinetuneConfig | Plan, repeated: Earlier | None, workers: Workers) -> Plan:
@@ -136,15 +190,6 @@ def _plan(run: Run, asked: FinetuneConfig | Plan, repeated: Earlier | None, work
     return plan
 
 
-def _write_plan(run: Run, plan: Plan) -> None:
-    """Writes the files that define the run. config.json is the last one; if it exists, the other two do too."""
-    if run.config.exists() or not run.writable:
-        return
-    write_csv(run.manifest, plan.manifest)
-    write_json(run.classes, plan.classes)
-    write_json(run.config, plan.content())
-
-
 def _say_plan(plan: Plan) -> None:
     for line in plan.differences():
         say(line)
@@ -158,7 +203,7 @@ def _train(training: TrainingRun) -> None:
         restore(training.checkpoint, training.trainer.model)
     elif recipe.head_first:
         _fit_head(training)
-    _train_all_layers(training)
+    train_all_layers(training)
     if recipe.head_first and recipe.epochs:
         _average_with_start(training)
     training.record()
@@ -177,32 +222,12 @@ def _fit_head(training: TrainingRun) -> None:
     began = training.stopwatch.seconds
     progress.rows.append({"epoch": 0, "phase": "head", **probe.score.columns()})
     save_start(run, model, refit_kernel=probe.refit_kernel, refit_bias=probe.refit_bias)
-    training.keep_if_better("head on frozen features", 0, probe.score)
+    progress.head_strength, progress.head_channels = probe.strength, probe.channels
+    training.keep_if_better("head on frozen features", 0, 0.0, probe.score)
     training.save_checkpoint()
     training.record()
     if isinstance(training.open_end, TimedEnd):
         training.open_end.saving = training.stopwatch.seconds - began
-
-
-def _train_all_layers(training: TrainingRun) -> None:
-    plan, progress, end = training.trainer.plan, training.progress, training.open_end
-    callback = TrainingCallback(training)
-    _ = training.head_change  # a damaged file is reported before anything is trained
-    if isinstance(end, TimedEnd) and not progress.stopped:
-        end.begin(progress, training.validate)
-    with training.interrupts.held():
-        while progress.epochs_done < plan.recipe.epochs and not progress.stopped and not callback.collapsed:
-            try:
-                fit(training, callback)
-            except LostImage:
-                if plan.devices.workers.alone:  # the others are in a step that this one cannot do
-                    callback.save()
-                raise
-    if callback.collapsed:
-        raise Collapsed(
-            f"training failed: {callback.collapsed}; {what_is_kept(training.run, training.progress)}; "
-            f"start a new run with --learning-rate {plan.safer_learning_rate():g}"
-        )
 
 
 def _average_with_start(training: TrainingRun) -> None:
@@ -219,11 +244,9 @@ def _average_with_start(training: TrainingRun) -> None:
         if isinstance(timed, TimedEnd) and not timed.has_time_for_average():
             say("no time is left for more averages")
             break
-        with scope(plan.devices.strategy):
-            for variable in model.variables:
-                variable.assign((1.0 - share) * start[variable.path] + share * end[variable.path])
+        assign_average(training, start, end, share)
         score = training.validate()
         phase = f"average: {share:g} of epoch {epoch}"
         progress.rows.append({"epoch": epoch, "phase": phase, **score.columns()})
-        better = training.keep_if_better(phase, epoch, score)
+        better = training.keep_if_better(phase, epoch, share, score)
         say(f"{phase}  {score.in_words(plan.recipe.choose_by)}{'  best' if better else ''}")

@@ -40,10 +40,12 @@ PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 RECIPES = ("he", "modern")
 SIMILAR = ("keep", "group", "drop")
 CACHES = ("none", "ram", "disk")
+USE_ALL = ("val", "test")
 
 _DECIDED = "decided from the data"
-# Settings that may differ from call to call without changing the result.
-_NOT_OF_THE_RESULT = ("run", "checkpoint_seconds", "cache")
+# Settings that may differ from call to call without changing the result. A training on all images may be asked for
+# later, since it changes nothing in the run that chose it.
+_NOT_OF_THE_RESULT = ("run", "checkpoint_seconds", "cache", "use_all")
 
 
 @documented
@@ -197,6 +199,16 @@ class FinetuneConfig:
         metavar="N",
         none_is=_DECIDED,
     )
+    use_all: str | None = setting(
+        "once everything is chosen, one more training, into RUN/all, on the validation images as well (val), or on "
+        "those and the test images (test)",
+        None,
+        group=TRAINING,
+        choices=USE_ALL,
+        metavar="SPLIT",
+        none_is="no such training",
+        why="More images make a better model, but images that it has learned from say nothing of how good it is.",
+    )
     seed: int = setting("seed of split, order, augmentation and initial weights", 0, group=TRAINING, **SEED)
 
     precision: str = setting(
@@ -239,6 +251,10 @@ class FinetuneConfig:
         if self.minutes is not None and self.epochs is not None:
             raise UserError(
                 f"--minutes {self.minutes:g} and --epochs {self.epochs} both say when training ends; leave one out"
+            )
+        if self.minutes is not None and self.use_all is not None:
+            raise UserError(
+                f"--use-all {self.use_all} repeats whole epochs, and --minutes {self.minutes:g} may cut one; leave one out"
             )
         if self.val_fraction + self.test_fraction >= 1.0:
             raise UserError(

@@ -211,6 +211,8 @@ def _decoded(plan: _Plan, rows: dict[str, pd.DataFrame], root: Path, input_spec:
                     "command continues"
                 )
             yield picture
+    if rows["val"].empty:
+        return
     with lost_images_named(rows["val"], root, _BATCH, input_spec.value_range) as watched:
         for images, _ in watched(evaluation_stream(ImageSource(rows["val"], root, []), input_spec, _BATCH)):
             yield from images.numpy()

@@ -6,6 +6,8 @@ from typing import Any
 
 # The values of `Decision.decided_by`.
 USER, EARLIER_RUN, POLICY, DATA = "user", "earlier run", "policy", "data"
+# The value of `Recipe.choose_by` where there is no validation, since everything is chosen.
+NOTHING = "nothing"
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class Recipe:
         frozen_stages: Names of the stages whose variables keep the values of the weights.
         freeze_batch_norms: Whether batch norms keep the statistics of the weights.
         choose_by: Figure on the validation images that is lowest for the best model, "log_loss" or "balanced_log_loss",
-            see `pipelines.evaluation.score`.
+            see `pipelines.evaluation.score`; or "nothing" without validation, see `pipelines.recipe.chosen`.
         epochs: Number of epochs in which the layers are trained together; with a plateau, their largest number.
         minutes: Time of the whole command, in minutes, by which the training ends; None if epochs decide.
         patience: Number of epochs without a better validation before training stops early.

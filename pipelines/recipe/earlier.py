@@ -42,9 +42,15 @@ def read_earlier(path: Path) -> Earlier:
     """Reads a config.json.
 
     Raises:
-        UserError: The file cannot be read, or is not the config.json of a run.
+        UserError: The file cannot be read, or is not the config.json of a run that has chosen its own model.
     """
-    return Earlier(str(path), read_config(path))
+    content = read_config(path)
+    if content.get("chosen_by"):
+        raise UserError(
+            f"{str(path)!r} is of a training on all images, which has chosen nothing; repeat the run that chose it, "
+            f"{content['chosen_by']['run']!r}"
+        )
+    return Earlier(str(path), content)
 
 
 def repeated_recipe(earlier: Earlier | None, config: FinetuneConfig) -> dict[str, Any]:

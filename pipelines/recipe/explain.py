@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 
 from pipelines.console.clock import in_minutes
 from pipelines.evaluation.score import LOG_LOSS
-from pipelines.recipe.decision import Decision, Recipe, recipe_of
+from pipelines.recipe.decision import NOTHING, Decision, Recipe, recipe_of
 from pipelines.recipe.scratch import HE
 
 
@@ -60,13 +60,13 @@ def _epochs(recipe: Recipe) -> str:
     optimizer = "sgd" if recipe.optimizer == "momentum" else recipe.optimizer
     if recipe.minutes is not None:
         return f"as many epochs of {optimizer} as fit into {in_minutes(recipe.minutes)}"
-    if recipe.schedule == "plateau":
+    if recipe.schedule == "plateau" and recipe.choose_by != NOTHING:
         return f"as many epochs of {optimizer} as help, {recipe.epochs} at most"
     return f"{recipe.epochs} epochs of {optimizer}"
 
 
 def _plateau(recipe: Recipe) -> str:
-    if recipe.schedule != "plateau":
+    if recipe.schedule != "plateau" or recipe.choose_by == NOTHING:
         return ""
     if recipe.minutes is not None:
         return (
@@ -125,10 +125,16 @@ def _view(recipe: Recipe) -> str:
 
 
 def _patience(recipe: Recipe) -> str:
-    return "" if recipe.pretrained else f"stops after {recipe.patience} epochs without a better validation"
+    return (
+        ""
+        if recipe.pretrained or recipe.choose_by == NOTHING
+        else f"stops after {recipe.patience} epochs without a better validation"
+    )
 
 
 def _choice(recipe: Recipe) -> str:
+    if recipe.choose_by == NOTHING:
+        return "nothing is chosen, and there is no validation"
     if recipe.choose_by == LOG_LOSS:
         return "the best model has the lowest log loss on validation"
     return "the best model has the lowest balanced log loss on validation, in which every class counts the same"

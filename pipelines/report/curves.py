@@ -83,6 +83,8 @@ class CurvesFile:
             progress: Progress of the run, with its history and the name of its best model so far.
         """
         history = history_of(progress)
+        if not _panels_of(history):  # such as after a head that nothing has judged
+            return
         try:
             write_atomically(self.path, lambda path: draw_curves(history, progress.best, path, self.title))
         except Exception as error:  # whatever Matplotlib or the disk raise, the picture is worth less than the training
@@ -99,13 +101,14 @@ def draw_curves(history: pd.DataFrame, best: str, path: Path, title: str) -> Non
 
     Args:
         history: Rows of history.csv. What a row lacks is NaN; it leaves a gap.
-        best: Name of the best model, in words, as in `Progress.best`; "" while there is none.
+        best: Name of the best model, in words, as in `Progress.best`; "" while there is none. Without any validation,
+            it is the only model.
         path: Path of the PNG.
         title: Title above the figure.
     """
     figure = Figure(figsize=(WIDTH / DOTS_PER_INCH, HEIGHT / DOTS_PER_INCH))
     FigureCanvasAgg(figure)
-    panels = [panel for panel in _PANELS if any(history[column].notna().any() for column, _ in panel.lines)]
+    panels = _panels_of(history)
     heights = [2 if panel.label == "learning rate" else 4 for panel in panels]
     rows = figure.subplots(len(panels), sharex=True, squeeze=False, height_ratios=heights)[:, 0].tolist()
     figure.subplots_adjust(**_MARGINS)
@@ -119,6 +122,11 @@ def draw_curves(history: pd.DataFrame, best: str, path: Path, title: str) -> Non
     shown = [named[style["label"]] for style in (_TRAINING, _VALIDATION, _BEST) if style["label"] in named]
     figure.legend(handles=shown, loc="upper center", bbox_to_anchor=(0.5, 0.945), ncols=3, frameon=False, fontsize=10)
     figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
+
+
+def _panels_of(history: pd.DataFrame) -> list[Panel]:
+    """Returns the panels that have anything to show."""
+    return [panel for panel in _PANELS if any(history[column].notna().any() for column, _ in panel.lines)]
 
 
 def places_of(epochs: Sequence[int]) -> np.ndarray:
@@ -217,6 +225,8 @@ def _mark_epochs(axes: Axes, history: pd.DataFrame, places: np.ndarray) -> None:
 
 def _caption(history: pd.DataFrame, best: str, star: int | None) -> str:
     """Returns the name of the best model and its scores."""
+    if not history["val_log_loss"].notna().any():
+        return f"no validation; the model is {best or 'not finished'}"
     if not best:
         return "no model yet"
     if star is None:

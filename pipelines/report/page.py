@@ -33,6 +33,7 @@ def render_page(
     low, high = metrics["accuracy_ci95"]
     figures = [
         ("images", str(metrics["n"])),
+        *([("the model has learned from", metrics["trained_on"])] if "trained_on" in metrics else []),
         ("accuracy", f"{metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})"),
         *(
             (name.replace("_", " "), f"{metrics[name]:.4f}")

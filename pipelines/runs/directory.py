@@ -71,6 +71,16 @@ class Run:
         return self.path / "export" / "export.json"
 
     @property
+    def all(self) -> "Run":
+        """The run of a second training, on all labelled images."""
+        return Run(self.path / "all", self.writable)
+
+    @property
+    def chosen_by(self) -> Path:
+        """The figures of the run that chose a training on all images, in the latter's directory."""
+        return self.path / "chosen_by.json"
+
+    @property
     def of_model(self) -> tuple[Path, ...]:
         """The files of a finished run that are needed to use its model."""
         return self.config, self.classes, self.manifest, self.model

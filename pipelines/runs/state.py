@@ -3,6 +3,7 @@
 import json
 import zipfile
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,15 +35,27 @@ def state_of(run: Run) -> RunState:
     config = read_config(run.config)
     if config.get("imported"):
         return RunState(True)
+    progress = progress_of(run)
+    if progress is None:
+        return RunState(None, "nothing says whether the run is finished, since its checkpoints are gone")
+    finished, done = bool(progress["finished"]), int(progress["epochs_done"])
+    return RunState(True) if finished else RunState(False, f"the run is not finished: {_epochs(done)}")
+
+
+def progress_of(run: Run) -> dict[str, Any] | None:
+    """Returns the progress in the newest whole checkpoint of a run, or None if there is none.
+
+    Its keys are the fields of `pipelines.training.checkpoint.Progress`.
+    """
     for path in sorted(run.checkpoints.glob("[0-9]*.npz"), reverse=True):
         try:
             with np.load(path, allow_pickle=False) as file:
                 progress = json.loads(file["progress"].tobytes())
-            finished, done = bool(progress["finished"]), int(progress["epochs_done"])
+            progress["finished"], int(progress["epochs_done"])
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):  # the one before may be whole
             continue
-        return RunState(True) if finished else RunState(False, f"the run is not finished: {_epochs(done)}")
-    return RunState(None, "nothing says whether the run is finished, since its checkpoints are gone")
+        return progress
+    return None
 
 
 def _epochs(done: int) -> str:

@@ -55,7 +55,9 @@ class TrainingCallback(keras.callbacks.Callback):
         self.training, self.run, self.progress = training, training.run, training.progress
         self.interrupts, self.workers, self.recipe = training.interrupts, plan.devices.workers, plan.recipe
         self.seconds = plan.config.checkpoint_seconds
-        self.chance = float(plan.rows["val"]["label"].value_counts(normalize=True).max())
+        self.validated = plan.validated
+        labels = plan.rows["val" if self.validated else "train"]["label"]
+        self.chance = float(labels.value_counts(normalize=True).max())
         self.open_end = training.open_end
         self.timed = self.open_end if isinstance(self.open_end, TimedEnd) else None
         if self.open_end:
@@ -138,17 +140,11 @@ class TrainingCallback(keras.callbacks.Callback):
             return
         assert logs is not None
         began = self.training.stopwatch.seconds
-        try:
-            # A signal interrupts validation at once, because validation changes nothing and may take longer than
-            # SIGTERM allows. One of several workers has to wait, because it cannot save without the others.
-            with self.interrupts.at_once() if self.workers.alone else nullcontext():
-                score = self.training.validate()
-        except KeyboardInterrupt:
-            self.save()
-            raise
-        logs.update(score.columns())  # TensorBoard's callback comes next and shows them too
-        number, losses = epoch + 1, [logs["loss"], score.log_loss]
-        reason = collapse_reason(losses, score.accuracy, self.progress.best_accuracy, self.chance)
+        score = self._validate() if self.validated else None
+        logs.update(score.columns() if score else {})  # TensorBoard's callback comes next and shows them too
+        number, losses = epoch + 1, [logs["loss"], *([score.log_loss] if score else [])]
+        accuracy = score.accuracy if score else 0.0  # which says nothing, since there is none to have fallen from
+        reason = collapse_reason(losses, accuracy, self.progress.best_accuracy, self.chance)
         if reason:
             self._stop_collapsed(reason, number)
             return
@@ -159,35 +155,48 @@ class TrainingCallback(keras.callbacks.Callback):
         if self.timed:
             self.timed.saving = self.training.stopwatch.seconds - validated
 
-    def _end_epoch(self, number: int, logs: dict[str, float], score: Score) -> None:
-        """Records the epoch, keeps the network if it is the best, and decides whether to continue."""
+    def _validate(self) -> Score:
+        try:
+            # A signal interrupts validation at once, because validation changes nothing and may take longer than
+            # SIGTERM allows. One of several workers has to wait, because it cannot save without the others.
+            with self.interrupts.at_once() if self.workers.alone else nullcontext():
+                return self.training.validate()
+        except KeyboardInterrupt:
+            self.save()
+            raise
+
+    def _end_epoch(self, number: int, logs: dict[str, float], score: Score | None) -> None:
+        """Records the epoch, keeps the network if it is the best, and decides whether to continue.
+
+        Without validation, no network is better than another, and the training goes on to its last epoch.
+        """
         progress = self.progress
         row = {
             "epoch": number,
             "phase": "all layers",
             **{name: logs[name] for name in ("loss", "accuracy")},
-            **score.columns(),
+            **(score.columns() if score else {}),
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": round(time.monotonic() - self.started, 2),
         }
         progress.rows.append(row)
         self._half_epoch = None  # it is still there if only the validation was left
         progress.epochs_done, progress.steps_done, progress.seconds, progress.logs = number, 0, 0.0, {}
-        better = self.training.keep_if_better(f"epoch {number}", number, score)
-        if number - progress.best_epoch >= self.recipe.patience:
+        better = score is not None and self.training.keep_if_better(f"epoch {number}", number, 1.0, score)
+        if score and number - progress.best_epoch >= self.recipe.patience:
             progress.stopped = f"no better validation for {self.recipe.patience} epochs"
         decision = ""
-        if self.open_end and not progress.stopped:
+        if self.open_end and score and not progress.stopped:
             decision = self.open_end.after_epoch(progress, self._step())
         self.model.stop_training = bool(progress.stopped)
         self.training.save_checkpoint()
         self._unsaved = False
         self.training.record()
-        known = self.open_end.last_epoch(progress) if self.open_end else self.recipe.epochs
+        known = self.open_end.last_epoch(progress) if self.open_end and score else self.recipe.epochs
         last = f"{'≈' if self.timed and not progress.stopped else ''}{known}" if known else f"≤{self.recipe.epochs}"
         say(
             f"epoch {number}/{last}  loss {row['loss']:.4f}  accuracy {row['accuracy']:.4f}  "
-            f"{score.in_words(self.recipe.choose_by)}  "
+            f"{score.in_words(self.recipe.choose_by) + '  ' if score else ''}"
             f"{row['seconds']:.1f} s{self._what_remains(known)}{'  best' if better else ''}"
         )
         if decision:
@@ -211,7 +220,8 @@ class TrainingCallback(keras.callbacks.Callback):
         seconds = seconds_left(measured, left)
         if not left or seconds is None:
             return ""
-        to_the_last = last_epoch and progress.best_epoch + self.recipe.patience >= last_epoch
+        stays = not self.validated or progress.best_epoch + self.recipe.patience >= (last_epoch or 0)
+        to_the_last = last_epoch and stays
         return f"; {'' if to_the_last else 'at most '}{as_clock(seconds)} remain"
 
     def _stop_collapsed(self, reason: str, epoch: int) -> None:

@@ -37,11 +37,15 @@ class Progress:
         logs: Loss and accuracy of the present epoch so far.
         best: Name of the network in model.keras, in words; "" while there is none.
         best_epoch: Epoch after which that network was kept; 0 is the head on frozen features.
+        best_share: Share of the trained weights in that network: 1 after an epoch, 0 for the head on frozen features,
+            and between them for an average with the weights from before; None while there is none.
         best_accuracy: Accuracy of that network on the validation images.
         best_log_loss: Log loss of that network on the validation images; None while there is none.
         best_balanced_accuracy: Its balanced accuracy on them; None while there is none.
         best_balanced_log_loss: Its balanced log loss on them; None while there is none.
         best_missed: Classes that it (nearly) never recognizes, see `pipelines.evaluation.missed.MissedClass.named`.
+        head_strength: Inverse regularization of the head on frozen features; None if there is none.
+        head_channels: Number of features that it uses, from the first on; None if there is none.
         rows: Rows of history.csv.
         plateau_epochs: Number of epochs before the learning rate went down, with --epochs auto; 0 until it does.
         plateau_steps: Number of steps of the optimizer before the learning rate went down, with --epochs auto; 0 until
@@ -61,11 +65,14 @@ class Progress:
     logs: dict[str, float] = field(default_factory=dict)
     best: str = ""
     best_epoch: int = 0
+    best_share: float | None = None
     best_accuracy: float = 0.0
     best_log_loss: float | None = None
     best_balanced_accuracy: float | None = None
     best_balanced_log_loss: float | None = None
     best_missed: list[dict[str, Any]] = field(default_factory=list)
+    head_strength: float | None = None
+    head_channels: int | None = None
     rows: list[dict[str, Any]] = field(default_factory=list)
     plateau_epochs: int = 0
     plateau_steps: int = 0
@@ -89,16 +96,17 @@ class Progress:
         loss, best = getattr(score, choose_by), getattr(self, f"best_{choose_by}")
         return math.isfinite(loss) and (best is None or loss < best)
 
-    def keep(self, name: str, epoch: int, score: Score, classes: Sequence[str]) -> None:
+    def keep(self, name: str, epoch: int, share: float, score: Score, classes: Sequence[str]) -> None:
         """Records a model as the best so far.
 
         Args:
             name: Name of the network, in words.
             epoch: Number of epochs that the network has been trained.
+            share: Share of the trained weights in it.
             score: Score on the validation images.
             classes: Names of the classes.
         """
-        self.best, self.best_epoch = name, epoch
+        self.best, self.best_epoch, self.best_share = name, epoch, share
         self.best_accuracy, self.best_log_loss = score.accuracy, score.log_loss
         self.best_balanced_accuracy = score.balanced_accuracy
         self.best_balanced_log_loss = score.balanced_log_loss

@@ -28,8 +28,13 @@ def check_same_settings(run: Run, config: FinetuneConfig) -> None:
         config: Settings that are asked for now.
 
     Raises:
-        UserError: A setting differs; the message names each of them.
+        UserError: A setting differs, and the message names it; or the run is a training on all images.
     """
+    if chosen_by := read_config(run.config).get("chosen_by"):
+        raise UserError(
+            f"{str(run.path)!r} is a training on all images; --run {chosen_by['run']} --use-all {chosen_by['use_all']} "
+            "continues it"
+        )
     before, now = _arguments(run), config.as_arguments()
     if now["image_size"] is None and "image_size" not in read_config(run.config).get("recipe", {}):
         now["image_size"] = before["image_size"]  # earlier versions had a number as the default

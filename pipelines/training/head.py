@@ -4,11 +4,13 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import cache
 
+import numpy as np
+
 from pipelines.console.terminal import say
 from pipelines.data.manifest import label_numbers
 from pipelines.evaluation.inference import Inference
 from pipelines.evaluation.score import score_from
-from pipelines.training.linear_probe import LinearProbe, fit_linear_probe
+from pipelines.training.linear_probe import LinearProbe, fit_linear_probe, repeat_linear_probe
 from pipelines.training.trainer import Trainer
 from resnet_tf.classifier import averaged_features, feature_extractor, head
 from resnet_tf.distribution import scope
@@ -48,6 +50,32 @@ def fit_head(trainer: Trainer) -> LinearProbe:
         f"{probe.strength:g})"
     )
     return probe
+
+
+def repeat_head(trainer: Trainer, strength: float, channels: int) -> None:
+    """Fits the head to the frozen backbone's features of the training images, as it was chosen before, and puts it into
+    the network.
+
+    All workers must call this together.
+
+    Args:
+        trainer: Trainer whose network gets a new last layer.
+        strength: Inverse regularization that was chosen.
+        channels: Number of features that were chosen, from the first on.
+    """
+    plan = trainer.plan
+    extract = Inference(feature_extractor(trainer.model), strategy=plan.devices.strategy)
+    features = trainer.outputs(extract, "train", "features of all images")
+    labels, classes, balance = label_numbers(plan.rows["train"], plan.classes), len(plan.classes), plan.config.balance
+
+    def fit() -> dict[str, np.ndarray]:
+        fitted = repeat_linear_probe(features, labels, classes, strength=strength, channels=channels, balance=balance)
+        return dict(zip(("kernel", "bias"), fitted, strict=True))
+
+    fitted = plan.devices.workers.arrays_from_chief(fit)
+    with scope(plan.devices.strategy):
+        head(trainer.model).set_weights([fitted["kernel"], fitted["bias"]])
+    say(f"head on frozen features of {len(labels)} images")
 
 
 def probe_for_all(workers: Workers, fit: Callable[[], LinearProbe]) -> LinearProbe:

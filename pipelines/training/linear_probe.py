@@ -78,9 +78,7 @@ def fit_linear_probe(
         It is fitted once more, with the same regularization, to the features of both parts.
     """
     features, labels = train
-    mean, deviation = features.mean(axis=0), features.std(axis=0)
-    # A constant channel must stay near 0. Its deviation is only rounding, which depends on the machine and the batch.
-    deviation = np.where(deviation > ROUNDING * np.abs(features).max(), deviation, 1.0)
+    mean, deviation = _standards(features)
     scaled = (features - mean) / deviation, (validation[0] - mean) / deviation
     choices = sorted({averaged or features.shape[1], features.shape[1]})
     path = partial(_path, balance=balance, choose_by=choose_by)
@@ -98,6 +96,39 @@ def fit_linear_probe(
     )
 
 
+def repeat_linear_probe(
+    features: np.ndarray, labels: np.ndarray, classes: int, *, strength: float, channels: int, balance: str = "none"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Fits a linear probe whose regularization and channels were chosen before, on other images.
+
+    Args:
+        features: Features [n, channels].
+        labels: Classes [n] in 0 … classes - 1, each at least once.
+        classes: Number of classes.
+        strength: Inverse regularization, as in `LinearProbe`.
+        channels: Number of channels that it uses, from the first on.
+        balance: Value of --balance, see `fit_linear_probe`.
+
+    Returns:
+        Kernel, float32 [channels, classes], and bias, float32 [classes].
+    """
+    mean, deviation = _standards(features)
+    regression = _regression(strength, balance).fit(((features - mean) / deviation)[:, :channels], labels)
+    return _unscaled(regression, mean, deviation, _log_prior(labels, classes, balance))
+
+
+def _standards(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and deviation of each channel, by which features are standardized."""
+    mean, deviation = features.mean(axis=0), features.std(axis=0)
+    # A constant channel must stay near 0. Its deviation is only rounding, which depends on the machine and the batch.
+    return mean, np.where(deviation > ROUNDING * np.abs(features).max(), deviation, 1.0)
+
+
+def _regression(strength: float, balance: str) -> LogisticRegression:
+    weights = "balanced" if balance in ("weights", "sampling") else None
+    return LogisticRegression(C=strength, class_weight=weights, max_iter=1000, tol=1e-4)
+
+
 def _path(
     train: tuple[np.ndarray, np.ndarray], validation: tuple[np.ndarray, np.ndarray], balance: str, choose_by: str
 ) -> tuple[Score, LogisticRegression]:
@@ -106,9 +137,8 @@ def _path(
     The loss falls and then rises, so the path ends where it begins to rise.
     """
     best = None
-    weights = "balanced" if balance in ("weights", "sampling") else None
     for strength in STRENGTHS:
-        regression = LogisticRegression(C=strength, class_weight=weights, max_iter=1000, tol=1e-4).fit(*train)
+        regression = _regression(strength, balance).fit(*train)
         probabilities = regression.predict_proba(validation[0])
         if balance == "logits":
             shares = probabilities / np.exp(_log_prior(train[1], probabilities.shape[1], balance))

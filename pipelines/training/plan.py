@@ -22,6 +22,7 @@ from pipelines.data.manifest import class_names, data_root, describe_data
 from pipelines.data.value_range import decide_range
 from pipelines.images.balance import imbalance_in_words
 from pipelines.images.stream import InputSpec
+from pipelines.recipe.chosen import Chosen
 from pipelines.recipe.decide import decide
 from pipelines.recipe.decision import Decision, Recipe, recipe_of
 from pipelines.recipe.earlier import (
@@ -81,6 +82,7 @@ class Plan:
         earlier: Run whose decisions are repeated, or None.
         passed: Settings of the recipe that a caller from Python has changed, by name.
         findings: What a look at the pictures has shown, or None before that.
+        chosen: What another run has chosen and this training repeats on all images; None if it chooses by validation.
     """
 
     config: FinetuneConfig
@@ -93,6 +95,7 @@ class Plan:
     earlier: Earlier | None = None
     passed: Mapping[str, Any] = field(default_factory=dict)
     findings: Findings | None = None
+    chosen: Chosen | None = None
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -108,6 +111,11 @@ class Plan:
     def rows(self) -> dict[str, pd.DataFrame]:
         """The manifest's rows of each split, "train", "val" and "test"."""
         return {split: self.manifest[self.manifest["split"] == split] for split in ("train", "val", "test")}
+
+    @property
+    def validated(self) -> bool:
+        """Whether there are images for validation."""
+        return not self.rows["val"].empty
 
     @cached_property
     def data(self) -> dict[str, object]:
@@ -197,6 +205,7 @@ class Plan:
             "value_range": asdict(self.input_spec.value_range),
             "weights": {"file": weights.path.name, "sha256": fingerprint_of(weights.path)} if weights else None,
             "data": self.data,
+            "chosen_by": asdict(self.chosen) if self.chosen else None,
             "versions": _versions(),
         }
 
@@ -219,7 +228,8 @@ class Plan:
 
     def summary(self) -> str:
         """Returns in one line what is trained: the network, the classes, the images and the devices."""
-        images = ", ".join(f"{len(self.rows[split])} {split}" for split in ("train", "val"))
+        used = ("train", "val") if self.validated else ("train",)
+        images = ", ".join(f"{len(self.rows[split])} {split}" for split in used)
         return (
             f"{self.config.arch} at {self.recipe.image_size} pixels, {len(self.classes)} classes, images: {images}; "
             f"{self.devices.precision} on {self.devices.count} device(s)"

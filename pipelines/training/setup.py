@@ -1,4 +1,4 @@
-"""Finds the weights and images that a training starts from, and makes its plan."""
+"""Finds the weights and images that a training starts from, makes its plan, and writes it down."""
 
 import io
 from collections.abc import Callable
@@ -14,7 +14,8 @@ from pipelines.data.reuse import reuse_manifest
 from pipelines.data.split import Fold
 from pipelines.data.value_range import decide_range, range_in_words
 from pipelines.recipe.earlier import Earlier, check_weights
-from pipelines.runs.files import fingerprint_of
+from pipelines.runs.directory import Run
+from pipelines.runs.files import fingerprint_of, write_csv, write_json
 from pipelines.runs.tables import csv_text
 from pipelines.training.plan import Plan, plan_of
 from resnet_tf.errors import UserError
@@ -116,6 +117,20 @@ def manifest_for_all(workers: Workers, find: Callable[[], pd.DataFrame]) -> pd.D
         return find()
     text = workers.from_chief(lambda: csv_text(find()))
     return load_manifest(io.StringIO(text))
+
+
+def write_plan(run: Run, plan: Plan) -> None:
+    """Writes the files that define a run, if it has none. config.json is the last one; if it exists, the others do too.
+
+    Args:
+        run: Run that is locked.
+        plan: Its plan.
+    """
+    if run.config.exists() or not run.writable:
+        return
+    write_csv(run.manifest, plan.manifest)
+    write_json(run.classes, plan.classes)
+    write_json(run.config, plan.content())
 
 
 def _say_range(rule: str, manifest: pd.DataFrame) -> None:

@@ -70,12 +70,13 @@ class TrainingRun:
         """Writes the present network as the best model."""
         save_model(self.trainer, self.run.model, self.head_change)
 
-    def keep_if_better(self, name: str, epoch: int, score: Score) -> bool:
+    def keep_if_better(self, name: str, epoch: int, share: float, score: Score) -> bool:
         """Writes the present network if it is the best so far, and records that.
 
         Args:
             name: Name of the network, in words.
             epoch: Number of epochs that the network has been trained.
+            share: Share of the trained weights in it, see `Progress`.
             score: Score on the validation images.
 
         Returns:
@@ -85,7 +86,7 @@ class TrainingRun:
         if not self.progress.improves(score, plan.recipe.choose_by):
             return False
         self.save_best()
-        self.progress.keep(name, epoch, score, plan.classes)
+        self.progress.keep(name, epoch, share, score, plan.classes)
         return True
 
     @cached_property

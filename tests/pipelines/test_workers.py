@@ -189,10 +189,13 @@ def test_fewer_images_than_workers_give_the_figures_of_one_process(images, small
     table = shutil.copytree(images, tmp_path / "images") / "labels.csv"
     pd.DataFrame(rows, columns=["path", "label", "split"]).to_csv(table, index=False)
     options = f"--weights none --arch {small} --image-size 32 --batch-size 3 --precision float32 --epochs 2"
+    options += " --use-all test"
     group = Group(["finetune", str(table), "--run", RUN, *options.split()], tmp_path, 3)
     assert group.finish()[0] == [0] * 3, group.texts()
-    config = {"arch": small, "batch_size": 3, "epochs": 2, "precision": "float32"}
-    assert_same(group.runs[0], finetune(small_config(table, tmp_path / "alone", **config)))
+    config = {"arch": small, "batch_size": 3, "epochs": 2, "precision": "float32", "use_all": "test"}
+    one = finetune(small_config(table, tmp_path / "alone", **config))
+    assert_same(group.runs[0], one)
+    assert_same(group.runs[0].all, one.all)
 
 
 class OneOfSeveral(Workers):
