@@ -254,7 +254,7 @@ class FinetuneConfig:
             )
         if self.minutes is not None and self.use_all is not None:
             raise UserError(
-                f"--use-all {self.use_all} repeats whole epochs, and --minutes {self.minutes:g} may cut one; leave one out"
+                f"--use-all {self.use_all} repeats whole epochs, and --minutes {self.minutes:g} may cut one; give one"
             )
         if self.val_fraction + self.test_fraction >= 1.0:
             raise UserError(
