@@ -84,7 +84,7 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None, stop
             try:
                 plan = _plan(run, asked, repeated, workers)
                 check_choice(run, progress, plan.recipe.choose_by)
-                trainer = informed_trainer(plan)
+                trainer = informed_trainer(plan, stopwatch)
                 plan = trainer.plan
                 _write_plan(run, plan)
                 _say_plan(plan)
