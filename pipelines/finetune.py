@@ -100,7 +100,7 @@ def _train_and_choose(
     with _told_how_to_continue(lambda: what_is_kept(run, progress)):
         plan = _plan(run, asked, repeated, workers)
         check_choice(run, progress, plan.recipe.choose_by)
-        trainer = informed_trainer(plan)
+        trainer = informed_trainer(plan, stopwatch)
         plan = trainer.plan
         write_plan(run, plan)
         _say_plan(plan)

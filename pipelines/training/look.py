@@ -14,7 +14,8 @@ import pandas as pd
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 
-from pipelines.console.terminal import of_part
+from pipelines.console.clock import Stopwatch
+from pipelines.console.terminal import of_part, say
 from pipelines.data.groups import tied_units
 from pipelines.data.manifest import label_numbers
 from pipelines.evaluation.inference import Inference, images_of, outputs
@@ -39,19 +40,21 @@ from resnet_tf.classifier import averaged_features, feature_extractor
 # The number of images that are looked at. More would cost more time than they bring certainty.
 MOST_IMAGES = 800
 FOLDS = 3
+SHARE_OF_TIME = 0.1  # of --minutes
 # Inverse regularization strengths, on standardized features.
 STRENGTHS = (3e-1, 3e-2, 3e-3)
 # No answer counts as more certain than this, since a class may be missing in a part of the cross-validation.
 LEAST_PROBABILITY = 1e-4
 
 
-def informed_trainer(plan: Plan) -> Trainer:
+def informed_trainer(plan: Plan, stopwatch: Stopwatch | None = None) -> Trainer:
     """Builds the network, looks at the pictures through it if the recipe depends on that, and builds the trainer.
 
     All workers must call this together.
 
     Args:
         plan: Plan as it is before anybody has looked.
+        stopwatch: Stopwatch of the command, for --minutes; None starts one now.
 
     Returns:
         The trainer of the plan that follows from the look.
@@ -62,28 +65,36 @@ def informed_trainer(plan: Plan) -> Trainer:
     """
     network = build_network(plan)
     if plan.wants_look:
-        plan = plan.informed(look(plan, network.model))
+        plan = plan.informed(look(plan, network.model, stopwatch))
     return build_trainer(plan, network)
 
 
-def look(plan: Plan, model: keras.Model) -> Findings:
+def look(plan: Plan, model: keras.Model, stopwatch: Stopwatch | None = None) -> Findings:
     """Compares views by the frozen features of some of the images for training and validation.
 
-    Where these leave much uncertain, it compares larger sizes as well. All workers must call this together.
+    Where these leave much uncertain, it compares larger sizes as well. With --minutes, it tries only what its share of
+    the time allows, and at least the usual view. All workers must call this together.
 
     Args:
         plan: Plan, which says what is decided already.
         model: The plan's network with its weights.
+        stopwatch: Stopwatch of the command, for --minutes; None starts one now.
     """
-    looker = _Looker(plan, model)
+    looker = _Looker(plan, model, stopwatch or Stopwatch())
     widths, heights = (looker.rows[side].to_numpy() for side in ("width", "height"))
     views = (plan.recipe.view,) if plan.decided("view") else candidate_views(widths, heights)
     usual = plan.recipe.image_size
-    found = looker.findings(compare((view, looker.losses(view, usual)) for view in views))
+    seen = [(view, looker.losses(view, usual)) for view in views if not looker.known or looker.has_time()]
+    if len(seen) < len(views):
+        unseen = " and ".join(views[len(seen) :])
+        say(f"--minutes {plan.recipe.minutes:g} leaves no time to compare the view with {unseen}")
+    found = looker.findings(compare(seen))
     if plan.decided("image_size") or model.input.shape[1] is not None or found.uncertainty <= UNCERTAIN:
         return found
     tried = [(usual, looker.losses(found.view, usual))]
     for size in larger_sizes(widths, heights):
+        if not looker.has_time(size / usual):
+            break
         tried.append((size, looker.losses(found.view, size)))
         if best_of(compare(tried)).choice != size:  # a still larger one, which takes longer, is not tried
             break
@@ -93,7 +104,8 @@ def look(plan: Plan, model: keras.Model) -> Findings:
 class _Looker:
     """Computes the log losses of some images with a view and a size, the same on all workers."""
 
-    def __init__(self, plan: Plan, model: keras.Model) -> None:
+    def __init__(self, plan: Plan, model: keras.Model, stopwatch: Stopwatch) -> None:
+        self.stopwatch, self.began = stopwatch, stopwatch.seconds
         self.plan, self.workers = plan, plan.devices.workers
         self.rows = some_of(plan.manifest[plan.manifest["split"] != "test"], plan.config.seed)
         self.labels = label_numbers(self.rows, plan.classes)
@@ -104,6 +116,22 @@ class _Looker:
 
     def findings(self, views: tuple[Compared, ...]) -> Findings:
         return Findings(len(self.rows), entropy_of(self.labels), views)
+
+    def has_time(self, scale: float = 1.0) -> bool:
+        """Returns whether one more choice would end within the look's share of --minutes.
+
+        Args:
+            scale: Side of what would be looked at, as a multiple of the usual one.
+        """
+        minutes = self.plan.recipe.minutes
+        if minutes is None:
+            return True
+
+        def fits() -> bool:
+            spent = self.stopwatch.seconds - self.began
+            return spent + scale**2 * spent / len(self.known) <= SHARE_OF_TIME * 60 * minutes
+
+        return self.workers.from_chief(fits)
 
     def losses(self, view: str, size: int) -> np.ndarray:
         """Returns the log loss of each image, float [images]."""

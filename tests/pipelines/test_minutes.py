@@ -14,7 +14,10 @@ from pipelines.recipe.decision import recipe_of
 from pipelines.recipe.explain import explain
 from pipelines.recipe.schedule import PlateauSchedule
 from pipelines.runs.files import read_json
+from pipelines.training import look as look_module
 from pipelines.training.checkpoint import Progress, load_checkpoint
+from pipelines.training.network import build_network
+from pipelines.training.setup import make_plan
 from pipelines.training.timed_end import Speed, TimedEnd, first_cooldown_step, steps_that_fit
 from resnet_tf.errors import UserError
 from resnet_tf.workers import Workers
@@ -124,37 +127,34 @@ def clock(monkeypatch):
 
 
 def test_a_run_from_random_weights_ends_in_time_and_says_the_plan(images, tiny, tmp_path, clock, capsys):
-    config = minutes_config(images, tmp_path / "run", arch=tiny, minutes=1)
+    config = minutes_config(images, tmp_path / "run", arch=tiny, minutes=0.5)
     run = finetune(config, stopwatch=Stopwatch(clock))
-    assert clock.seconds - 1000.0 == pytest.approx(60.0, abs=6.0)
+    assert clock.seconds - 1000.0 == 30.0
     out, history = capsys.readouterr().out, pd.read_csv(run.history)
-    assert "as many epochs of sgd as fit into 1 minute: as asked" in out
-    plan = (
-        r"^about 10 epochs of 6 s with those that are done fit into 1 minute \(0:06 are spent\): 6.7 at the full rate"
-    )
+    assert "as many epochs of sgd as fit into 0.5 minutes: as asked" in out
+    plan = r"^about 5 epochs of 6 s with those that are done fit into 0.5 minutes \(0:06 are spent\): 3.3 at full rate"
     assert re.search(plan, out, re.M)
-    assert re.search(r"^epoch 4/≈10 .* s; 0:36 remain", out, re.M)
-    assert len(history) == 10
-    assert history["learning_rate"].iloc[[0, 5]].tolist() == pytest.approx([1e-3] * 2)
+    assert re.search(r"^epoch 3/≈5 .* s; 0:12 remain", out, re.M)
+    assert len(history) == 5
+    assert history["learning_rate"].iloc[:3].tolist() == pytest.approx([1e-3] * 3)
     assert history["learning_rate"].iloc[-1] == pytest.approx(0.0, abs=1e-9)
-    assert read_json(run.config)["arguments"]["minutes"] == 1
+    assert read_json(run.config)["arguments"]["minutes"] == 0.5
     assert load_checkpoint(run).progress.spent == clock.seconds - 1000.0
 
 
 def test_a_run_that_is_continued_spends_only_what_is_left(images, tiny, tmp_path, clock, capsys):
-    config = minutes_config(images, tmp_path / "run", arch=tiny, minutes=1)
-    with cut_off_before_epoch(5):
+    config = minutes_config(images, tmp_path / "run", arch=tiny, minutes=0.5)
+    with cut_off_before_epoch(2):
         finetune(config, stopwatch=Stopwatch(clock))
-    spent = clock.seconds - 1000.0
     clock.seconds += 12345.0  # nobody works on the run
     continued = Stopwatch(clock)
-    clock.seconds += 10.0  # the second call begins anew with inspecting images
+    clock.seconds += 8.0  # the second call inspects the images again
     run = finetune(config, stopwatch=continued)
-    assert spent + clock.seconds - 12345.0 - 1000.0 - spent == pytest.approx(60.0, abs=6.0)
+    assert clock.seconds - 12345.0 - 1000.0 == pytest.approx(30.0, abs=3.0)
     progress = load_checkpoint(run).progress
-    assert progress.spent == pytest.approx(60.0, abs=6.0)
-    assert len(progress.rows) == progress.epochs_done == 9
-    with pytest.raises(UserError, match="minutes 1, now 2"):
+    assert progress.spent == clock.seconds - 12345.0 - 1000.0
+    assert len(progress.rows) == progress.epochs_done < 5
+    with pytest.raises(UserError, match=r"minutes 0\.5, now 2"):
         finetune(minutes_config(images, tmp_path / "run", arch=tiny, minutes=2))
 
 
@@ -197,3 +197,20 @@ def test_a_repeated_recipe_has_another_end_if_one_is_asked_for(images):
     scratch = recipe_of(decide(FinetuneConfig("photos", "run", weights="none", minutes=5), images=1000))
     assert (scratch.augment, scratch.mix, scratch.warmup_steps) == ("light", "none", 32)
     assert in_minutes(1) == "1 minute"
+
+
+def test_the_look_takes_a_tenth_of_the_time_at_most(images, small, small_weights, tmp_path, monkeypatch, capsys):
+    clock, outputs = Clock(), look_module.outputs
+
+    def slow(*arguments):
+        clock.seconds += 4.0
+        return outputs(*arguments)
+
+    monkeypatch.setattr(look_module, "outputs", slow)
+    for minutes, views in ((1, ["crop"]), (2, ["crop", "squeeze"])):
+        config = minutes_config(images, tmp_path / "run", arch=small, weights=str(small_weights), minutes=minutes)
+        plan = make_plan(config)
+        found = look_module.look(plan, build_network(plan).model, Stopwatch(clock))
+        assert [one.choice for one in found.views] == views
+        said = capsys.readouterr().out
+        assert ("--minutes 1 leaves no time to compare the view with squeeze" in said) == (minutes == 1)
