@@ -95,8 +95,9 @@ def small_weights(tmp_path_factory: pytest.TempPathFactory, small: str) -> Path:
 
 
 def small_config(data: Path, run: Path, **settings: object) -> FinetuneConfig:
-    """Returns the settings of the smallest possible training."""
+    """Returns the settings of the smallest possible training, in which nothing is left for a look to decide."""
     defaults: dict = {"arch": "resnet18", "image_size": 32, "epochs": 1, "batch_size": 8, "weights": "none"}
+    defaults["view"] = "crop"
     return FinetuneConfig(data=str(data), run=str(run), **{**defaults, **settings})
 
 

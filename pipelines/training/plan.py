@@ -160,7 +160,8 @@ class Plan:
     @property
     def wants_look(self) -> bool:
         """Whether the recipe depends on what the frozen network makes of the pictures."""
-        return self.recipe.head_first and not repeated_recipe(self.earlier, self.config)
+        open_questions = not all(self.decided(setting) for setting in ("view", "image_size", "epochs"))
+        return self.recipe.head_first and open_questions and not repeated_recipe(self.earlier, self.config)
 
     def decided(self, setting: str) -> bool:
         """Returns whether somebody else than the policy has decided a setting of the recipe."""

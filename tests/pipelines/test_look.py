@@ -25,6 +25,7 @@ from pipelines.recipe.findings import (
     larger_sizes,
 )
 from pipelines.training.look import MOST_IMAGES, held_out_losses, some_of
+from pipelines.training.setup import make_plan
 from tests.conftest import small_config
 
 # The numbers of steps, which follow from the epochs.
@@ -32,7 +33,7 @@ STEPS: dict = {"warmup_steps": 0, "drop_steps": (), "total_steps": 0}
 
 
 def config(**settings: object) -> FinetuneConfig:
-    return small_config("data", "run", weights="x", epochs=None, batch_size=32, **settings)
+    return small_config("data", "run", weights="x", epochs=None, batch_size=32, **{"view": None, **settings})
 
 
 def findings(uncertainty: float, *others: Compared) -> Findings:
@@ -98,6 +99,16 @@ def test_classes_that_features_do_not_tell_apart_get_more_epochs():
     assert "the frozen features leave 80% of the uncertainty about a class" in rows["epochs"].reason
 
 
+def test_nobody_looks_where_nothing_is_left_to_find_out(images, small, small_weights):
+    asked = {"arch": small, "weights": str(small_weights)}
+    assert not make_plan(small_config(images, "run", **asked)).wants_look
+    assert not make_plan(small_config(images, "run", arch=small, view=None, epochs=None)).wants_look  # no weights
+    for left in ("view", "image_size", "epochs"):
+        plan = make_plan(small_config(images, "run", **asked, **{left: None}))
+        assert plan.wants_look
+        assert not plan.changed(**{left: getattr(plan.recipe, left)}).wants_look
+
+
 def test_the_user_takes_precedence_over_the_look():
     squeezed = findings(0.8, Compared("squeeze", 0.5, -1.1, 0.1))
     rows = {row.setting: row for row in decide(config(), 1000, findings=squeezed)}
@@ -154,7 +165,14 @@ def test_a_run_sees_the_whole_of_pictures_whose_ends_matter(tmp_path, small, sma
             pixels[:, :40], pixels[:, -40:] = ends
             pixels[:, :16] += np.uint8(number)
             Image.fromarray(pixels).save(tmp_path / "data" / label / f"{number}.png")
-    settings = {"arch": small, "weights": str(small_weights), "epochs": 0, "image_size": 64, "similar": "keep"}
+    settings = {
+        "arch": small,
+        "weights": str(small_weights),
+        "epochs": 0,
+        "image_size": 64,
+        "similar": "keep",
+        "view": None,
+    }
     run = finetune(small_config(tmp_path / "data", tmp_path / "run", **settings))
     content = json.loads(run.config.read_text())
     assert content["recipe"]["view"] in ("squeeze", "pad")
