@@ -170,10 +170,9 @@ def test_a_run_sees_the_whole_of_pictures_whose_ends_matter(tmp_path, small, sma
         "weights": str(small_weights),
         "epochs": 0,
         "image_size": 64,
-        "similar": "keep",
         "view": None,
     }
-    run = finetune(small_config(tmp_path / "data", tmp_path / "run", **settings))
+    run = finetune(small_config(tmp_path / "data", tmp_path / "run", similar="keep", **settings))
     content = json.loads(run.config.read_text())
     assert content["recipe"]["view"] in ("squeeze", "pad")
     assert {one["choice"] for one in content["findings"]["views"]} == {"crop", "squeeze", "pad"}

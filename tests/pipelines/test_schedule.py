@@ -88,7 +88,7 @@ def test_the_decision_is_printed_with_its_reason(images):
 @pytest.fixture(scope="module")
 def command(images, torch_weights):
     """Returns the arguments of the command without the run directory."""
-    options = "--arch resnet18 --image-size 32 --batch-size 8 --precision float32 --deterministic"
+    options = "--arch resnet18 --image-size 32 --view crop --batch-size 8 --precision float32 --deterministic"
     until = "--epochs auto --learning-rate 3e-4"
     return ["finetune", str(images), "--weights", str(torch_weights), *options.split(), *until.split()]
 
