@@ -44,10 +44,11 @@ torch: .venv/installed-torch
 demo: .venv/installed
 	$(BIN)/resnet-tf demo
 
-# Two processes: much of a test is one thread of Python that builds a network. The files keep their order, since the
-# longest tests stand in the first ones; at the end they would leave one process without work.
+# Three processes on two cores: much of a test is one thread of Python that builds a network, or that waits for another
+# process. The files keep their order, since the longest tests stand in the first ones; at the end they would leave one
+# process without work.
 test: .venv/installed-dev
-	$(BIN)/python -m pytest --numprocesses=2 --dist=loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses=3 --dist=loadfile --no-loadscope-reorder
 
 .venv-tfa/installed: requirements-tfa.txt
 	@test -n "$(PYTHON311)" || { echo "error: tensorflow-addons needs Python 3.11; name one with PYTHON311=…" >&2; exit 2; }

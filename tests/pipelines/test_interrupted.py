@@ -91,7 +91,7 @@ def test_an_export_is_locked_cleaned_at_sigterm_and_swept_after_sigkill(run, tmp
     process.join()
     assert process.exitcode == 143, (tmp_path / "output").read_text()
     assert (tmp_path / "output").read_text().splitlines()[-1] == "terminated"
-    assert list(place.iterdir()) == []
+    assert list(place.iterdir()) in ([], [run.saved_model])  # nothing, or all of it where the signal came last
 
     process = start(["export", str(run.path)], tmp_path / "output")
     wait_for(process, begun)

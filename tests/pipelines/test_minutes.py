@@ -110,7 +110,7 @@ def test_it_ends_early_and_says_so_when_validation_no_longer_improves():
 
 
 def minutes_config(images, run, **settings):
-    return small_config(images, run, epochs=None, learning_rate=1e-3, **settings)
+    return small_config(images, run, **{"epochs": None, "learning_rate": 1e-3, **settings})
 
 
 @pytest.fixture
@@ -208,7 +208,8 @@ def test_the_look_takes_a_tenth_of_the_time_at_most(images, small, small_weights
 
     monkeypatch.setattr(look_module, "outputs", slow)
     for minutes, views in ((1, ["crop"]), (2, ["crop", "squeeze"])):
-        config = minutes_config(images, tmp_path / "run", arch=small, weights=str(small_weights), minutes=minutes)
+        asked = {"arch": small, "weights": str(small_weights), "minutes": minutes, "view": None}
+        config = minutes_config(images, tmp_path / "run", **asked)
         plan = make_plan(config)
         found = look_module.look(plan, build_network(plan).model, Stopwatch(clock))
         assert [one.choice for one in found.views] == views
