@@ -57,8 +57,8 @@ def large_groups(images: pd.DataFrame) -> list[str]:
     return lines
 
 
-def kept_of(group: pd.DataFrame) -> str:
-    """Returns the path of the picture of a group of one class that stays: one of the test, else of validation.
+def kept_of(group: pd.DataFrame) -> pd.Series:
+    """Returns the row of the picture of a group of one class that stays: one of the test, else of validation.
 
     So the results of earlier runs remain comparable.
 
@@ -66,7 +66,7 @@ def kept_of(group: pd.DataFrame) -> str:
         group: Near-identical pictures, with the columns path and split.
     """
     split = next(split for split in reversed(("", *SPLITS)) if (group["split"] == split).any())
-    return str(group.loc[group["split"] == split, "path"].iloc[0])
+    return group[group["split"] == split].iloc[0]
 
 
 def _without_copies(images: pd.DataFrame, found: str) -> pd.DataFrame:
@@ -77,7 +77,7 @@ def _without_copies(images: pd.DataFrame, found: str) -> pd.DataFrame:
     kept, conflicts = set(images.loc[images["similar"] == 0, "path"]), 0
     for _, group in images[images["similar"] > 0].groupby("similar"):
         if len(set(group["label"])) == 1:
-            kept.add(kept_of(group))
+            kept.add(kept_of(group)["path"])
         else:
             conflicts += len(group)
     rest = images[images["path"].isin(kept)].reset_index(drop=True)

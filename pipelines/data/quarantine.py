@@ -9,9 +9,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from pipelines.config.shared import SPLITS
 from pipelines.console.terminal import warn
 from pipelines.data.find import ImageTable
+from pipelines.data.near_identity import kept_of
 from pipelines.data.walk import lies_in
 from pipelines.runs.files import write_atomically, write_csv
 from pipelines.runs.tables import read_table
@@ -60,9 +60,9 @@ def files_at_fault(images: pd.DataFrame) -> list[tuple[str, str]]:
         if len(labels) > 1:
             faults += [(path, f"one picture in several classes: {', '.join(labels)}") for path in group["path"]]
         elif len(splits) > 1:
-            kept = next(split for split in reversed(("", *SPLITS)) if split in splits)
-            stays = group.loc[group["split"] == kept, "path"].iloc[0]
-            faults += [(path, f"the same picture as {stays}") for path in group.loc[group["split"] != kept, "path"]]
+            stays = kept_of(group)
+            others = group.loc[group["split"] != stays["split"], "path"]
+            faults += [(path, f"the same picture as {stays['path']}") for path in others]
     return faults
 
 

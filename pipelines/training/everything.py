@@ -7,7 +7,7 @@ from pipelines.recipe.chosen import Chosen, everything, repeated_decisions
 from pipelines.runs.directory import Run, read_config
 from pipelines.runs.files import write_json
 from pipelines.training.all_layers import assign_average, train_all_layers
-from pipelines.training.checkpoint import Progress, load_start, restore, save_checkpoint, save_start, values_of
+from pipelines.training.checkpoint import Progress, load_start, restore, save_start, values_of
 from pipelines.training.head import repeat_head
 from pipelines.training.plan import Plan
 from pipelines.training.training_run import TrainingRun
@@ -115,7 +115,7 @@ def learn_from_all(training: TrainingRun) -> None:
     progress.best, progress.best_epoch, progress.best_share = chosen.model, chosen.epochs, chosen.share
     training.record()
     progress.finished = f"all {chosen.epochs} epochs"
-    save_checkpoint(run, model, progress)
+    training.save_checkpoint()
 
 
 def _begin(training: TrainingRun, chosen: Chosen) -> None:
@@ -128,5 +128,5 @@ def _begin(training: TrainingRun, chosen: Chosen) -> None:
     repeat_head(training.trainer, chosen.head_strength, chosen.head_channels)
     progress.rows.append({"epoch": 0, "phase": "head"})
     save_start(training.run, model)
-    save_checkpoint(training.run, model, progress)
+    training.save_checkpoint()
     training.record()

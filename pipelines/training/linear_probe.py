@@ -40,16 +40,6 @@ class LinearProbe:
     channels: int
     score: Score
 
-    @property
-    def accuracy(self) -> float:
-        """Accuracy on the validation features of the classifier that has not seen them."""
-        return self.score.accuracy
-
-    @property
-    def log_loss(self) -> float:
-        """Log loss on the validation features of the classifier that has not seen them."""
-        return self.score.log_loss
-
 
 def fit_linear_probe(
     train: tuple[np.ndarray, np.ndarray],
@@ -78,7 +68,7 @@ def fit_linear_probe(
         It is fitted once more, with the same regularization, to the features of both parts.
     """
     features, labels = train
-    mean, deviation = _standards(features)
+    mean, deviation = standards(features)
     scaled = (features - mean) / deviation, (validation[0] - mean) / deviation
     choices = sorted({averaged or features.shape[1], features.shape[1]})
     path = partial(_path, balance=balance, choose_by=choose_by)
@@ -112,13 +102,17 @@ def repeat_linear_probe(
     Returns:
         Kernel, float32 [channels, classes], and bias, float32 [classes].
     """
-    mean, deviation = _standards(features)
+    mean, deviation = standards(features)
     regression = _regression(strength, balance).fit(((features - mean) / deviation)[:, :channels], labels)
     return _unscaled(regression, mean, deviation, _log_prior(labels, classes, balance))
 
 
-def _standards(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns mean and deviation of each channel, by which features are standardized."""
+def standards(features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns mean and deviation of each channel, float [channels] each, by which features are standardized.
+
+    Args:
+        features: float [n, channels].
+    """
     mean, deviation = features.mean(axis=0), features.std(axis=0)
     # A constant channel must stay near 0. Its deviation is only rounding, which depends on the machine and the batch.
     return mean, np.where(deviation > ROUNDING * np.abs(features).max(), deviation, 1.0)

@@ -31,7 +31,7 @@ from pipelines.recipe.findings import (
     entropy_of,
     larger_sizes,
 )
-from pipelines.training.linear_probe import ROUNDING
+from pipelines.training.linear_probe import standards
 from pipelines.training.network import build_network, build_trainer
 from pipelines.training.plan import Plan
 from pipelines.training.trainer import Trainer
@@ -175,8 +175,29 @@ def held_out_losses(features: np.ndarray, labels: np.ndarray, units: np.ndarray)
     Returns:
         float [images], for the regularization with the lowest mean.
     """
-    tried = [_held_out(features, labels, units, strength) for strength in STRENGTHS]
-    return min(tried, key=lambda losses: float(losses.mean()))
+    folds = folds_of(labels, units)
+    probabilities = np.zeros((len(STRENGTHS), len(labels), int(labels.max()) + 1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is cut short compares views well enough
+        for fold in range(FOLDS):
+            fitted, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
+            mean, deviation = standards(features[fitted])
+            seen, new = ((features[part] - mean) / deviation for part in (fitted, held_out))
+            for answers, strength in zip(probabilities, STRENGTHS, strict=True):
+                answers[held_out] = _answers(seen, labels[fitted], new, strength, answers.shape[1])
+    losses = -np.log(np.maximum(probabilities[:, np.arange(len(labels)), labels], LEAST_PROBABILITY))
+    return min(losses, key=lambda each: float(each.mean()))
+
+
+def _answers(seen: np.ndarray, labels: np.ndarray, new: np.ndarray, strength: float, classes: int) -> np.ndarray:
+    """Returns the probabilities, float [new, classes], by a regression that is fitted to what was seen."""
+    answers = np.zeros((len(new), classes))
+    if len(np.unique(labels)) < 2:
+        answers[:, labels[0]] = 1.0
+        return answers
+    regression = LogisticRegression(C=strength, max_iter=200).fit(seen, labels)
+    answers[:, regression.classes_] = regression.predict_proba(new)
+    return answers
 
 
 def folds_of(labels: np.ndarray, units: np.ndarray) -> np.ndarray:
@@ -189,23 +210,3 @@ def folds_of(labels: np.ndarray, units: np.ndarray) -> np.ndarray:
     folds = np.empty(len(first), int)
     folds[order] = np.arange(len(first)) % FOLDS
     return folds[inverse]
-
-
-def _held_out(features: np.ndarray, labels: np.ndarray, units: np.ndarray, strength: float) -> np.ndarray:
-    probabilities = np.zeros((len(labels), int(labels.max()) + 1))
-    folds = folds_of(labels, units)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is cut short compares views well enough
-        for fold in range(FOLDS):
-            fitted, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
-            mean, deviation = features[fitted].mean(axis=0), features[fitted].std(axis=0)
-            deviation = np.where(deviation > ROUNDING * np.abs(features[fitted]).max(), deviation, 1.0)
-            if len(np.unique(labels[fitted])) < 2:
-                probabilities[held_out, labels[fitted][0]] = 1.0
-                continue
-            regression = LogisticRegression(C=strength, max_iter=200)
-            regression.fit((features[fitted] - mean) / deviation, labels[fitted])
-            answers = regression.predict_proba((features[held_out] - mean) / deviation)
-            probabilities[np.ix_(held_out, regression.classes_)] = answers
-    own = probabilities[np.arange(len(labels)), labels]
-    return -np.log(np.maximum(own, LEAST_PROBABILITY))

@@ -41,6 +41,18 @@ def plateau_reason(log_losses: Sequence[float], warmup_epochs: int, patience: in
     return ""
 
 
+def reason_to_cool_down(progress: Progress, recipe: Recipe, steps: int) -> str:
+    """Returns why the rate of a training goes down after its last epoch, or "" if it does not, see `plateau_reason`.
+
+    Args:
+        progress: Progress that already has the epoch's row.
+        recipe: Recipe with the patience, and with the figure that chooses the best model.
+        steps: Number of steps per epoch.
+    """
+    log_losses = [row[f"val_{recipe.choose_by}"] for row in progress.rows if row["epoch"] > 0]
+    return plateau_reason(log_losses, recipe.warmup_steps // steps, recipe.plateau_patience, recipe.epochs)
+
+
 @dataclass(frozen=True)
 class OpenEnd:
     """Decides after each epoch whether the rate goes down, and when training ends.
@@ -77,9 +89,7 @@ class OpenEnd:
             if progress.epochs_done == self.last_epoch(progress):
                 progress.stopped = f"{progress.epochs_done} epochs, more would not help"
             return ""
-        log_losses = [row[f"val_{self.recipe.choose_by}"] for row in progress.rows if row["epoch"] > 0]
-        warmup_epochs = self.recipe.warmup_steps // self.steps
-        reason = plateau_reason(log_losses, warmup_epochs, self.recipe.plateau_patience, self.recipe.epochs)
+        reason = reason_to_cool_down(progress, self.recipe, self.steps)
         if not reason:
             return ""
         progress.plateau_epochs, progress.plateau_steps = progress.epochs_done, step

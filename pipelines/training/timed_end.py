@@ -11,7 +11,7 @@ from pipelines.console.terminal import say
 from pipelines.recipe.decision import Recipe
 from pipelines.recipe.schedule import PlateauSchedule
 from pipelines.training.checkpoint import Progress
-from pipelines.training.open_end import plateau_reason
+from pipelines.training.open_end import reason_to_cool_down
 from resnet_tf.workers import Workers
 
 # The rate falls in one of this many steps. Hägele et al. 2024 (arXiv 2405.18392) find that a longer cool-down is never
@@ -178,7 +178,7 @@ class TimedEnd:
         words, reason = "", ""
         if not self.is_over(progress, step):
             if not progress.latest_step and (not progress.last_step or step <= progress.plateau_steps):
-                reason = self._plateau_reason(progress)
+                reason = reason_to_cool_down(progress, self.recipe, self.steps)
                 progress.latest_step = step + self.steps * math.ceil(progress.epochs_done / 2) if reason else 0
             words = self.plan(progress, step) if self._durations else ""
         if self.is_over(progress, step):
@@ -238,11 +238,6 @@ class TimedEnd:
 
     def _left(self, progress: Progress, step: int) -> float:
         return self._speed.seconds(progress.last_step - step, self.steps, progress.steps_done) + self._afterwards
-
-    def _plateau_reason(self, progress: Progress) -> str:
-        log_losses = [row[f"val_{self.recipe.choose_by}"] for row in progress.rows if row["epoch"] > 0]
-        warmup_epochs = self.recipe.warmup_steps // self.steps
-        return plateau_reason(log_losses, warmup_epochs, self.recipe.plateau_patience, self.recipe.epochs)
 
     def _in_words(self, progress: Progress, spent: float, epoch_seconds: float) -> str:
         full, falling = progress.plateau_steps, progress.last_step - progress.plateau_steps

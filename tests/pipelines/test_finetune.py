@@ -241,9 +241,9 @@ def test_the_head_is_logistic_regression_to_convergence(classes):
     fitted = fit_linear_probe((features, labels), (features, labels), classes)
     logits = features @ fitted.kernel + fitted.bias
     assert fitted.kernel.shape == (8, classes)
-    assert (logits.argmax(axis=1) == labels).mean() == fitted.accuracy > 0.95
+    assert (logits.argmax(axis=1) == labels).mean() == fitted.score.accuracy > 0.95
     loss = float(keras.losses.SparseCategoricalCrossentropy(from_logits=True)(labels, logits))
-    assert loss == pytest.approx(fitted.log_loss, abs=1e-3)
+    assert loss == pytest.approx(fitted.score.log_loss, abs=1e-3)
 
 
 def test_a_channel_of_rounding_errors_weighs_nothing():
