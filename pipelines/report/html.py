@@ -55,6 +55,11 @@ def document(title: str, body: Sequence[str]) -> str:
     )
 
 
+def paragraph(text: str) -> str:
+    """Returns a paragraph of text."""
+    return f"<p>{escaped(text)}</p>"
+
+
 def heading(text: str) -> str:
     """Returns a heading of the second level."""
     return f"<h2>{escaped(text)}</h2>"
@@ -72,15 +77,15 @@ def photos(figures: Sequence[str]) -> str:
     return f'<div class="photos">{"".join(figures)}</div>'
 
 
-def photo(path: Path, caption: Sequence[str]) -> str:
+def photo(path: Path | None, caption: Sequence[str]) -> str:
     """Returns a small copy of a picture above its caption.
 
     Args:
-        path: Path of the picture; an unreadable file gets only the caption.
+        path: Path of the picture; an unreadable file, or None, gets only the caption.
         caption: Lines of the caption.
     """
     lines = "<br>".join(escaped(line) for line in caption)
-    return f"<figure>{_thumbnail(path)}<figcaption>{lines}</figcaption></figure>"
+    return f"<figure>{_thumbnail(path) if path else ''}<figcaption>{lines}</figcaption></figure>"
 
 
 def data_uri(content: bytes, media_type: str) -> str:
