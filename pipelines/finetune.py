@@ -206,7 +206,7 @@ def _train(training: TrainingRun) -> None:
     train_all_layers(training)
     if recipe.head_first and recipe.epochs:
         _average_with_start(training)
-    training.record()
+    training.record(at_end=True)
     progress.finished = progress.stopped or f"all {recipe.epochs} epochs"
     training.save_checkpoint()
     remove_cache(training.run.cache)
