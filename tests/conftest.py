@@ -38,6 +38,7 @@ tf.config.set_logical_device_configuration(
 # A shell makes its background jobs ignore SIGINT, and all processes of the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+FILE = "model.safetensors"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
@@ -86,21 +87,9 @@ def torch_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
         keras.utils.set_random_seed(1)
         folder.mkdir()
         tensors = torch_tensors(resnet_tf.ResNet18(classes=10, input_shape=(64, 64, 3)))
-        save_file(tensors, folder / "resnet18.safetensors")
+        save_file(tensors, folder / FILE)
 
-    return made_once(tmp_path_factory, "resnet18", write) / "resnet18.safetensors"
-
-
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, images: Path, torch_weights: Path) -> Run:
-    """Returns a run that trained the head and one epoch of all layers, which tests must not change."""
-
-    def train(folder: Path) -> None:
-        finetune(small_config(images, folder, weights=str(torch_weights)))
-
-    run = tmp_path_factory.mktemp("runs") / "finished"
-    shutil.copytree(made_once(tmp_path_factory, "finished", train), run)  # each process evaluates its own
-    return Run(run)
+    return made_once(tmp_path_factory, "resnet18", write) / FILE
 
 
 @pytest.fixture
@@ -121,10 +110,25 @@ def small() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def small_weights(tmp_path_factory: pytest.TempPathFactory, small: str) -> Path:
     """Returns the weights of the whole small network, random numbers in torchvision's names."""
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    keras.utils.set_random_seed(0)
-    save_file(torch_tensors(resnet_tf.build(small, classes=10, input_shape=(64, 64, 3))), path)
-    return path
+
+    def write(folder: Path) -> None:
+        keras.utils.set_random_seed(0)
+        folder.mkdir()
+        save_file(torch_tensors(resnet_tf.build(small, classes=10, input_shape=(64, 64, 3))), folder / FILE)
+
+    return made_once(tmp_path_factory, "small", write) / FILE
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, images: Path, small: str, small_weights: Path) -> Run:
+    """Returns a run that trained the head and one epoch of all layers, which tests must not change."""
+
+    def train(folder: Path) -> None:
+        finetune(small_config(images, folder, arch=small, weights=str(small_weights)))
+
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    shutil.copytree(made_once(tmp_path_factory, "finished", train), run)  # each process evaluates its own
+    return Run(run)
 
 
 def small_config(data: Path, run: Path, **settings: object) -> FinetuneConfig:
