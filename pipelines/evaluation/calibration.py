@@ -4,6 +4,7 @@ Sources: Guo et al. 2017, "On Calibration of Modern Neural Networks" (arXiv 1706
 et al. 2019, "Measuring Calibration in Deep Learning" (arXiv 1904.01685).
 """
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -17,6 +18,9 @@ from pipelines.evaluation.shares import wilson
 ECE_BINS = 15
 # Temperatures beyond these make every answer the same, or every probability 0 or 1.
 TEMPERATURES = 0.05, 20.0
+# The deviation of the logarithm of the temperature before any image was seen: it is seldom above 2.7 or below 0.4. It
+# matters for a few images only; without it, three right answers would make every probability 0 or 1.
+PRIOR = 0.5
 _SMALLEST = np.finfo(np.float64).tiny
 
 
@@ -146,7 +150,8 @@ def squared_errors(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
 
 
 def fit_temperature(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray | None = None) -> float:
-    """Returns the temperature by which logits are divided for the smallest log loss.
+    """Returns the temperature by which logits are divided for the smallest log loss (the maximum a posteriori, with a
+    normal distribution of its logarithm around 0).
 
     The logits must be those of images that the model was not fitted to. On images that it has learned, it looks better
     than it is, and the temperature would be too low.
@@ -159,15 +164,14 @@ def fit_temperature(labels: np.ndarray, logits: np.ndarray, weights: np.ndarray 
     Returns:
         A number in `TEMPERATURES`; above 1 the model was too sure of itself.
     """
-    values = np.asarray(logits, np.float64)
+    values, every = np.asarray(logits, np.float64), np.arange(len(labels))
 
-    def loss(inverse: float) -> float:  # convex in 1/T
-        own = log_softmax(values * inverse, axis=1)[np.arange(len(labels)), labels]
-        return float(-np.average(own, weights=weights))
+    def loss(logarithm: float) -> float:
+        own = log_softmax(values / math.exp(logarithm), axis=1)[every, labels]
+        return float(-len(labels) * np.average(own, weights=weights) + 0.5 * (logarithm / PRIOR) ** 2)
 
-    coldest, hottest = TEMPERATURES
-    bounds, precise = (1.0 / hottest, 1.0 / coldest), {"xatol": 1e-6}
-    return float(1.0 / minimize_scalar(loss, bounds=bounds, method="bounded", options=precise).x)
+    bounds, precise = tuple(map(math.log, TEMPERATURES)), {"xatol": 1e-6}
+    return math.exp(minimize_scalar(loss, bounds=bounds, method="bounded", options=precise).x)
 
 
 def with_temperature(probabilities: np.ndarray, temperature: float) -> np.ndarray:

@@ -63,9 +63,9 @@ class ConformalSets:
         low, high = (100.0 * end for end in self.guarantee)
         covered = 100.0 * self.covered / self.images
         return (
-            f"{self.method.upper()} at {100.0 * self.level:g} %: {covered:.1f} % of the sets contain the true class, with "
-            f"{self.mean_size:.2f} classes on average. With {self.calibrated_on:,} calibration images, the coverage of "
-            f"new images is {low:.1f} to {high:.1f} %, nine times out of ten."
+            f"{self.method.upper()} at {100.0 * self.level:g} %: {covered:.1f} % of the sets contain the true class, "
+            f"with {self.mean_size:.2f} classes on average. With {self.calibrated_on:,} calibration images, new images "
+            f"are covered at {low:.1f} to {high:.1f} %, nine times out of ten."
         )
 
 
