@@ -86,7 +86,7 @@ def _yaml(value: object) -> str:
 def _cell(text: object) -> str:
     """A text in a table of Markdown, in which no sign has a meaning."""
     shown = visible(str(text))
-    return "".join(f"\\{sign}" if sign in "\\`*_{}[]<>()#+-.!|~$&@" and not sign.isalnum() else sign for sign in shown)
+    return "".join(f"\\{sign}" if sign in "\\`*_[]<>|~$&" else sign for sign in shown)
 
 
 def _text(name: str) -> str:
