@@ -3,22 +3,17 @@
 import numpy as np
 import pandas as pd
 
-from pipelines.evaluation.intervals import LEVEL, resamples
 from pipelines.evaluation.metrics import per_class
 from pipelines.evaluation.shares import wilson
 
 
-def class_table(matrix: pd.DataFrame, labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray) -> pd.DataFrame:
+def class_table(matrix: pd.DataFrame) -> pd.DataFrame:
     """Returns a row for each class; undefined values are NaN.
 
-    The intervals of precision and recall are Wilson's (1927). F1 is no share of images, so that its interval is from
-    the bootstrap over groups.
+    All intervals are Wilson's (1927), which are sound for few images, too.
 
     Args:
         matrix: Confusion matrix with counts of images; rows are the true classes.
-        labels: int [n], true class of each image.
-        predicted: int [n], predicted class of each image.
-        groups: int [n], equal for images that belong together.
 
     Returns:
         Table with the columns class, images, named (images called so), precision, recall and f1, each of these three
@@ -30,24 +25,16 @@ def class_table(matrix: pd.DataFrame, labels: np.ndarray, predicted: np.ndarray,
     table["named"] = named
     table["precision_low"], table["precision_high"] = wilson(hits, named)
     table["recall_low"], table["recall_high"] = wilson(hits, images)
-    table["f1_low"], table["f1_high"] = _f1_intervals(labels, predicted, groups, len(counts))
+    table["f1_low"], table["f1_high"] = _f1_intervals(hits, images, named)
     others = counts * (1 - np.eye(len(counts), dtype=counts.dtype))
     table["taken"] = others.max(axis=1)
     table["most_taken_for"] = np.where(table["taken"] > 0, matrix.columns.to_numpy()[others.argmax(axis=1)], "")
     return table
 
 
-def _f1_intervals(
-    labels: np.ndarray, predicted: np.ndarray, groups: np.ndarray, classes: int
-) -> tuple[np.ndarray, np.ndarray]:
-    drawn = []
-    for weights in resamples(groups):
-        hits = np.bincount(labels, weights * (labels == predicted), classes)
-        either = np.bincount(labels, weights, classes) + np.bincount(predicted, weights, classes)
-        with np.errstate(invalid="ignore"):
-            drawn.append((2.0 * hits / either).astype(np.float32))
-    values, ends = np.array(drawn), [(1.0 - LEVEL) / 2.0, (1.0 + LEVEL) / 2.0]
-    found = np.full((classes, 2), np.nan)
-    for label in np.flatnonzero(np.isfinite(values).any(axis=0)):
-        found[label] = np.nanquantile(values[:, label], ends)
-    return found[:, 0], found[:, 1]
+def _f1_intervals(hits: np.ndarray, images: np.ndarray, named: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns the ends of the interval of F1, which grows with a share of images: of those that are of the class or
+    called so, the share J that is both. F1 is 2J / (1 + J).
+    """
+    low, high = wilson(hits, images + named - hits)
+    return 2.0 * low / (1.0 + low), 2.0 * high / (1.0 + high)

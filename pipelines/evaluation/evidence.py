@@ -165,7 +165,9 @@ def _pooled_parts(features: Any) -> list[_Pooled] | None:
         operation = _operation_of(operation.input)
     parts: list[_Pooled] = []
     begin = 0
-    for tensor in keras.tree.flatten(operation.input) if isinstance(operation, keras.layers.Concatenate) else [features]:
+    for tensor in (
+        keras.tree.flatten(operation.input) if isinstance(operation, keras.layers.Concatenate) else [features]
+    ):
         pooling = _operation_of(tensor)
         while isinstance(pooling, keras.layers.Dropout):
             pooling = _operation_of(pooling.input)

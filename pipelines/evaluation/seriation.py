@@ -4,7 +4,7 @@ import numpy as np
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
-# The best order of the leaves takes time with the square of the classes and more; beyond, any order of the tree will do.
+# With more classes, the best order of the leaves takes too long, and any order of the tree will do.
 MOST_OPTIMAL = 400
 
 

@@ -158,7 +158,7 @@ def small_copy(path: Path, longer: int, value_range: ValueRange = UNKNOWN) -> tu
     """Returns a small copy of a picture, and its width by its height; see `small_copies`."""
     try:
         with open_image(path) as file:
-            file.draft(None, (2 * longer, 2 * longer))  # type: ignore[arg-type]  None keeps the mode; a JPEG is decoded smaller
+            file.draft(None, (2 * longer, 2 * longer))  # a JPEG is decoded smaller, in its own mode
             picture = Image.fromarray(decode_opened(file, lambda: open_image(path), value_range)[0])
     except Exception:  # Pillow's decoders raise many kinds of errors for damaged bytes
         return "", 1.0

@@ -10,7 +10,7 @@ from pipelines.evaluation.calibration import ReliabilityBin
 from pipelines.evaluation.refusal import Answered
 
 WIDTH, HEIGHT = 420, 300
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 14, 42
+LEFT, RIGHT, TOP, BOTTOM = 54, 26, 14, 42
 # Width of the part of a chart that has the data; the script moves a mark along it.
 INNER = WIDTH - LEFT - RIGHT
 
@@ -72,7 +72,9 @@ def axis_over(label: str, values: Sequence[float], percent: bool = False) -> Axi
 SHARES = tuple(number / 5 for number in range(6))
 
 
-def line_chart(described: str, x: Axis, y: Axis, lines: Sequence[Line], star: tuple[float, float] | None = None) -> Markup:
+def line_chart(
+    described: str, x: Axis, y: Axis, lines: Sequence[Line], star: tuple[float, float] | None = None
+) -> Markup:
     """Returns a chart of lines.
 
     Args:
@@ -105,7 +107,9 @@ def reliability_diagram(named: Sequence[tuple[str, Sequence[ReliabilityBin]]]) -
         if not kind:
             parts += [_whisker(each, x, y) for each in found]
         parts.append(_line(lines[-1], x, y))
-    described = "Reliability diagram: the share of right answers over the confidence, in bins; bars show numbers of images"
+    described = (
+        "Reliability diagram: the share of right answers over the confidence, in bins; bars show numbers of images"
+    )
     return _chart(described, x, y, [*parts, _legend(lines if len(lines) > 1 else [])])
 
 
@@ -126,7 +130,9 @@ def coverage_chart(points: Sequence[Answered]) -> Markup:
 def _bar(each: ReliabilityBin, most: int, x: Axis, y: Axis) -> Markup:
     left, right = _place((each.low, 0), x, y)[0], _place((each.high, 0), x, y)[0]
     height = (HEIGHT - TOP - BOTTOM) * each.images / most * 0.3
-    title = f"{each.images} images with a confidence of {each.low:.2f} to {each.high:.2f}: {each.accuracy:.1%} are right"
+    title = (
+        f"{each.images} images with a confidence of {each.low:.2f} to {each.high:.2f}: {each.accuracy:.1%} are right"
+    )
     return Markup('<rect class="bar" x="{}" y="{}" width="{}" height="{}"><title>{}</title></rect>').format(
         left + 1, round(HEIGHT - BOTTOM - height, 1), max(1, round(right - left - 2, 1)), round(height, 1), title
     )
@@ -139,15 +145,19 @@ def _whisker(each: ReliabilityBin, x: Axis, y: Axis) -> Markup:
 
 def _line(line: Line, x: Axis, y: Axis) -> Markup:
     known = [(across, up) for across, up in line.points if up is not None and math.isfinite(up)]
-    parts = [Markup('<path class="line {}" d="{}"><title>{}</title></path>').format(
-        line.kind, _path(line.points, x, y), line.name
-    )]
+    parts = [
+        Markup('<path class="line {}" d="{}"><title>{}</title></path>').format(
+            line.kind, _path(line.points, x, y), line.name
+        )
+    ]
     if line.dots:
         for point in known:
             title = f"{line.name}: {y.written(point[1])} at {x.written(point[0])}"
-            parts.append(Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.5"><title>{}</title></circle>').format(
-                line.kind, *_place(point, x, y), title
-            ))
+            parts.append(
+                Markup('<circle class="dot {}" cx="{}" cy="{}" r="3.5"><title>{}</title></circle>').format(
+                    line.kind, *_place(point, x, y), title
+                )
+            )
     return Markup("").join(parts)
 
 
@@ -172,9 +182,11 @@ def _legend(lines: Sequence[Line]) -> Markup:
         return Markup("")
     parts, left = [], LEFT + 8
     for line in lines:
-        parts.append(Markup('<path class="line {}" d="M{} {}h22"/><text x="{}" y="{}">{}</text>').format(
-            line.kind, left, TOP + 8, left + 27, TOP + 12, line.name
-        ))
+        parts.append(
+            Markup('<path class="line {}" d="M{} {}h22"/><text x="{}" y="{}">{}</text>').format(
+                line.kind, left, TOP + 8, left + 27, TOP + 12, line.name
+            )
+        )
         left += 40 + 7 * len(line.name)
     return Markup("").join(parts)
 
@@ -184,21 +196,25 @@ def _chart(described: str, x: Axis, y: Axis, parts: Sequence[Markup]) -> Markup:
     frame = []
     for tick in y.ticks:
         height = _place((x.low, tick), x, y)[1]
-        frame.append(Markup('<path class="grid" d="M{} {}H{}"/><text x="{}" y="{}" text-anchor="end">{}</text>').format(
-            LEFT, height, right, LEFT - 6, height + 4, y.written(tick)
-        ))
+        frame.append(
+            Markup('<path class="grid" d="M{} {}H{}"/><text x="{}" y="{}" text-anchor="end">{}</text>').format(
+                LEFT, height, right, LEFT - 6, height + 4, y.written(tick)
+            )
+        )
     for tick in x.ticks:
         across = _place((tick, y.low), x, y)[0]
-        frame.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-            across, floor + 16, x.written(tick)
-        ))
+        frame.append(
+            Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(across, floor + 16, x.written(tick))
+        )
     frame.append(Markup('<path class="axis" d="M{} {}V{}H{}"/>').format(LEFT, TOP, floor, right))
-    frame.append(Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format(
-        (LEFT + right) / 2, HEIGHT - 6, x.label
-    ))
-    frame.append(Markup('<text transform="translate(11 {}) rotate(-90)" text-anchor="middle">{}</text>').format(
-        (TOP + floor) / 2, y.label
-    ))
+    frame.append(
+        Markup('<text x="{}" y="{}" text-anchor="middle">{}</text>').format((LEFT + right) / 2, HEIGHT - 6, x.label)
+    )
+    frame.append(
+        Markup('<text transform="translate(11 {}) rotate(-90)" text-anchor="middle">{}</text>').format(
+            (TOP + floor) / 2, y.label
+        )
+    )
     return Markup('<svg class="chart" viewBox="0 0 {} {}" role="img" aria-label="{}">{}{}</svg>').format(
         WIDTH, HEIGHT, described, Markup("").join(frame), Markup("").join(parts)
     )

@@ -48,7 +48,7 @@ def compose_report(run: Run, judged: Judged, result: Result) -> Report:
     mirror = bool(result.metrics["mirror"])
     return Report(
         **vars(result),
-        classes=class_table(result.matrix, labels, probabilities.argmax(axis=1), groups),
+        classes=class_table(result.matrix),
         certainty=certainty_of(labels, probabilities, groups, load_calibration(run), mirror),
         album=gather_album(run, judged),
         made=how_it_was_made(run, str((progress_of(run) or {}).get("best", ""))),

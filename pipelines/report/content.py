@@ -92,8 +92,8 @@ class Report:
     classes: pd.DataFrame
     note: str = ""
     certainty: Certainty | None = None
-    doubts: Doubts = Doubts()
-    album: Album = Album()
+    doubts: Doubts = field(default_factory=Doubts)
+    album: Album = field(default_factory=Album)
     made: Made | None = None
 
     @property

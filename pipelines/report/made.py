@@ -116,8 +116,9 @@ def _history(run: Run) -> pd.DataFrame:
         table = read_table(run.history, ("phase",))
     except (OSError, ValueError) as error:
         raise UserError(f"cannot read {str(run.history)!r}: {error}") from error
-    numbers = [name for name in table if name != "phase"]
-    return table.assign(**{name: pd.to_numeric(table[name], errors="coerce") for name in numbers})
+    for name in table.columns.drop("phase", errors="ignore"):
+        table[name] = pd.to_numeric(table[name], errors="coerce")
+    return table
 
 
 def _minutes(run: Run) -> str:
@@ -138,7 +139,7 @@ def _findings(manifest: pd.DataFrame) -> list[tuple[str, str]]:
     similar = manifest[manifest["similar"] > 0]
     if len(similar):
         groups = similar.groupby("similar")
-        across = int((groups["label"].nunique() > 1).sum())
+        across = sum(len(set(labels)) > 1 for _, labels in groups["label"])
         more = f", {across:,} of them across classes" if across else ", none across classes"
         found.append(("near-identical pictures", f"{groups.ngroups:,} groups of {len(similar):,} images{more}"))
     tied = manifest[manifest["group"] != ""]

@@ -13,6 +13,7 @@ from pipelines.evaluation.seriation import by_error, seriated
 from pipelines.report.album import GRID, LISTED, PagePhoto, least_sure_right, packed, surest_mistakes
 from pipelines.report.charts import Axis, Line, axis_over, coverage_chart, line_chart, reliability_diagram
 from pipelines.report.content import FIGURES, Report
+from pipelines.report.curves import places_of
 from pipelines.report.templates import json_for_script, render
 
 # A page is to open at once and to fit into a mail.
@@ -158,17 +159,19 @@ def _curves(report: Report) -> dict[str, Markup]:
     """The charts of the training: losses and accuracies over the rows of the history."""
     assert report.made is not None
     history = report.made.history
-    epochs = history["epoch"].tolist()
-    across = [float(place) for place in range(len(history))]
-    labels = [place for place, epoch in enumerate(epochs) if place == 0 or epoch != epochs[place - 1]]
-    ticks = labels[:: max(1, len(labels) // 8)]
-    x = Axis("row of history.csv; several rows of one epoch are averages of weights", -0.2, max(0.2, across[-1] + 0.2), ticks)
+    across = places_of(history["epoch"].tolist()).tolist()
+    epochs = sorted(set(history["epoch"].tolist()))
+    margin = max(0.3, 0.03 * across[-1])
+    averages = "; points right of the last one are averages of weights" if across[-1] > epochs[-1] else ""
+    x = Axis(f"epoch{averages}", across[0] - margin, across[-1] + margin, epochs[:: 1 + len(epochs) // 10])
     charts = {}
     for name, pair, described in (
         ("loss", ("loss", "val_log_loss"), "Loss of the training and log loss of the validation"),
         ("accuracy", ("accuracy", "val_accuracy"), "Accuracy on the training and on the validation"),
     ):
-        columns = [(word, history[column].tolist()) for word, column in zip(("training", "validation"), pair, strict=True)]
+        columns = [
+            (word, history[column].tolist()) for word, column in zip(("training", "validation"), pair, strict=True)
+        ]
         values = [value for _, found in columns for value in found if np.isfinite(value)]
         if values:
             lines = [

@@ -25,7 +25,8 @@ function chooseSide() {
   header = Math.ceil(Math.min(widest, longest + 14));
   const fitting = (room - header - 4) / Math.max(1, shown.length);
   const least = { overview: 1, readable: shown.length <= 60 ? 15 : 3, large: 28 }[choices.size];
-  side = Math.max(least, Math.min(48, fitting));
+  const high = Math.max(18, (0.9 * innerHeight - header) / Math.max(1, shown.length)); // all rows at once, if they can be read
+  side = Math.max(least, Math.min(48, fitting, choices.size === "large" ? 48 : high));
   side = Math.min(side, LARGEST_CANVAS / Math.max(1, shown.length));
   side = side > 4 ? Math.floor(side) : side;
   if (side < NAMED_FROM) header = 40;

@@ -33,7 +33,7 @@ function evidence(photo, label) {
   const speaksFor = [213, 94, 0], against = [0, 114, 178]; // the same over a photo in both modes
   levels.forEach((level, place) => {
     const colour = level >= 0 ? speaksFor : against;
-    pixels.data.set([...colour, Math.min(225, 2.1 * Math.abs(level))], 4 * place);
+    pixels.data.set([...colour, 210 * Math.abs(level / 127) ** 0.6], 4 * place); // weak evidence is seen, too
   });
   canvas.getContext("2d").putImageData(pixels, 0, 0);
   return canvas;
@@ -52,7 +52,7 @@ function bars(image) {
   const entry = (label, share) => {
     const kind = label === truth[image] ? "is-true" : label === named(image) ? "is-false" : "";
     const bar = element("b");
-    bar.style.width = percent(share);
+    bar.style.width = `${100 * share}%`;
     list.append(element("li", { class: kind, title: names[label] },
       element("span", {}, nameOf(names[label])), element("span", {}, percent(share)), element("i", {}, bar)));
   };
@@ -116,3 +116,5 @@ function setUpPhotos() {
   addEventListener("beforeprint", () => lists.forEach(fill));
 }
 setUpPhotos();
+// The photos are read before somebody asks for one, when the browser has nothing else to do.
+(window.requestIdleCallback ?? setTimeout)(() => photos());
