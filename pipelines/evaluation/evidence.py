@@ -22,6 +22,8 @@ from resnet_tf.classifier import head
 from resnet_tf.recursion import deep_recursion
 
 EXACT, GRAD_CAM = "exact", "Grad-CAM"
+# Positions along each side of a map that people look at.
+SHOWN_SIDE = 14
 
 
 @dataclass(frozen=True)
@@ -141,6 +143,24 @@ def spread(maps: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
         return maps
     rows, columns = (_overlaps(old, new) for old, new in zip(maps.shape[-2:], shape, strict=True))
     return np.einsum("ah,...hw,bw->...ab", rows, maps, columns, optimize=True).astype(maps.dtype)
+
+
+def smoothed(maps: np.ndarray, side: int = SHOWN_SIDE) -> np.ndarray:
+    """Returns maps as people see them: on a coarse grid, and each position shared with its neighbours.
+
+    A maximum is taken from one position of a fine grid, which could hardly be seen. The sums stay the same.
+
+    Args:
+        maps: float [..., height, width].
+        side: Positions along each side.
+
+    Returns:
+        float [..., side, side].
+    """
+    coarse = spread(maps, (side, side))
+    share = np.diag(np.full(side, 0.5)) + np.diag(np.full(side - 1, 0.25), 1) + np.diag(np.full(side - 1, 0.25), -1)
+    share[0, 0] = share[-1, -1] = 0.75  # what would go beyond the edge stays
+    return (share @ coarse @ share).astype(maps.dtype)
 
 
 def _overlaps(old: int, new: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.console.terminal import progress, warn
-from pipelines.evaluation.evidence import EXACT, Evidence, Explainer, spread
+from pipelines.evaluation.evidence import EXACT, Evidence, Explainer, smoothed
 from pipelines.evaluation.integrity import load_network, load_run_manifest
 from pipelines.evaluation.neighbours import Neighbours, compared, nearest
 from pipelines.evaluation.predictions import BATCH_SIZE, input_spec_of
@@ -91,7 +91,7 @@ def _explained(
 def _photo(found: Evidence, place: int, classes: np.ndarray, method: str) -> PagePhoto:
     maps, scales = {}, {}
     for number, label in enumerate(classes.tolist()):
-        maps[label], scales[label] = levels_of(spread(found.maps[place, number], (GRID, GRID)))
+        maps[label], scales[label] = levels_of(smoothed(found.maps[place, number], GRID))
     logits = {label: float(found.logits[place, label]) for label in maps} if method == EXACT else {}
     return PagePhoto(0, maps=maps, scales=scales, logits=logits)
 
