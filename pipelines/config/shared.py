@@ -142,17 +142,16 @@ def mix_setting(default: str | None, **more: Any) -> Any:
     )
 
 
-def balance_setting() -> Any:
+def balance_setting(default: str | None = "none", **more: Any) -> Any:
     """--balance: what is done about classes of unequal size."""
     values = "; ".join(f"{name}: {does}" for name, does in BALANCES.items())
     return setting(
         f"what is done about classes of unequal size; {values}",
-        "none",
+        default,
         group=DATA,
         choices=tuple(BALANCES),
         metavar="NAME",
-        why="With every value but none, the head is fitted and the best model is chosen so that all classes count the "
-        "same.",
+        **more,
     )
 
 
@@ -198,6 +197,21 @@ def epochs_of(word: str) -> int | str:
         return word if word == AUTO else int(word)
     except ValueError:
         raise argparse.ArgumentTypeError(f"must be a whole number or {AUTO}, received {word!r}") from None
+
+
+def scales_of(word: str) -> tuple[int, ...]:
+    """The value of --scales: lengths in pixels with commas between them.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none, or a length is too small or too large.
+    """
+    try:
+        scales = tuple(int(part) for part in word.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be lengths in pixels such as 224,256, received {word!r}") from None
+    if not all(32 <= scale <= 2048 for scale in scales) or len(scales) > 16 or len(set(scales)) < len(scales):
+        raise argparse.ArgumentTypeError(f"must be up to 16 different lengths from 32 to 2048, received {word!r}")
+    return scales
 
 
 def shortcut_of(word: str) -> str | None:

@@ -24,10 +24,10 @@ _LABEL_LENGTH = 28
 def draw_confusion_matrix(matrix: pd.DataFrame, path: Path, title: str) -> None:
     """Draws a confusion matrix, and writes it as a PNG of bounded size.
 
-    The colour of each cell shows the count's share of the row: blue on the diagonal for right predictions, vermilion off it
-    for wrong ones. A class without images has a gray row. Up to `MOST_NAMED` classes, cells show their counts, classes
-    their names, and the worst confusions have a frame. With more classes, only colours and numbers of classes can be
-    read; the names are in confusion_matrix.csv.
+    The colour of each cell shows the count's share of the row: blue on the diagonal for right predictions, vermilion
+    off it for wrong ones. A class without images has a gray row. Up to `MOST_NAMED` classes, cells show their counts,
+    classes their names, and the worst confusions have a frame. With more classes, only colours and numbers of classes
+    can be read; the names are in confusion_matrix.csv.
 
     Args:
         matrix: Counts of images; rows are the true classes, columns the predicted ones.

@@ -6,17 +6,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pipelines.evaluation.baseline import majority_baseline
-from pipelines.evaluation.class_table import class_table
-from pipelines.evaluation.intervals import Answers, bootstrap_intervals
+from pipelines.evaluation.figures import figures_of
+from pipelines.evaluation.judged import Judged
 from pipelines.evaluation.label_issues import ClassPair
-from pipelines.evaluation.metrics import confusion_matrix, summarize
+from pipelines.evaluation.metrics import confusion_matrix
 from pipelines.evaluation.predictions import prediction_table
 from pipelines.evaluation.run_calibration import RunCalibration, fit_calibration
-from pipelines.evaluation.slices import slices_of
 from pipelines.report.album import GRID, Album, Frame, OtherPhoto, PagePhoto, order_of_photos, picture_uri
 from pipelines.report.content import Doubts, Report
-from pipelines.report.findings import certainty_of
 from pipelines.report.made import Made
 
 # Names that a page must show as text: markup, quotes, an emoji, letters from right to left, and a class without photos.
@@ -43,41 +40,30 @@ def made_report(names: list[str] = ODD_NAMES, images: int = 150, album: bool = T
     calibration = calibration_of_others(len(names))
     scaled = np.exp(logits / calibration.temperature)
     shares = scaled / scaled.sum(axis=1, keepdims=True)
-    groups = np.arange(images) // 2
-    matrix = confusion_matrix(labels, shares.argmax(axis=1), names)
     paths = [f"{names[label]}/{number:04d}.jpg" for number, label in enumerate(labels)]
-    metrics = {
-        **summarize(labels, shares, names),
-        **{f"{name}_ci95": ends for name, ends in bootstrap_intervals(Answers(labels, shares), groups).items()},
-        "baseline": majority_baseline(labels, names),
-        "split": "test",
-    }
+    rows = pd.DataFrame(
+        {"path": paths, "label": [names[label] for label in labels], "similar": 1 + np.arange(images) // 2}
+    )
+    judged = Judged("test", names, rows, shares)
+    facts = pd.DataFrame({"brightness": np.linspace(0, 1, images), "file type": ["<jpg>", "png"] * (images // 2)})
+    figures = figures_of(judged, calibration, facts)
     return Report(
         "run <b>, test",
-        metrics,
-        matrix,
-        prediction_table(paths, [names[label] for label in labels], shares, names),
-        class_table(matrix),
-        note="a note with <b>",
-        certainty=certainty_of(labels, shares, groups, calibration),
-        doubts=_doubts(names, labels, shares, paths),
-        album=_album(labels, shares, names) if album else Album(),
-        made=_made(),
+        {**figures.metrics, "classes": names, "split": "test", "mirror": False},
+        confusion_matrix(labels, shares.argmax(axis=1), names),
+        prediction_table(paths, rows["label"].tolist(), shares, names),
+        figures,
+        "a note with <b>",
+        _doubts(names, paths),
+        _album(labels, shares, names) if album else Album(),
+        _made(),
     )
 
 
-def _doubts(names: list[str], labels: np.ndarray, shares: np.ndarray, paths: list[str]) -> Doubts:
-    facts = pd.DataFrame(
-        {"brightness": np.linspace(0, 1, len(labels)), "file type": ["<jpg>", "png"] * (len(labels) // 2)}
-    )
+def _doubts(names: list[str], paths: list[str]) -> Doubts:
     issues = pd.DataFrame({"path": paths[:2], "label": names[:2], "suggested": names[1:3], "score": [0.01, 0.02]})
-    return Doubts(
-        slices_of(facts, shares.argmax(axis=1) == labels),
-        issues,
-        [ClassPair(names[0], names[1], 40, 9)],
-        "They were looked at in five parts.",
-        {paths[0]: picture_uri(_picture(0))},
-    )
+    pairs = [ClassPair(names[0], names[1], 40, 9)]
+    return Doubts(issues, pairs, "They were looked at in five parts.", {paths[0]: picture_uri(_picture(0))})
 
 
 def _album(labels: np.ndarray, shares: np.ndarray, names: list[str]) -> Album:
