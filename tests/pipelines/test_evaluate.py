@@ -65,6 +65,7 @@ def test_the_evaluation_has_what_the_design_names(folder):
         "slices.csv",
         "summary.txt",
         "report.html",
+        "card.md",
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     with_interval = {
@@ -304,26 +305,3 @@ def test_the_figure_is_a_png_with_odd_class_names_too(tmp_path):
     draw_confusion_matrix(matrix, tmp_path / "matrix.png", "run $x$")
     with Image.open(tmp_path / "matrix.png") as picture:
         assert min(picture.size) > 400
-
-
-def test_names_are_escaped_in_the_page(folder, images, tmp_path):
-    from pipelines.report.page import render_page
-
-    names = ["<script>alert(1)</script>", '"><img src=x>', "c&d", "d"]
-    labels, predicted, probabilities = answers()
-    matrix = confusion_matrix(labels, predicted, names)
-    predictions = pd.DataFrame(
-        {
-            "path": [next(images.rglob("*.jpg")).name] * 8,
-            "label": [names[n] for n in labels],
-            "predicted": [names[n] for n in predicted],
-            "confidence": 0.7,
-        }
-    )
-    metrics = {**summarize(labels, probabilities, names), "classes": names, "split": "test"}
-    figure = folder / "confusion_matrix.png"
-    page = render_page("<run>", metrics, matrix, predictions, next(images.rglob("*.jpg")).parent, figure)
-    assert "<script>" not in page
-    assert "<img src=x" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "<title>&lt;run&gt;</title>" in page
