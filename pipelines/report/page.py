@@ -183,5 +183,5 @@ def _curves(report: Report) -> dict[str, Markup]:
 
 def _issues(report: Report) -> Sequence[dict[Any, Any]]:
     """The labels to look at again that the page shows."""
-    issues = report.doubts.issues
-    return [] if issues is None else issues.head(LISTED).to_dict("records")
+    looked_at = report.labels_looked_at
+    return [] if looked_at is None else looked_at.table.head(LISTED).to_dict("records")

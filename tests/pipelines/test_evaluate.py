@@ -10,7 +10,7 @@ import tensorflow as tf
 from PIL import Image
 from sklearn import metrics as sk
 
-from pipelines.config.verbs import PredictConfig
+from pipelines.config.judging import PredictConfig
 from pipelines.data.manifest import describe_data, load_manifest
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import softmax

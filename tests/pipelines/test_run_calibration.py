@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.config.verbs import PredictConfig
+from pipelines.config.judging import PredictConfig
 from pipelines.data.manifest import label_numbers, load_manifest
 from pipelines.data.sample import draw_image
 from pipelines.evaluate import evaluate
