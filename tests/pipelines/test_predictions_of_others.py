@@ -131,22 +131,32 @@ def test_other_files_and_options_that_do_not_belong_together_are_refused(tmp_pat
             EvaluateConfig(**settings)
 
 
+def written(table: pd.DataFrame, folder: Path, name: str) -> Path:
+    """Returns a folder that has what compare reads of an evaluation."""
+    out = folder / name
+    out.mkdir()
+    table.to_csv(out / "predictions.csv", index=False)
+    classes = [column.removeprefix("p:") for column in table if column.startswith("p:")]
+    (out / "metrics.json").write_text(json.dumps({"classes": classes}))
+    return out
+
+
 def compared(folder: Path, *sides: Path, **settings) -> dict:
     compare(CompareConfig(tuple(map(str, sides)), out=str(folder / "comparison"), **settings))
     return json.loads((folder / "comparison" / "comparison.json").read_text())
 
 
 def test_a_difference_is_seen_and_where_it_is(tmp_path, capsys):
-    sharp, blurred = (judged(table_of(400, noise=noise), tmp_path, f"n{noise:g}") for noise in (0.0, 3.0))
-    found = compared(tmp_path, blurred[1], sharp[1])
+    sharp, blurred = (table_of(400, noise=noise) for noise in (0.0, 3.0))
+    found = compared(tmp_path, written(blurred, tmp_path, "blurred"), written(sharp, tmp_path, "sharp"))
     assert found["n"] == 400
     accuracy = found["metrics"]["accuracy"]
-    assert accuracy["a"] == pytest.approx(blurred[0]["accuracy"])
-    assert accuracy["b"] == pytest.approx(sharp[0]["accuracy"])
+    assert accuracy["a"] == pytest.approx((blurred["label"] == blurred["predicted"]).mean())
+    assert accuracy["b"] == pytest.approx((sharp["label"] == sharp["predicted"]).mean())
     assert accuracy["ci95"][0] > 0.0
     assert (found["only_b_right"] - found["only_a_right"]) / 400 == pytest.approx(accuracy["difference"])
     assert found["differ"]
-    assert found["sentence"].startswith("n0-judged is better than n3-judged: ")
+    assert found["sentence"].startswith("sharp is better than blurred: ")
     assert found["sentence"] in capsys.readouterr().out
     changed = pd.read_csv(tmp_path / "comparison" / "changed.csv")
     assert (changed["change"] == "now right").sum() == found["only_b_right"]
@@ -158,8 +168,7 @@ def test_a_difference_is_seen_and_where_it_is(tmp_path, capsys):
 
 
 def test_no_difference_is_said_with_the_number_of_photos_that_would_show_it(tmp_path):
-    first, second = (judged(table_of(100, noise=noise), tmp_path, f"n{noise:g}") for noise in (0.0, 0.3))
-    found = compared(tmp_path, first[1], second[1])
+    found = compared(tmp_path, *(written(table_of(100, noise=noise), tmp_path, f"n{noise:g}") for noise in (0.0, 0.3)))
     assert not found["differ"]
     assert "No difference is seen" in found["sentence"]
     assert "it would take about" in found["sentence"]
@@ -180,16 +189,16 @@ def test_the_number_of_photos_that_is_named_shows_the_difference_four_times_out_
 
 
 def test_the_interval_is_of_pairs_and_narrower_than_that_of_two_samples(tmp_path):
-    first, second = (judged(table_of(300, noise=noise), tmp_path, f"n{noise:g}") for noise in (0.0, 0.5))
-    found = compared(tmp_path, first[1], second[1])
-    paired = np.ptp(found["metrics"]["log_loss"]["ci95"])
-    apart = np.hypot(*(np.ptp(metrics["log_loss_ci95"]) for metrics, _ in (first, second)))
-    assert paired < 0.5 * apart
+    tables = [table_of(300, noise=noise) for noise in (0.0, 0.5)]
+    found = compared(tmp_path, *(written(table, tmp_path, f"n{n}") for n, table in enumerate(tables)))
+    losses = [-np.log([row[f"p:{row['label']}"] for _, row in table.iterrows()]) for table in tables]
+    apart = 2 * 1.96 * np.hypot(*(loss.std() / np.sqrt(300) for loss in losses))
+    assert np.ptp(found["metrics"]["log_loss"]["ci95"]) < 0.5 * apart
 
 
 def test_seeds_add_their_spread_and_may_hide_a_difference(tmp_path):
     def side(name, noises):
-        return [judged(table_of(300, noise=noise), tmp_path, f"{name}{noise:g}")[1] for noise in noises]
+        return [written(table_of(300, noise=noise), tmp_path, f"{name}{noise:g}") for noise in noises]
 
     steady = compared(tmp_path, *side("a", (2.0, 2.1)), against=tuple(map(str, side("b", (0.0, 0.1)))))
     assert steady["seeds_a"] == steady["seeds_b"] == 2
@@ -204,9 +213,9 @@ def test_seeds_add_their_spread_and_may_hide_a_difference(tmp_path):
 
 
 def test_several_comparisons_are_corrected_for_their_number(tmp_path):
-    folders = [judged(table_of(200, noise=noise), tmp_path, f"n{noise:g}")[1] for noise in (0.0, 0.8, 1.6)]
+    folders = [written(table_of(200, noise=noise), tmp_path, f"n{noise:g}") for noise in (0.0, 0.8, 1.6)]
     results = compare(CompareConfig(tuple(map(str, folders)), out=str(tmp_path / "all")))
-    assert [result.folder.name for result in results] == ["n0.8-judged", "n1.6-judged"]
+    assert [result.folder.name for result in results] == ["n0.8", "n1.6"]
     smaller, larger = sorted(result.comparison.mcnemar_p for result in results)
     corrected = sorted(result.comparison.adjusted_p for result in results)
     assert corrected == pytest.approx([min(1.0, 2 * smaller), max(min(1.0, 2 * smaller), larger)])
@@ -214,22 +223,21 @@ def test_several_comparisons_are_corrected_for_their_number(tmp_path):
 
 def test_only_the_same_photos_are_compared(tmp_path):
     table = table_of(100)
-    first = judged(table, tmp_path, "first")[1]
-    second = judged(table.tail(70).sample(frac=1, random_state=0), tmp_path, "second")[1]
+    first = written(table, tmp_path, "first")
+    second = written(table.tail(70).sample(frac=1, random_state=0), tmp_path, "second")
     found = compared(tmp_path, first, second)
     assert found["n"] == 70
     assert found["metrics"]["log_loss"]["difference"] == pytest.approx(0.0, abs=1e-12)
     assert found["note"].startswith("only the 70 photos that all have, of up to 100; photos are told by their paths")
-    third = judged(table.assign(path=[f"x{n}.jpg" for n in range(100)]), tmp_path, "third")[1]
+    third = written(table.assign(path=[f"x{n}.jpg" for n in range(100)]), tmp_path, "third")
     with pytest.raises(UserError, match="have no photo in common, by their paths"):
         compared(tmp_path, first, third)
     other = table.assign(label=["bee" if table["label"][0] == "ant" else "ant", *table["label"][1:]])
-    with pytest.raises(UserError, match=r"labels 1 photos otherwise than first-judged, such as '0\.jpg'"):
-        compared(tmp_path, first, judged(other, tmp_path, "other")[1])
-    fewer = table[table["label"] != "ant"][["path", "label", "predicted"]]
-    fewer = fewer[fewer["predicted"] != "ant"]
+    with pytest.raises(UserError, match=r"labels 1 photos otherwise than first, such as '0\.jpg'"):
+        compared(tmp_path, first, written(other, tmp_path, "other"))
+    fewer = table[table["label"] != "ant"].drop(columns="p:ant")
     with pytest.raises(UserError, match="different classes, such as 'ant'"):
-        compared(tmp_path, first, judged(fewer, tmp_path, "fewer")[1])
+        compared(tmp_path, first, written(fewer, tmp_path, "fewer"))
     with pytest.raises(UserError, match="one and the same"):
         compared(tmp_path, first, first)
     with pytest.raises(UserError, match="needs two runs at least"):
