@@ -37,7 +37,7 @@ def test_the_maps_sum_and_the_bias_are_the_logit(small, stages, pooling, shape):
     expected = np.take_along_axis(logits, classes, axis=1)
     # Sums of some hundred numbers in float32.
     np.testing.assert_allclose(found.maps.sum(axis=(2, 3)) + found.bias, expected, atol=1e-4)
-    np.testing.assert_allclose(smoothed(found.maps).sum(axis=(2, 3)) + found.bias, expected, atol=1e-4)
+    np.testing.assert_allclose(smoothed(found.maps, 14).sum(axis=(2, 3)) + found.bias, expected, atol=1e-4)
     np.testing.assert_allclose(explainer.features(images), found.features, atol=1e-6)
 
 
