@@ -61,7 +61,7 @@ def _environment() -> Environment:
 
 def percent(share: float | None, digits: int = 1) -> str:
     """Returns a share in percent, or a dash where there is none."""
-    return "–" if share is None or share != share else f"{100 * share:.{digits}f} %"
+    return "–" if share is None or share != share else f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def figure(value: float | None, digits: int = 3) -> str:
