@@ -54,7 +54,9 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(name=_name, percent=percent, figure=figure, count=count, yaml=_yaml, cell=_cell)
+    environment.filters.update(
+        name=_name, plain=_plain, percent=percent, figure=figure, count=count, yaml=_yaml, cell=_cell
+    )
     environment.globals.update(page_style=page_style, report_script=report_script)
     return environment
 
@@ -77,6 +79,11 @@ def count(number: int) -> str:
 def _name(text: object) -> Markup:
     """A name of a file or class: escaped, with its own direction of writing, which does not turn what stands beside."""
     return Markup("<bdi>{}</bdi>").format(escape(visible(str(text))))
+
+
+def _plain(text: object) -> str:
+    """A name in an attribute, where there are no elements; it is escaped like every text."""
+    return visible(str(text))
 
 
 def _yaml(value: object) -> str:

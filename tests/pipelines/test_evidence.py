@@ -9,7 +9,7 @@ from pipelines.cli import main
 from pipelines.config.verbs import ExplainConfig
 from pipelines.evaluation.evidence import EXACT, GRAD_CAM, Explainer, smoothed, spread
 from pipelines.evaluation.neighbours import compared, nearest
-from pipelines.explain import explain
+from pipelines.explain import explain, explained
 from resnet_tf.classifier import build_classifier
 from resnet_tf.errors import UserError
 from tests.conftest import randomize
@@ -83,6 +83,9 @@ def test_hidden_layers_have_grad_cam_and_it_says_so():
     assert np.isnan(found.bias).all()
     np.testing.assert_allclose(found.logits, model(images), atol=1e-5)
     assert found.features.shape == (2, 16)
+    first, second = explained(explainer, images, ["a", "b"], ["x", "y", "z"], top=2)
+    assert first.logits[0] == pytest.approx(found.logits[0].max())
+    assert second.maps.shape == (2, 8, 8)
 
 
 @pytest.mark.parametrize(
