@@ -207,6 +207,15 @@ def _predict(config: Any) -> int:
     return FOUND if predict(config) else DONE
 
 
+def _explain(config: Any) -> int:
+    _check_finished(config.run, "one")
+    with imports():
+        from pipelines.explain import explain
+
+    explain(config)
+    return DONE
+
+
 def _check_finished(run: str, strategy: str) -> None:
     """Checks that a run is finished, before TensorFlow is imported.
 
@@ -261,6 +270,7 @@ _DO = {
     "evaluate": _evaluate,
     "compare": _compare,
     "predict": _predict,
+    "explain": _explain,
     "export": _export,
     "import": _import,
     "convert": _convert,

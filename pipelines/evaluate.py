@@ -55,8 +55,8 @@ def judge(config: EvaluateConfig) -> Evaluation:
     """Judges a model by labelled images, and writes a folder of files about it.
 
     The folder contains metrics.json, predictions.csv, per_class.csv, confusion_matrix.csv, confusion_matrix.png,
-    slices.csv, summary.txt and report.html. Where the model does not know some of the classes, unknown.csv has their
-    images.
+    slices.csv, summary.txt, report.html and card.md. Where the model does not know some of the classes, unknown.csv
+    has their images.
 
     Args:
         config: What to judge, and by which images.
@@ -88,7 +88,7 @@ def judge(config: EvaluateConfig) -> Evaluation:
         evaluation = _evaluation(config, judged, folder, of_run, looked_at=workers.chief)
         if workers.chief:
             evaluation = _with_labels(config, evaluation, known)
-            write_evaluation(evaluation)
+            write_evaluation(evaluation, known, by_run=not alone)
             keep_figures(run)
             say(str(evaluation))
             say(f"report: {evaluation.report}")
@@ -104,7 +104,7 @@ def _judge_without_run(config: EvaluateConfig) -> Evaluation:
         of_file = config.predictions is not None
         judged = judged_by_file(config, None, name) if of_file else judged_by_served_model(config, name)
         evaluation = _evaluation(config, judged, folder, None)
-        write_evaluation(evaluation)
+        write_evaluation(evaluation, None, by_run=False)
     say(str(evaluation))
     say(f"report: {evaluation.report}")
     return evaluation

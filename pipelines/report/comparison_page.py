@@ -1,12 +1,15 @@
 """The page of a comparison."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from pipelines.evaluation.comparison import Comparison
-from pipelines.report.html import document, heading, paragraph, photo, photos, table
+from pipelines.console.escapes import visible
+from pipelines.evaluation.comparison import LESS_IS_BETTER, Comparison
+from pipelines.report.album import LARGE, small_copies
+from pipelines.report.templates import render
 
 _PHOTOS, _CELLS = 60, 40
 
@@ -24,50 +27,55 @@ def comparison_page(
         root: Folder of the photos, or None if they are not to be shown.
     """
     first, second = comparison.names
-    rows = []
-    for name, figure in comparison.figures.items():
-        seeds = () if figure.spread is None else (f"±{figure.spread[0]:.4f}", f"±{figure.spread[1]:.4f}")
-        low, high = figure.ci95
-        interval = f"{low:+.4f} to {high:+.4f}"
-        row = name.replace("_", " "), f"{figure.a:.4f}", f"{figure.b:.4f}", f"{figure.difference:+.4f}", interval
-        rows.append((*row, *seeds))
-    spread = ("spread over seeds", "") if comparison.figures["accuracy"].spread else ()
-    right = [
-        (f"only {first} is right", str(comparison.only_a_right)),
-        (f"only {second} is right", str(comparison.only_b_right)),
-        ("McNemar's p", f"{comparison.p:.3g}"),
-    ]
-    return document(
-        f"{first} and {second} on {comparison.n:,} photos",
-        [
-            paragraph(comparison.in_words()),
-            *([paragraph(note)] if note else []),
-            table(("figure", first, second, "difference", "95 % interval", *spread), rows),
-            heading("Photos that one of them names rightly"),
-            table(("photos", "number"), right),
-            heading("Where the answers went"),
-            table(("true class", "named", "more or fewer times"), _cells(matrix)),
-            heading(f"Photos that changed: {len(changed)}"),
-            photos([_photo(row, root) for row in changed.head(_PHOTOS).to_dict("records")]),
-        ],
+    return render(
+        "comparison.html",
+        plain_title=visible(f"{first} and {second} on {comparison.n:,} photos"),
+        sentence=comparison.in_words(),
+        note=note,
+        names=comparison.names,
+        figures=_figures(comparison),
+        spread=comparison.figures["accuracy"].spread is not None,
+        only=(comparison.only_a_right, comparison.only_b_right),
+        p=comparison.p,
+        cells=_cells(matrix),
+        changed=len(changed),
+        photos=_photos(changed.head(_PHOTOS), root),
     )
 
 
-def _cells(matrix: pd.DataFrame) -> list[tuple[str, str, str]]:
+def _figures(comparison: Comparison) -> list[dict[str, Any]]:
+    rows = []
+    for name, figure in comparison.figures.items():
+        low, high = figure.ci95
+        rows.append(
+            {
+                "name": name.replace("_", " "),
+                "a": figure.a,
+                "b": figure.b,
+                "difference": figure.difference,
+                "low": low,
+                "high": high,
+                "certain": low > 0 or high < 0,
+                "better": (figure.difference > 0) != (name in LESS_IS_BETTER),
+                "spread": figure.spread,
+            }
+        )
+    return rows
+
+
+def _cells(matrix: pd.DataFrame) -> list[tuple[str, str, int]]:
     """Returns the cells of the matrix that changed, the largest changes first."""
     counts = matrix.to_numpy()
     rows, columns = np.nonzero(counts)
     order = np.argsort(-np.abs(counts[rows, columns]), kind="stable")[:_CELLS]
     return [
-        (str(matrix.index[row]), str(matrix.columns[column]), f"{counts[row, column]:+d}")
+        (str(matrix.index[row]), str(matrix.columns[column]), int(counts[row, column]))
         for row, column in zip(rows[order], columns[order], strict=True)
     ]
 
 
-def _photo(row: dict, root: Path | None) -> str:
-    caption = [
-        f"{row['label']}: {row['change']}",
-        f"{row['a_predicted']} ({row['a_confidence']:.0%}) → {row['b_predicted']} ({row['b_confidence']:.0%})",
-        str(row["path"]),
-    ]
-    return photo(root / str(row["path"]) if root else None, caption)
+def _photos(changed: pd.DataFrame, root: Path | None) -> list[dict[str, Any]]:
+    rows = [{str(name): value for name, value in row.items()} for row in changed.to_dict("records")]
+    paths = [] if root is None else [root / str(row["path"]) for row in rows]
+    sources = [source for source, _ in small_copies(paths, LARGE)] or [""] * len(rows)
+    return [{**row, "source": source} for row, source in zip(rows, sources, strict=True)]

@@ -13,9 +13,13 @@ from pipelines.evaluation.metrics import per_class
 from pipelines.evaluation.sides import PHOTOS
 from pipelines.evaluation.slices import slice_table
 from pipelines.evaluation.summary import summary_text
+from pipelines.report.card import render_card
+from pipelines.report.compose import completed
+from pipelines.report.content import Report
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.report.html import framed
 from pipelines.report.page import render_page
+from pipelines.runs.directory import Run
 from pipelines.runs.files import write_atomically, write_csv, write_json, write_text
 
 _OPTIONAL = ("metrics.json", "slices.csv", "unknown.csv", "label_issues.csv")
@@ -69,8 +73,14 @@ class Evaluation:
         return framed(self.report.read_text(encoding="utf-8"))
 
 
-def write_evaluation(evaluation: Evaluation) -> None:
-    """Writes the folder: the numbers first, and then the pictures that are made of them."""
+def write_evaluation(evaluation: Evaluation, run: Run | None, *, by_run: bool) -> None:
+    """Writes the folder: the numbers first, and then what is made of them for people.
+
+    Args:
+        evaluation: Everything that is written.
+        run: Finished run whose images or classes are judged, or None.
+        by_run: Whether the probabilities are those of the run's own model.
+    """
     metrics, matrix, folder = evaluation.metrics, evaluation.confusion_matrix, evaluation.folder
     judged = evaluation.judged
     for name in _OPTIONAL:  # until the numbers beside it are of this evaluation
@@ -87,7 +97,20 @@ def write_evaluation(evaluation: Evaluation) -> None:
     write_csv(folder / PHOTOS, photos_table(judged))
     write_json(folder / "metrics.json", metrics)
     write_text(folder / "summary.txt", f"{evaluation}\n")
-    figure, root = folder / "confusion_matrix.png", judged.root or Path()
+    figure = folder / "confusion_matrix.png"
     write_atomically(figure, lambda path: draw_confusion_matrix(matrix, path, evaluation.title))
-    page = render_page(evaluation.title, metrics, matrix, evaluation.predictions, root, figure)
-    write_text(folder / "report.html", page)
+    report = completed(_report(evaluation), judged, run, by_run=by_run)
+    write_text(folder / "card.md", render_card(report))
+    write_text(folder / "report.html", render_page(report))
+
+
+def _report(evaluation: Evaluation) -> Report:
+    return Report(
+        evaluation.title,
+        evaluation.metrics,
+        evaluation.confusion_matrix,
+        evaluation.predictions,
+        evaluation.figures,
+        evaluation.labels,
+        evaluation.note,
+    )

