@@ -189,8 +189,7 @@ def _note(run: Run, split: str, state: RunState, missed: list[dict[str, Any]]) -
     if state.text:
         notes.append(f"{state.text}; these figures are of its best model so far")
     if missed:
-        balance = read_config(run.config)["arguments"].get("balance", "none")
-        notes.append(f"warning: {missed_in_words(missed, split, balance)}")
+        notes.append(f"warning: {missed_in_words(missed, split, read_config(run.config).get('recipe') or {})}")
     return "\n".join(notes)
 
 

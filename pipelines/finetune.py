@@ -211,7 +211,7 @@ def _train(training: TrainingRun) -> None:
     training.save_checkpoint()
     remove_cache(training.run.cache)
     say(what_is_kept(training.run, progress))
-    missed = what_is_missed(progress, training.trainer.plan.config.balance)
+    missed = what_is_missed(progress, training.trainer.plan.recipe)
     if missed and training.run.writable:
         warn(missed)
 

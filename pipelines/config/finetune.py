@@ -127,7 +127,12 @@ class FinetuneConfig:
         none_is="none",
     )
     follow_links: bool = follow_links_setting()
-    balance: str = balance_setting()
+    balance: str | None = balance_setting(
+        None,
+        none_is=_DECIDED,
+        why="With every value but none, the head is fitted and the best model is chosen so that all classes count the "
+        "same. It is logits where classes are far from equal, and none elsewhere.",
+    )
     range: str = range_setting()
 
     recipe: str | None = setting(

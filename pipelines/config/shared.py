@@ -142,17 +142,16 @@ def mix_setting(default: str | None, **more: Any) -> Any:
     )
 
 
-def balance_setting() -> Any:
+def balance_setting(default: str | None = "none", **more: Any) -> Any:
     """--balance: what is done about classes of unequal size."""
     values = "; ".join(f"{name}: {does}" for name, does in BALANCES.items())
     return setting(
         f"what is done about classes of unequal size; {values}",
-        "none",
+        default,
         group=DATA,
         choices=tuple(BALANCES),
         metavar="NAME",
-        why="With every value but none, the head is fitted and the best model is chosen so that all classes count the "
-        "same.",
+        **more,
     )
 
 

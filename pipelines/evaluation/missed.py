@@ -1,6 +1,6 @@
 """Finds the classes that a model has given up: their images are there, and it recognizes (nearly) none of them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,8 @@ FEWEST_IMAGES = 3
 # A class is missed if its recall is below this share of the accuracy over all images.
 SHARE_OF_ACCURACY = 0.25
 _NAMED = 3
+# A size, in pixels, from which on a larger one is hardly worth its time.
+_LARGE = 448
 
 
 @dataclass(frozen=True)
@@ -65,21 +67,31 @@ def missed_classes(labels: np.ndarray, predicted: np.ndarray) -> tuple[MissedCla
     return tuple(sorted(found, key=lambda missed: -missed.images))
 
 
-def missed_in_words(missed: Iterable[dict[str, Any]], split: str, balance: str) -> str:
+def missed_in_words(missed: Iterable[dict[str, Any]], split: str, recipe: Mapping[str, Any]) -> str:
     """Returns a sentence about classes that are (nearly) never recognized and what to try, or "" if there are none.
 
     Args:
         missed: Classes, as `MissedClass.named` returns them.
         split: Name of the images in words, such as "validation".
-        balance: Value of --balance that the model was trained with.
+        recipe: Values of the recipe that the model was trained with, by setting; {} for a network that was imported.
     """
     missed = list(missed)
     if not missed:
         return ""
     named = [_in_words(each, f"{split} " if number == 0 else "") for number, each in enumerate(missed[:_NAMED])]
     more = f"; and {len(missed) - _NAMED} more classes are like that" if len(missed) > _NAMED else ""
-    remedy = f"{'--balance logits, ' if balance == 'none' else ''}--view squeeze, or a larger --image-size"
-    return f"{'; '.join(named)}{more}; try {remedy}"
+    return f"{'; '.join(named)}{more}; try {_remedies(recipe)}"
+
+
+def _remedies(recipe: Mapping[str, Any]) -> str:
+    """Returns what a training has not tried yet for classes that are missed."""
+    remedies = [
+        *(["--balance logits"] if recipe.get("balance") == "none" else []),
+        *(["--view squeeze"] if recipe.get("view") == "crop" else []),
+        *(["a larger --image-size"] if recipe.get("image_size", _LARGE) < _LARGE else []),
+    ]
+    more = "more pictures of what is missed"
+    return f"{', '.join(remedies)}, or {more}" if remedies else more
 
 
 def _in_words(missed: dict[str, Any], kind: str) -> str:

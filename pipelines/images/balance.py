@@ -11,27 +11,6 @@ import tensorflow as tf
 
 from pipelines.images.augment import key_of
 
-# From this ratio of the largest class to the smallest on, a training says what is optimized.
-UNEQUAL = 5
-
-
-def imbalance_in_words(sizes: pd.Series, balance: str) -> str:
-    """Returns a sentence about classes that are far from equal and what is optimized, or "" if they are not.
-
-    Args:
-        sizes: Number of training images of each class.
-        balance: Value of --balance.
-    """
-    if sizes.max() < UNEQUAL * sizes.min():
-        return ""
-    how_many = f"classes have {sizes.min()} to {sizes.max()} training images"
-    if balance != "none":
-        return f"{how_many}; --balance {balance} makes every class count the same"
-    return (
-        f"{how_many}; the log loss over all images is optimized, so rare classes count little; --balance logits makes "
-        "every class count the same"
-    )
-
 
 def class_weights(labels: pd.Series, classes: list[str]) -> list[float]:
     """Returns a weight per class that is inversely proportional to the class's number of images.

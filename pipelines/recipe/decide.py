@@ -11,8 +11,8 @@ from typing import Any
 
 from pipelines.config.checks import check_choice
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.config.shared import AUTO, VIEWS
-from pipelines.evaluation.score import BALANCED_LOG_LOSS, LOG_LOSS
+from pipelines.config.shared import AUTO, BALANCES, VIEWS
+from pipelines.recipe.balance import balance_decision, choice_of_model
 from pipelines.recipe.decision import DATA, EARLIER_RUN, USER, Decision, Recipe
 from pipelines.recipe.findings import Findings
 from pipelines.recipe.pretrained import pretrained_policy
@@ -23,7 +23,18 @@ from resnet_tf.errors import UserError
 WARMUP_SHARE = 0.1
 MOST_EPOCHS = 100_000  # as for --epochs
 # The settings of a recipe that a user may ask for; None leaves them to the policy.
-ASKED = ("image_size", "epochs", "minutes", "learning_rate", "label_smoothing", "augment", "mix", "patience", "view")
+ASKED = (
+    "image_size",
+    "epochs",
+    "minutes",
+    "learning_rate",
+    "label_smoothing",
+    "augment",
+    "mix",
+    "patience",
+    "view",
+    "balance",
+)
 # The settings that say how long a training goes on.
 _ENDS = ("epochs", "minutes", "patience", "schedule", "plateau_patience", "warmup_steps", "drop_steps", "total_steps")
 _STEPS = ("warmup_steps", "drop_steps", "total_steps")
@@ -36,6 +47,7 @@ def decide(
     source: str = "",
     passed: Mapping[str, Any] | None = None,
     findings: Findings | None = None,
+    imbalance: float = 1.0,
 ) -> tuple[Decision, ...]:
     """Decides all settings of a recipe, each with its reason.
 
@@ -49,6 +61,7 @@ def decide(
         source: Path of the file with the earlier run's decisions.
         passed: Values that a caller from Python sets, by setting.
         findings: What a look at the pictures has shown, or None if nobody has looked.
+        imbalance: Number of training images of the largest class over that of the smallest.
 
     Returns:
         One decision for each field of `Recipe`.
@@ -59,7 +72,7 @@ def decide(
     recorded, passed = dict(recorded or {}), _known(passed or {})
     policy = pretrained_policy(config, images, findings) if config.pretrained else random_policy(config, images)
     rows = {row.setting: row for row in policy}
-    rows["choose_by"] = choice_of_model(config.balance)
+    rows["balance"] = balance_decision(imbalance)
     usual_epochs = rows["epochs"].value
     rows["minutes"] = Decision("minutes", None, "the number of epochs says when it ends")
     if config.minutes is not None:
@@ -78,6 +91,10 @@ def decide(
     _overrule(rows, asked, "as asked", USER)
     _overrule(rows, passed, "as passed", USER)
     check_choice("the view", rows["view"].value, VIEWS)
+    check_choice("the balance", rows["balance"].value, tuple(BALANCES))
+    same_balance = recorded.get("balance") == rows["balance"].value
+    if "choose_by" not in passed and not ("choose_by" in recorded and same_balance):
+        rows["choose_by"] = choice_of_model(rows["balance"])
 
     steps = math.ceil(images / config.batch_size)
     total = max(1, steps * rows["epochs"].value)
@@ -90,17 +107,6 @@ def decide(
         repeated = {name: recorded[name] for name in _STEPS if name in recorded and name not in passed}
         _overrule(rows, repeated, where, EARLIER_RUN, only_others=True)
     return tuple(rows.values())
-
-
-def choice_of_model(balance: str) -> Decision:
-    """Returns the decision on the figure by which the best model is chosen.
-
-    Args:
-        balance: Value of --balance.
-    """
-    if balance == "none":
-        return Decision("choose_by", LOG_LOSS, "every image counts the same, and every probability is used")
-    return Decision("choose_by", BALANCED_LOG_LOSS, f"as --balance {balance} asks", USER)
 
 
 def open_ended_policy(epochs: int, head_first: bool) -> list[Decision]:

@@ -46,6 +46,7 @@ class Recipe:
         refit_head: Whether the head that is kept was fitted to the validation images as well.
         frozen_stages: Names of the stages whose variables keep the values of the weights.
         freeze_batch_norms: Whether batch norms keep the statistics of the weights.
+        balance: What is done about classes of unequal size, one of `pipelines.config.shared.BALANCES`.
         choose_by: Figure on the validation images that is lowest for the best model, "log_loss" or "balanced_log_loss",
             see `pipelines.evaluation.score`; or "nothing" without validation, see `pipelines.recipe.chosen`.
         epochs: Number of epochs in which the layers are trained together; with a plateau, their largest number.
@@ -80,6 +81,7 @@ class Recipe:
     refit_head: bool
     frozen_stages: tuple[str, ...]
     freeze_batch_norms: bool
+    balance: str
     choose_by: str
     epochs: int
     minutes: float | None

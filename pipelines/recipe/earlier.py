@@ -72,11 +72,10 @@ def repeated_recipe(earlier: Earlier | None, config: FinetuneConfig) -> dict[str
     if unknown:
         raise UserError(f"{earlier.source!r} has decisions that this version does not know: {', '.join(unknown)}")
     if recipe:  # what earlier versions did without writing it here
-        unwritten = {"view": "crop", "image_size": earlier.arguments.get("image_size"), "minutes": None}
-        recipe = {**unwritten, **recipe}
-    anew = {"choose_by"} if earlier.arguments.get("balance", "none") != config.balance else set()
-    kept = {name: value for name, value in recipe.items() if name not in anew}
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in kept.items()}
+        arguments = earlier.arguments
+        unwritten = {"view": "crop", "image_size": arguments.get("image_size"), "minutes": None}
+        recipe = {**unwritten, "balance": arguments.get("balance", "none"), **recipe}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in recipe.items()}
 
 
 def repeated_findings(earlier: Earlier | None, config: FinetuneConfig) -> Findings | None:

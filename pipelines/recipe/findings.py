@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.evaluation.score import LOG_LOSS
+
 # A choice is preferred to the usual one only if its log loss is lower by this many standard errors of the difference.
 STANDARD_ERRORS = 2.0
 # If the longer side of all pictures but a tenth is at most this many times the shorter one, padding and squeezing
@@ -41,15 +43,18 @@ class Findings:
 
     Args:
         images: Number of images that were looked at.
-        entropy: Log loss of always answering with the classes' shares of these images.
+        entropy: Log loss of always answering with the classes' shares of these images; with the balanced log loss,
+            that of always answering with equal shares.
         views: Comparison of the views, the usual one first.
         sizes: Comparison of the image sizes with the view that is taken, the usual one first; () if only one was tried.
+        figure: Figure that is compared, "log_loss" or "balanced_log_loss", see `pipelines.evaluation.score`.
     """
 
     images: int
     entropy: float
     views: tuple[Compared, ...]
     sizes: tuple[Compared, ...] = ()
+    figure: str = LOG_LOSS
 
     @property
     def view(self) -> str:
@@ -70,10 +75,11 @@ class Findings:
     def in_words(self, compared: tuple[Compared, ...]) -> str:
         """Returns why one of the choices is taken, with the log losses of all of them."""
         losses = ", ".join(f"{one.choice} {one.log_loss:.3f}" for one in compared)
+        figure = self.figure.replace("_", " ")
         if len(compared) == 1:
-            return f"log loss of the frozen features {losses}"
+            return f"{figure} of the frozen features {losses}"
         taken = "certainly better" if best_of(compared) is not compared[0] else "no other is certainly better"
-        return f"{taken}, by log loss of the frozen features of {self.images} images: {losses}"
+        return f"{taken}, by {figure} of the frozen features of {self.images} images: {losses}"
 
 
 def best_of(compared: tuple[Compared, ...]) -> Compared:

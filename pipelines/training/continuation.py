@@ -36,8 +36,9 @@ def check_same_settings(run: Run, config: FinetuneConfig) -> None:
             "continues it"
         )
     before, now = _arguments(run), config.as_arguments()
-    if now["image_size"] is None and "image_size" not in read_config(run.config).get("recipe", {}):
-        now["image_size"] = before["image_size"]  # earlier versions had a number as the default
+    for name in ("image_size", "balance"):
+        if now[name] is None and name not in read_config(run.config).get("recipe", {}):
+            now[name] = before[name]  # earlier versions did not leave it to the data
     changed = [name for name in now if before.get(name) != now[name] and not _moved(name, before.get(name), now[name])]
     if changed:
         what = "; ".join(f"{name} {before.get(name)!r}, now {now[name]!r}" for name in changed[:_NAMED])

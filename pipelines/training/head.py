@@ -40,7 +40,7 @@ def fit_head(trainer: Trainer) -> LinearProbe:
     averaged, choose_by = averaged_features(trainer.model), plan.recipe.choose_by
     probe = probe_for_all(
         plan.devices.workers,
-        lambda: fit_linear_probe(train, validation, len(plan.classes), averaged, plan.config.balance, choose_by),
+        lambda: fit_linear_probe(train, validation, len(plan.classes), averaged, plan.recipe.balance, choose_by),
     )
     with scope(plan.devices.strategy):
         head(trainer.model).set_weights([probe.kernel, probe.bias])
@@ -66,7 +66,7 @@ def repeat_head(trainer: Trainer, strength: float, channels: int) -> None:
     plan = trainer.plan
     extract = Inference(feature_extractor(trainer.model), strategy=plan.devices.strategy)
     features = trainer.outputs(extract, "train", "features of all images")
-    labels, classes, balance = label_numbers(plan.rows["train"], plan.classes), len(plan.classes), plan.config.balance
+    labels, classes, balance = label_numbers(plan.rows["train"], plan.classes), len(plan.classes), plan.recipe.balance
 
     def fit() -> dict[str, np.ndarray]:
         fitted = repeat_linear_probe(features, labels, classes, strength=strength, channels=channels, balance=balance)

@@ -7,6 +7,7 @@ much of the classes the weights already know. Such a classifier predicts well wh
 
 import warnings
 from dataclasses import replace
+from functools import partial
 
 import keras
 import numpy as np
@@ -19,6 +20,7 @@ from pipelines.console.terminal import of_part, say
 from pipelines.data.groups import tied_units
 from pipelines.data.manifest import label_numbers
 from pipelines.evaluation.inference import Inference, images_of, outputs
+from pipelines.evaluation.score import BALANCED_LOG_LOSS
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import ImageSource, evaluation_stream
 from pipelines.recipe.findings import (
@@ -112,10 +114,12 @@ class _Looker:
         self.units = tied_units(self.rows["similar"], self.rows["group"])
         self.extract = Inference(feature_extractor(model), strategy=plan.devices.strategy)
         self.averages = averaged_features(model)
+        self.balanced = plan.recipe.choose_by == BALANCED_LOG_LOSS
         self.known: dict[tuple[str, int], np.ndarray] = {}
 
     def findings(self, views: tuple[Compared, ...]) -> Findings:
-        return Findings(len(self.rows), entropy_of(self.labels), views)
+        counted = np.unique(self.labels) if self.balanced else self.labels
+        return Findings(len(self.rows), entropy_of(counted), views, figure=self.plan.recipe.choose_by)
 
     def has_time(self, scale: float = 1.0) -> bool:
         """Returns whether one more choice would end within the look's share of --minutes.
@@ -138,8 +142,8 @@ class _Looker:
         if (view, size) not in self.known:
             features = self._features(view, size)[:, : self.averages]
             # Machines may round a loss in different ways, but they must agree on what follows.
-            found = self.workers.from_chief(lambda: held_out_losses(features, self.labels, self.units).tolist())
-            self.known[view, size] = np.array(found)
+            losses = partial(held_out_losses, features, self.labels, self.units, self.balanced)
+            self.known[view, size] = np.array(self.workers.from_chief(lambda: losses().tolist()))
         return self.known[view, size]
 
     def _features(self, view: str, size: int) -> np.ndarray:
@@ -164,13 +168,15 @@ def some_of(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     return rows.loc[share.sort_values(kind="stable").index[:MOST_IMAGES].sort_values()]
 
 
-def held_out_losses(features: np.ndarray, labels: np.ndarray, units: np.ndarray) -> np.ndarray:
+def held_out_losses(features: np.ndarray, labels: np.ndarray, units: np.ndarray, balanced: bool = False) -> np.ndarray:
     """Returns the log loss of each image by logistic regressions that were fitted to other images.
 
     Args:
         features: float [images, channels].
         labels: int [images], class of each image.
         units: int [images], the same number for images that stay together.
+        balanced: Whether every class counts the same, so that the mean is the balanced log loss. The probabilities are
+            then those for equally frequent classes.
 
     Returns:
         float [images], for the regularization with the lowest mean.
@@ -185,7 +191,13 @@ def held_out_losses(features: np.ndarray, labels: np.ndarray, units: np.ndarray)
             seen, new = ((features[part] - mean) / deviation for part in (fitted, held_out))
             for answers, strength in zip(probabilities, STRENGTHS, strict=True):
                 answers[held_out] = _answers(seen, labels[fitted], new, strength, answers.shape[1])
+                if balanced:
+                    answers[held_out] /= np.maximum(np.bincount(labels[fitted], minlength=answers.shape[1]), 1)
+                    answers[held_out] /= answers[held_out].sum(axis=1, keepdims=True)
     losses = -np.log(np.maximum(probabilities[:, np.arange(len(labels)), labels], LEAST_PROBABILITY))
+    if balanced:
+        sizes = np.bincount(labels)
+        losses *= len(labels) / (np.count_nonzero(sizes) * sizes[labels])
     return min(losses, key=lambda each: float(each.mean()))
 
 

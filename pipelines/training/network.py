@@ -123,7 +123,7 @@ def _compile(model: keras.Model, plan: Plan, schedule: keras.optimizers.schedule
     optimizer.exclude_from_weight_decay(var_names=["gamma", "beta", "bias"])
     if plan.devices.precision == "float16":
         optimizer = AgreedLossScaleOptimizer(optimizer)
-    labels, balance = plan.rows["train"]["label"], plan.config.balance
+    labels, balance = plan.rows["train"]["label"], plan.recipe.balance
     loss = SmoothedCrossentropy(
         recipe.label_smoothing,
         class_weights(labels, plan.classes) if balance == "weights" else None,

@@ -20,8 +20,8 @@ import tensorflow as tf
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.data.manifest import class_names, data_root, describe_data
 from pipelines.data.value_range import decide_range
-from pipelines.images.balance import imbalance_in_words
 from pipelines.images.stream import InputSpec
+from pipelines.recipe.balance import imbalance_in_words, imbalance_of
 from pipelines.recipe.chosen import Chosen
 from pipelines.recipe.decide import decide
 from pipelines.recipe.decision import Decision, Recipe, recipe_of
@@ -137,7 +137,7 @@ class Plan:
             self.recipe.min_area,
             augment=self.recipe.augment,
             mix=self.recipe.mix,
-            balanced=self.config.balance == "sampling",
+            balanced=self.recipe.balance == "sampling",
             value_range=decide_range(self.config.range, self.manifest["stored_values"]),
             view=self.recipe.view,
         )
@@ -224,7 +224,7 @@ class Plan:
         return f"<p>{html.escape(self.summary())}</p><table><tr>{head}</tr>{rows}</table>"
 
     def _imbalance(self) -> list[str]:
-        words = imbalance_in_words(self.rows["train"]["label"].value_counts(), self.config.balance)
+        words = imbalance_in_words(self.rows["train"]["label"].value_counts(), self.recipe.balance)
         return [words] if words else []
 
     def summary(self) -> str:
@@ -276,9 +276,9 @@ def _decisions(
     passed: Mapping[str, Any],
     findings: Findings | None,
 ) -> tuple[Decision, ...]:
-    images = int((manifest["split"] == "train").sum())
-    source = earlier.source if earlier else ""
-    return decide(config, images, repeated_recipe(earlier, config), source, passed, findings)
+    labels = manifest.loc[manifest["split"] == "train", "label"]
+    source, imbalance = earlier.source if earlier else "", imbalance_of(labels.value_counts())
+    return decide(config, len(labels), repeated_recipe(earlier, config), source, passed, findings, imbalance)
 
 
 def _versions() -> dict[str, Any]:

@@ -1,13 +1,14 @@
 """The data that the steps of one call of finetune share."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from pipelines.console.clock import Stopwatch
 from pipelines.console.signals import Interrupts
 from pipelines.evaluation.missed import missed_in_words
 from pipelines.evaluation.score import Score
+from pipelines.recipe.decision import Recipe
 from pipelines.runs.directory import Run
 from pipelines.training.checkpoint import Checkpoint, Progress, load_start, save_checkpoint
 from pipelines.training.history import write_history
@@ -116,11 +117,11 @@ def what_is_kept(run: Run, progress: Progress) -> str:
     return f"best model kept: {progress.best}, {figures}, {run.model}"
 
 
-def what_is_missed(progress: Progress, balance: str) -> str:
+def what_is_missed(progress: Progress, recipe: Recipe) -> str:
     """Returns a sentence about the classes that the best model (nearly) never recognizes, or "" if there are none.
 
     Args:
         progress: Progress with the best model so far.
-        balance: Value of --balance.
+        recipe: Recipe of the training.
     """
-    return missed_in_words(progress.best_missed, "validation", balance)
+    return missed_in_words(progress.best_missed, "validation", asdict(recipe))

@@ -2,6 +2,7 @@
 the kept model never recognizes is named.
 """
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -15,7 +16,8 @@ from pipelines.evaluation.inference import softmax
 from pipelines.evaluation.missed import missed_classes, missed_in_words
 from pipelines.evaluation.score import balanced_log_loss, log_loss, score_from, score_of
 from pipelines.finetune import finetune
-from pipelines.images.balance import imbalance_in_words, log_prior
+from pipelines.images.balance import log_prior
+from pipelines.recipe.balance import imbalance_in_words
 from pipelines.recipe.decide import decide
 from pipelines.recipe.decision import recipe_of
 from pipelines.recipe.earlier import Earlier, repeated_recipe
@@ -149,23 +151,52 @@ def test_missed_classes_are_named_with_what_to_try():
     score = score_of(labels, predicted, np.eye(3)[predicted] * 0.85 + 0.05)
     assert score_from({**vars(score), "missed": [vars(each) for each in score.missed]}) == score
     missed = [each.named(CLASSES) for each in score.missed]
-    assert missed_in_words(missed, "validation", "none") == (
+    recipe = {"balance": "none", "view": "crop", "image_size": 224}
+    assert missed_in_words(missed, "validation", recipe) == (
         "of 16 validation images of 'crack' none is recognized (16 are called 'free'); try --balance logits, "
-        "--view squeeze, or a larger --image-size"
+        "--view squeeze, a larger --image-size, or more pictures of what is missed"
     )
-    assert missed_in_words(missed * 5, "test", "logits").endswith(
-        "(16 are called 'free'); and 2 more classes are like that; try --view squeeze, or a larger --image-size"
+    tried = {"balance": "logits", "view": "squeeze", "image_size": 448}
+    assert missed_in_words(missed * 5, "test", tried).endswith(
+        "(16 are called 'free'); and 2 more classes are like that; try more pictures of what is missed"
     )
-    assert missed_in_words([], "validation", "none") == ""
+    assert missed_in_words(missed, "test", {}).endswith("; try more pictures of what is missed")
+    assert missed_in_words([], "validation", recipe) == ""
 
 
 def test_what_is_optimized_is_said_where_classes_are_far_from_equal():
     assert imbalance_in_words(pd.Series({"a": 20, "b": 99}), "none") == ""
     said = imbalance_in_words(pd.Series({"a": 24, "b": 555}), "none")
-    assert said.startswith("classes have 24 to 555 training images; the log loss over all images is optimized")
-    assert imbalance_in_words(pd.Series({"a": 24, "b": 555}), "logits") == (
-        "classes have 24 to 555 training images; --balance logits makes every class count the same"
+    assert said.startswith("classes have 24 to 555 training images; every image counts the same, so rare classes")
+    assert imbalance_in_words(pd.Series({"a": 24, "b": 555}), "logits").startswith(
+        "classes have 24 to 555 training images; every class counts the same, by --balance logits"
     )
+
+
+@pytest.mark.parametrize(
+    ("imbalance", "settings", "balance", "decided_by"),
+    [
+        (4.9, {}, "none", "data"),
+        (5.0, {}, "logits", "data"),
+        (23.0, {"balance": "none"}, "none", "user"),
+        (1.0, {"balance": "weights"}, "weights", "user"),
+    ],
+)
+def test_every_class_counts_the_same_where_classes_are_far_from_equal(images, imbalance, settings, balance, decided_by):
+    rows = {row.setting: row for row in decide(small_config(images, "run", **settings), 80, imbalance=imbalance)}
+    assert (rows["balance"].value, rows["balance"].decided_by) == (balance, decided_by)
+    assert rows["choose_by"].value == ("log_loss" if balance == "none" else "balanced_log_loss")
+
+
+def test_a_run_of_an_earlier_version_keeps_its_balance(images):
+    config = small_config(images, "run")
+    recorded = {"choose_by": "log_loss", "epochs": 3}
+    earlier = Earlier("a", {"arguments": {**config.as_arguments(), "balance": "none"}, "recipe": recorded})
+    rows = {row.setting: row for row in decide(config, 80, repeated_recipe(earlier, config), "a", imbalance=23.0)}
+    assert (rows["balance"].value, rows["choose_by"].value) == ("none", "log_loss")
+    asked = replace(config, balance="weights")
+    rows = {row.setting: row for row in decide(asked, 80, repeated_recipe(earlier, asked), "a", imbalance=23.0)}
+    assert (rows["balance"].value, rows["choose_by"].value) == ("weights", "balanced_log_loss")
 
 
 def test_the_recipe_says_how_the_best_model_is_chosen(images):
@@ -176,13 +207,6 @@ def test_the_recipe_says_how_the_best_model_is_chosen(images):
         decisions = decide(small_config(images, "run", weights="x", **settings), images=1000)
         assert recipe_of(decisions).choose_by == choose_by
         assert line in explain(decisions)
-
-
-def test_an_earlier_run_s_choice_is_repeated_with_its_balance_alone(images):
-    config = small_config(images, "run", balance="logits")
-    content = {"arguments": config.as_arguments(), "recipe": {"choose_by": "balanced_log_loss"}}
-    assert repeated_recipe(Earlier("a", content), config)["choose_by"] == "balanced_log_loss"
-    assert "choose_by" not in repeated_recipe(Earlier("a", content), small_config(images, "run"))
 
 
 def test_the_open_end_watches_the_figure_that_chooses(images):
@@ -219,16 +243,19 @@ def rare(images):
     return table
 
 
-def test_a_class_that_is_given_up_is_named_by_finetune_and_evaluate(rare, small, small_weights, tmp_path, capsys):
+def test_a_class_that_is_given_up_is_named_by_finetune_and_evaluate(
+    images, rare, small, small_weights, tmp_path, capsys
+):
     settings = {"arch": small, "weights": str(small_weights), "precision": "float32"}
-    run = finetune(small_config(rare, tmp_path / "run", epochs=0, **settings))
+    run = finetune(small_config(rare, tmp_path / "run", epochs=0, balance="none", **settings))
     named = "images of 'rare' none is recognized (3 are called 'common'); try --balance logits"
     assert f"warning: of 3 validation {named}" in capsys.readouterr().err
     progress = load_checkpoint(run).progress
     assert [each["class"] for each in progress.best_missed] == ["rare"]
     assert progress.best_balanced_accuracy == 0.5
     again = without_progress(run.checkpoints, with_progress({}, progress)).progress  # as a continued run reads it
-    assert what_is_missed(again, "none").startswith(f"of 3 validation {named}")
+    recipe = recipe_of(decide(small_config(rare, "run", balance="none"), 80))
+    assert what_is_missed(again, recipe).startswith(f"of 3 validation {named}")
     found = evaluate(run, "val")
     assert found.metrics["never_recognized"] == progress.best_missed
     assert f"warning: of 3 val {named}" in (found.folder / "summary.txt").read_text()

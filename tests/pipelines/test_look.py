@@ -147,6 +147,18 @@ def test_the_loss_is_that_of_images_which_the_fit_has_not_seen():
     assert held_out_losses(shots, labels, np.arange(120)).mean() < 0.5
 
 
+def test_every_class_counts_the_same_in_a_balanced_loss():
+    random = np.random.default_rng(0)
+    labels = np.repeat([0, 1], [108, 12])
+    untold = random.normal(0, 1, (120, 2))
+    plain, balanced = (held_out_losses(untold, labels, np.arange(120), each) for each in (False, True))
+    # Nothing tells the classes apart, so that the best answers are their shares, or equal ones.
+    assert plain.mean() == pytest.approx(entropy_of(labels), rel=0.1)
+    assert balanced.mean() == pytest.approx(np.log(2), rel=0.1)
+    told = np.eye(2)[labels] * 5 + random.normal(0, 0.5, (120, 2))
+    assert held_out_losses(told, labels, np.arange(120), True).mean() < 0.25
+
+
 @pytest.mark.parametrize("labels", [[0, 0, 0, 0, 0, 1], [0, 0, 0, 0, 0, 0], [0, 1, 2, 3, 4, 5]])
 def test_classes_with_hardly_any_images_have_finite_losses(labels):
     features = np.random.default_rng(0).normal(0, 1, (6, 4))
