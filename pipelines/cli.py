@@ -199,6 +199,15 @@ def _predict(config: Any) -> int:
     return FOUND if predict(config) else DONE
 
 
+def _explain(config: Any) -> int:
+    _check_finished(config.run, "one")
+    with imports():
+        from pipelines.explain import explain
+
+    explain(config)
+    return DONE
+
+
 def _check_finished(run: str, strategy: str) -> None:
     """Checks that a run is finished, before TensorFlow is imported.
 
@@ -252,6 +261,7 @@ _DO = {
     "show-batch": _show_batch,
     "evaluate": _evaluate,
     "predict": _predict,
+    "explain": _explain,
     "export": _export,
     "import": _import,
     "convert": _convert,

@@ -5,16 +5,23 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say
+from pipelines.data.groups import tied_units
 from pipelines.data.manifest import data_root, label_numbers
+from pipelines.evaluation.baseline import majority_baseline
 from pipelines.evaluation.integrity import check_same_images, load_run_manifest
+from pipelines.evaluation.intervals import Answers, bootstrap_intervals
 from pipelines.evaluation.metrics import confusion_matrix, most_confused, per_class, summarize
 from pipelines.evaluation.missed import missed_in_words
 from pipelines.evaluation.predictions import BATCH_SIZE, finished_run_for_all, prediction_table, probabilities_of
+from pipelines.report.card import render_card
+from pipelines.report.compose import Result, compose_report
 from pipelines.report.figures import draw_confusion_matrix
+from pipelines.report.gather import Judged
 from pipelines.report.html import framed
 from pipelines.report.page import render_page
 from pipelines.runs.chosen_by import chosen_in_words, keep_figures, learned_from
@@ -79,7 +86,7 @@ def evaluate(
     """Predicts a split and writes the split's folder in the run.
 
     The folder contains metrics.json, predictions.csv, per_class.csv, confusion_matrix.csv, confusion_matrix.png,
-    summary.txt and report.html.
+    summary.txt, report.html and card.md.
 
     Args:
         run: Finished run.
@@ -107,6 +114,8 @@ def evaluate(
         labels = label_numbers(rows, classes)
         metrics = {
             **summarize(labels, found, classes),
+            **_intervals(labels, found, tied_units(rows["similar"], rows["group"])),
+            "baseline": majority_baseline(labels, classes),
             "classes": classes,
             "split": split,
             "mirror": mirror,
@@ -121,7 +130,7 @@ def evaluate(
             _note(known, split, state, metrics["never_recognized"]),
         )
         if workers.chief:
-            _write(evaluation, root)
+            _write(evaluation, known, Judged(rows, root, labels, found))
             keep_figures(run)
     if workers.chief:
         say(str(evaluation))
@@ -129,8 +138,8 @@ def evaluate(
     return evaluation
 
 
-def _write(evaluation: Evaluation, root: Path) -> None:
-    """Writes the folder of the split: the numbers first, and then the pictures that are made of them."""
+def _write(evaluation: Evaluation, known: Run, judged: Judged) -> None:
+    """Writes the folder of the split: the numbers first, and then what is made of them for people."""
     metrics, matrix, folder = evaluation.metrics, evaluation.confusion_matrix, evaluation.folder
     (folder / "metrics.json").unlink(missing_ok=True)  # until the numbers beside it are those of this evaluation
     write_csv(folder / "predictions.csv", evaluation.predictions)
@@ -140,9 +149,10 @@ def _write(evaluation: Evaluation, root: Path) -> None:
     write_text(folder / "summary.txt", f"{evaluation}\n")
     name = evaluation.run.path.resolve().name
     title = f"{name}, {metrics['split']}" + (MIRRORED if metrics["mirror"] else "")
-    figure = folder / "confusion_matrix.png"
-    write_atomically(figure, lambda path: draw_confusion_matrix(matrix, path, title))
-    write_text(folder / "report.html", render_page(title, metrics, matrix, evaluation.predictions, root, figure))
+    write_atomically(folder / "confusion_matrix.png", lambda path: draw_confusion_matrix(matrix, path, title))
+    report = compose_report(known, judged, Result(title, metrics, matrix, evaluation.predictions, evaluation.note))
+    write_text(folder / "card.md", render_card(report))
+    write_text(folder / "report.html", render_page(report))
 
 
 def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
@@ -165,6 +175,12 @@ def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
     empty = [name for name, images in matrix.sum(axis=1).items() if images == 0]
     lines += [f"no images here of: {', '.join(map(str, empty))}"] if empty else []
     return "\n".join(lines)
+
+
+def _intervals(labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray) -> dict[str, list[float]]:
+    """Returns the intervals of the metrics by their names in metrics.json. That of the accuracy is Wilson's."""
+    found = bootstrap_intervals(Answers(labels, probabilities), groups)
+    return {f"{name}_ci95": interval for name, interval in found.items() if name != "accuracy"}
 
 
 def _rows(known: Run, split: str, run: Run) -> pd.DataFrame:

@@ -16,6 +16,7 @@ from pipelines.runs.chosen_by import chosen_in_words, keep_figures, learned_from
 from pipelines.runs.directory import Run, check_writable, foreign_files
 from pipelines.runs.lock import locked
 from pipelines.training.all_layers import Collapsed, assign_average, train_all_layers
+from pipelines.training.calibrate import calibrate, take_calibration
 from pipelines.training.checkpoint import (
     Progress,
     checkpoint_for_all,
@@ -132,6 +133,7 @@ def _repeat_on_all(run: Run, plan: Plan, chosen: Progress, interrupts: Interrupt
             trainer = build_trainer(plan).with_cache(there.cache)
             curves = CurvesFile(there.curves, plan.summary())
             learn_from_all(TrainingRun(there, trainer, progress, interrupts, curves.draw, checkpoint))
+            take_calibration(there, run)
         remove_cache(there.cache)
         if run.writable:
             keep_figures(run)
@@ -207,6 +209,8 @@ def _train(training: TrainingRun) -> None:
     if recipe.head_first and recipe.epochs:
         _average_with_start(training)
     training.record()
+    if progress.best:
+        calibrate(training)
     progress.finished = progress.stopped or f"all {recipe.epochs} epochs"
     training.save_checkpoint()
     remove_cache(training.run.cache)

@@ -1,7 +1,5 @@
 """predict: names the classes of files, folders or globs, with the same probabilities as evaluate."""
 
-import glob
-import os
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -15,10 +13,8 @@ from PIL import Image
 from pipelines.config.verbs import PredictConfig
 from pipelines.console.escapes import visible
 from pipelines.console.signals import Interrupts
-from pipelines.console.terminal import answer, progress, say, warn
-from pipelines.data.inspect import inspect_images
-from pipelines.data.system_files import is_system_name
-from pipelines.data.walk import walk
+from pipelines.console.terminal import answer, say, warn
+from pipelines.data.named_files import expand, readable_rows
 from pipelines.evaluation.inference import Inference, images_of, outputs
 from pipelines.evaluation.integrity import load_network
 from pipelines.evaluation.predictions import (
@@ -133,7 +129,7 @@ def _stamp(run: Run) -> tuple[int, ...]:
 
 
 def _views_of_files(files: list[Path], spec: InputSpec) -> np.ndarray:
-    rows, unreadable = _readable_rows(files)
+    rows, unreadable = readable_rows(files)
     if unreadable:
         raise UserError(f"{str(unreadable[0][0])!r} is no readable image: {unreadable[0][1]}")
     with lost_images_named(rows, _CURRENT, BATCH_SIZE, spec.value_range) as watched:
@@ -150,7 +146,7 @@ def _find(config: PredictConfig) -> dict[str, Any]:
     if config.out:
         check_place(Path(config.out))
     files = [file for pattern in config.paths for file in expand(pattern, config.follow_links)]
-    rows, unreadable = _readable_rows(files, "looked at")
+    rows, unreadable = readable_rows(files, "looked at")
     value_range = input_spec_of(Run(Path(config.run))).value_range
     for path, loss in zip(rows["path"], value_range.losses(rows.pop("stored_values")), strict=True):
         if loss:
@@ -160,57 +156,6 @@ def _find(config: PredictConfig) -> dict[str, Any]:
     if rows.empty:
         raise UserError(f"not one of the {len(files)} files is a readable image, such as {str(files[0])!r}")
     return {"rows": rows.to_dict("list"), "unreadable": bool(unreadable)}
-
-
-def expand(pattern: str, follow_links: bool = False) -> list[Path]:
-    """Returns the files that a file name, a folder (all files in it, at any depth) or a glob stands for.
-
-    What is skipped in a folder is said: the same as in DATA of the other verbs. A file that is named is taken, whatever
-    its name is.
-
-    Args:
-        pattern: File name, folder or glob.
-        follow_links: Whether links that lead out of a folder are followed.
-
-    Raises:
-        UserError: There are no such files, or a folder cannot be read.
-    """
-    if not pattern:
-        raise UserError("a path of an image must not be empty")
-    path = Path(pattern)
-    if os.path.isdir(path):
-        folder, skipped = walk(path, follow_links)
-        files, left_out = sorted(folder.all_files()), skipped.lines()
-        for line in left_out:
-            say(line)
-    elif os.path.isfile(path):
-        return [path]
-    else:
-        files, left_out = _matched(pattern), []
-    if not files:
-        more = f" ({'; '.join(left_out)})" if left_out else ""
-        raise UserError(f"no file is named or matched by {pattern!r}{more}")
-    return files
-
-
-def _matched(pattern: str) -> list[Path]:
-    """The files that a glob matches, but for those that systems leave; they are counted."""
-    matched = sorted(file for file in map(Path, glob.iglob(pattern, recursive=True)) if os.path.isfile(file))
-    files = [file for file in matched if not is_system_name(file.name)]
-    if len(files) < len(matched):
-        say(f"skipped: {len(matched) - len(files)} system or hidden files that {pattern!r} matches")
-    return files
-
-
-def _readable_rows(files: list[Path], label: str = "") -> tuple[pd.DataFrame, list[tuple[Path, str]]]:
-    rows, unreadable = [], []
-    looked = inspect_images(files, None, lambda found: progress(found, len(files), label))
-    for file, facts in zip(files, looked, strict=True):
-        if facts.readable:
-            rows.append((str(file), "", facts.decoder, facts.orientation, facts.stored_values))
-        else:
-            unreadable.append((file, facts.reason))
-    return pd.DataFrame(rows, columns=["path", "label", "decoder", "orientation", "stored_values"]), unreadable
 
 
 def _top_table(paths: list[str], probabilities: np.ndarray, classes: list[str], top: int) -> str:

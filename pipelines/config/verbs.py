@@ -176,6 +176,22 @@ class PredictConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
+class ExplainConfig(_Checked):
+    """Which photos to explain."""
+
+    run: str = run_setting()
+    paths: tuple[str, ...] = setting(
+        "photos: files, folders or globs", group=DATA, kind=tuple, positional=True, metavar="PHOTO"
+    )
+    out: str = setting("PNG to write", ending=".png", metavar="FILE", written=True)
+    follow_links: bool = follow_links_setting()
+    top: int = setting(
+        "classes to explain for each photo, the likeliest first", 3, kind=int, low=1, high=10, metavar="K"
+    )
+
+
+@documented
+@dataclass(frozen=True)
 class ExportConfig(_Checked):
     """Which run to export."""
 
@@ -255,6 +271,7 @@ VERBS: dict[str, tuple[str, Any]] = {
     "finetune": ("fit a classifier to your images, or continue an unfinished run", FinetuneConfig),
     "evaluate": ("metrics and the confusion matrix of a run", EvaluateConfig),
     "predict": ("classes of image files", PredictConfig),
+    "explain": ("a picture of what in photos speaks for their likeliest classes", ExplainConfig),
     "export": ("a SavedModel to serve, checked in a fresh process", ExportConfig),
     "import": ("a network that others trained, classifier included, as a run", ImportConfig),
     "convert": ("weights of one format into another, bit for bit", ConvertConfig),

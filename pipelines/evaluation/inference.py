@@ -20,11 +20,14 @@ class Inference:
         model: Model that takes batches of images.
         mirror: Whether the probabilities are averaged over each image and its mirror image, see `logits_of`.
         strategy: tf.distribute strategy in whose scope the model was built, or None.
+        temperature: Number that logits are divided by.
     """
 
-    def __init__(self, model: keras.Model, mirror: bool = False, strategy: Any = None) -> None:
+    def __init__(
+        self, model: keras.Model, mirror: bool = False, strategy: Any = None, temperature: float = 1.0
+    ) -> None:
         self._strategy, self._devices = strategy, local_replicas(strategy)
-        self._compute = compute = logits_of(model, mirror)
+        self._compute = compute = logits_of(model, mirror, temperature)
         self._graphs: dict[Any, Any] = {}
         self._on_all = tf.function(lambda batches: strategy.run(compute, (batches,)))
 
@@ -62,22 +65,28 @@ class Inference:
             yield tf.nest.pack_sequence_as(results, of_batch)
 
 
-def logits_of(model: Any, mirror: bool) -> Callable[[Any], Any]:
+def logits_of(model: Any, mirror: bool, temperature: float = 1.0) -> Callable[[Any], Any]:
     """Returns the function that computes a classifier's logits, in a graph or outside.
 
     Args:
         model: Model from images to logits.
         mirror: Whether the probabilities are averaged over each image and its mirror image.
+        temperature: Number that the model's own logits are divided by; 1 leaves every bit of them as it is.
 
     Returns:
         A function from images [batch, height, width, 3] to logits [batch, classes].
     """
+
+    def of(images: Any) -> Any:
+        found = model(images, training=False)
+        return found if temperature == 1.0 else found / temperature
+
     if not mirror:
-        return lambda images: model(images, training=False)
+        return of
 
     def logits(images: Any) -> Any:
         views = images, tf.reverse(images, [2])
-        plain, mirrored = (tf.nn.log_softmax(model(view, training=False)) for view in views)
+        plain, mirrored = (tf.nn.log_softmax(of(view)) for view in views)
         larger = tf.maximum(plain, mirrored)
         return larger + tf.math.log1p(tf.exp(-tf.abs(plain - mirrored))) - math.log(2.0)
 

@@ -13,6 +13,7 @@ from pipelines.console.terminal import of_part
 from pipelines.data.value_range import range_of_config
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.evaluation.integrity import load_network
+from pipelines.evaluation.run_calibration import temperature_of
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
 from pipelines.runs.directory import Run, finished_run, read_config
@@ -89,7 +90,7 @@ def probabilities_of(
     devices = workers.strategy or choose_strategy(strategy)
     with scope(devices):
         model, classes = load_network(run)
-        inference = Inference(model, mirror, devices)
+        inference = Inference(model, mirror, devices, temperature_of(run))
     input_spec = input_spec_of(run)
     stream = evaluation_stream(ImageSource(part, root, classes), input_spec, BATCH_SIZE)
     with lost_images_named(part, root, BATCH_SIZE, input_spec.value_range) as watched:
@@ -152,7 +153,9 @@ def finished_run_for_all(run: Run, workers: Workers) -> Iterator[Run]:
         return
 
     def read() -> dict[str, np.ndarray]:
-        return {file.name: np.fromfile(file, np.uint8) for file in finished_run(run.path).of_model}
+        known = finished_run(run.path)
+        files = [*known.of_model, *([known.calibration] if known.calibration.is_file() else [])]
+        return {file.name: np.fromfile(file, np.uint8) for file in files}
 
     contents = workers.arrays_from_chief(read)
     if workers.chief:
@@ -160,6 +163,6 @@ def finished_run_for_all(run: Run, workers: Workers) -> Iterator[Run]:
         return
     with TemporaryDirectory() as folder:
         copy = Run(Path(folder), writable=False)
-        for file in copy.of_model:
-            file.write_bytes(contents[file.name].tobytes())
+        for name, content in contents.items():
+            (copy.path / name).write_bytes(content.tobytes())
         yield copy

@@ -75,6 +75,12 @@ def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float(sk.log_loss(labels, probabilities, labels=np.arange(probabilities.shape[1])))
 
 
+def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """Returns the log loss of each image, float [n]; the arguments are those of `score_of`."""
+    own = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return -np.log(np.maximum(own, np.finfo(np.float64).eps))  # as scikit-learn does
+
+
 def balanced_log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Returns the mean over the classes of the class's mean log loss; the arguments are those of `score_of`.
 

@@ -1,83 +1,188 @@
-"""The HTML page of an evaluation."""
+"""The page of an evaluation: one file with everything inside, which opens from a disk and asks nothing of a network."""
 
-from collections.abc import Hashable
-from pathlib import Path
+import json
+from collections.abc import Sequence
 from typing import Any
 
-import pandas as pd
+import numpy as np
+from markupsafe import Markup
 
-from pipelines.evaluation.metrics import most_confused, per_class
-from pipelines.report.html import data_uri, document, heading, photo, photos, table
+from pipelines.console.escapes import visible
+from pipelines.evaluation.metrics import most_confused
+from pipelines.evaluation.seriation import by_error, seriated
+from pipelines.report.album import GRID, LISTED, PagePhoto, least_sure_right, packed, surest_mistakes
+from pipelines.report.charts import Axis, Line, axis_over, coverage_chart, line_chart, reliability_diagram
+from pipelines.report.content import FIGURES, Report
+from pipelines.report.curves import places_of
+from pipelines.report.templates import json_for_script, render
 
-_MISTAKES = 24
+# A page is to open at once and to fit into a mail.
+MOST_BYTES = 14_500_000
+_CONFUSED, _PER_IMAGE, _WHOLE = 20, 5, 65535
+_CLASS_COLUMNS = ("class", "images", "precision", "recall", "f1", "most_taken_for", "taken", "named")
 
 
-def render_page(
-    title: str,
-    metrics: dict[str, Any],
-    matrix: pd.DataFrame,
-    predictions: pd.DataFrame,
-    root: Path,
-    figure: Path,
-) -> str:
-    """Returns the page as HTML. Every name that comes from the user's folders is escaped.
+def render_page(report: Report, most_bytes: int = MOST_BYTES) -> str:
+    """Returns the page as HTML. Every name that comes from the user's folders is shown as text.
+
+    Photos are put into the page in the order of the album, as long as there is room.
 
     Args:
-        title: Title with the names of the run and the split.
-        metrics: Content of metrics.json.
-        matrix: Confusion matrix with counts of images.
-        predictions: Content of predictions.csv.
-        root: Folder of the images, for thumbnails of the most confident mistakes.
-        figure: Path of the confusion matrix as a PNG.
+        report: What the page says.
+        most_bytes: Largest size of the page.
     """
-    low, high = metrics["accuracy_ci95"]
-    figures = [
-        ("images", str(metrics["n"])),
-        *([("the model has learned from", metrics["trained_on"])] if "trained_on" in metrics else []),
-        ("accuracy", f"{metrics['accuracy']:.4f} (95 % interval {low:.4f} to {high:.4f})"),
-        *(
-            (name.replace("_", " "), f"{metrics[name]:.4f}")
-            for name in ("top5_accuracy", "balanced_accuracy", "macro_f1", "cohen_kappa", "matthews_corrcoef")
-        ),
-        ("log loss", f"{metrics['log_loss']:.4f}"),
-        ("expected calibration error", f"{metrics['ece']:.4f}"),
-        *(
-            (f"hardly recognized: {each['class']}", f"{each['recognized']} of {each['images']} images")
-            for each in metrics["never_recognized"]
-        ),
-    ]
-    confused = [(true, taken, str(count), str(images)) for true, taken, count, images in most_confused(matrix, most=10)]
-    classes = [
-        (str(row["class"]), str(row["images"]), *(_share(row[name]) for name in ("precision", "recall", "f1")))
-        for row in per_class(matrix).to_dict("records")
-    ]
-    matrix_picture = f'<img class="matrix" alt="confusion matrix" src="{data_uri(figure.read_bytes(), "image/png")}">'
-    return document(
-        title,
-        [
-            table(("figure", "value"), figures),
-            heading("Confusion matrix"),
-            matrix_picture,
-            heading("Most confused"),
-            table(("true", "taken for", "times", "images of the class"), confused),
-            heading("Surest mistakes"),
-            photos([_mistake(row, root) for row in _surest_mistakes(predictions)]),
-            heading("Classes"),
-            table(("class", "images", "precision", "recall", "F1"), classes),
+    content = _content(report)
+    bare = _render(content, json_for_script({"of": {}, "training": []}), 0)
+    photos, inside = _photos(report, most_bytes - len(bare.encode()))
+    return _render(content, photos, inside)
+
+
+def _render(content: dict[str, Any], photos: Markup, inside: int) -> str:
+    return render("report.html", **content, photos=photos, inside=inside)
+
+
+def _content(report: Report) -> dict[str, Any]:
+    metrics, classes = report.metrics, report.classes
+    place = {name: number for number, name in enumerate(report.names)}
+    known = classes[classes["images"] > 0]
+    confused = most_confused(report.matrix, most=_CONFUSED)
+    return {
+        "plain_title": visible(report.title),
+        "report": report,
+        "metrics": metrics,
+        "figures": [
+            {
+                "key": key,
+                "name": name,
+                "what": what,
+                "value": metrics[key],
+                "interval": metrics.get(f"{key}_ci95"),
+                "baseline": (metrics.get("baseline") or {}).get(key),
+                "share": key != "log_loss",
+            }
+            for key, name, what in FIGURES
         ],
-    )
+        "baseline": metrics.get("baseline"),
+        "weakest": None if known.empty else known.sort_values(["recall", "images"]).iloc[0],
+        "confused": [(*each, place[each[0]], place[each[1]]) for each in confused],
+        "class_rows": classes.to_dict("records"),
+        "empty_classes": classes.loc[classes["images"] == 0, "class"].tolist(),
+        "charts": _charts(report),
+        "issues": _issues(report),
+        "data": json_for_script(_data(report)),
+        "listed": LISTED,
+    }
 
 
-def _surest_mistakes(predictions: pd.DataFrame) -> list[dict[Hashable, Any]]:
-    wrong = predictions[predictions["label"] != predictions["predicted"]]
-    return wrong.sort_values("confidence", ascending=False, kind="stable").head(_MISTAKES).to_dict("records")
+def _data(report: Report) -> dict[str, Any]:
+    """What the script needs of all images: a few numbers of each."""
+    labels, probabilities, counts = report.labels, report.probabilities, report.matrix.to_numpy()
+    top = np.argsort(-probabilities, axis=1, kind="stable")[:, :_PER_IMAGE]
+    wrong, confidence = top[:, 0] != labels, probabilities.max(axis=1)
+    everything = range(len(report.names))
+    return {
+        "classes": [visible(name) for name in report.names],
+        "paths": [visible(str(path)) for path in report.predictions["path"]],
+        "per_image": top.shape[1],
+        "truth": packed(labels, np.uint16),
+        "top": packed(top, np.uint16),
+        "shares": packed(_steps(np.take_along_axis(probabilities, top, axis=1)), np.uint16),
+        "own": packed(_steps(probabilities[np.arange(len(labels)), labels]), np.uint16),
+        "grid": GRID,
+        "orders": {
+            "name": sorted(everything, key=lambda label: report.names[label].casefold()),
+            "error": by_error(counts),
+            "together": seriated(counts),
+        },
+        "lists": {
+            "mistakes": surest_mistakes(wrong, confidence)[:LISTED].tolist(),
+            "unsure": least_sure_right(wrong, confidence)[:LISTED].tolist(),
+        },
+    }
 
 
-def _mistake(row: dict[Hashable, Any], root: Path) -> str:
-    return photo(
-        root / row["path"], [f"{row['label']}, taken for {row['predicted']} ({row['confidence']:.0%})", row["path"]]
-    )
+def _steps(shares: np.ndarray) -> np.ndarray:
+    return np.round(shares * _WHOLE)
 
 
-def _share(value: float) -> str:
-    return "" if pd.isna(value) else f"{value:.3f}"
+def _photos(report: Report, room: int) -> tuple[Markup, int]:
+    """Returns the photos that fit into some bytes as JSON, and how many they are."""
+    of: dict[int, Any] = {}
+    beside: dict[int, int] = {}  # places in the album of the training photos that are in the page
+    left = room
+    for photo in report.album.photos:
+        added = [place for place, _ in photo.near if place not in beside]
+        entry = _entry(photo)
+        # The names of files in JSON may take more room than their letters.
+        left -= len(json.dumps(entry)) + sum(len(json.dumps(_other(report, place))) + 8 for place in added) + 16
+        if left < 0:
+            break
+        beside |= {place: len(beside) + number for number, place in enumerate(added)}
+        of[photo.image] = {**entry, "near": [[beside[place], round(cosine, 3)] for place, cosine in photo.near]}
+    training = [_other(report, place) for place in beside]
+    return json_for_script({"of": of, "training": training}), sum(bool(each["source"]) for each in of.values())
+
+
+def _entry(photo: PagePhoto) -> dict[str, Any]:
+    frame = photo.frame
+    return {
+        "source": photo.source,
+        "frame": [round(side, 4) for side in (frame.left, frame.top, frame.width, frame.height)] if frame else None,
+        "maps": {
+            label: {"levels": packed(levels, np.int8), "most": round(photo.scales[label], 4)}
+            | ({"logit": round(photo.logits[label], 3)} if label in photo.logits else {})
+            for label, levels in photo.maps.items()
+        },
+        "near": [[place, round(cosine, 3)] for place, cosine in photo.near],
+    }
+
+
+def _other(report: Report, place: int) -> dict[str, str]:
+    photo = report.album.training[place]
+    return {"path": visible(photo.path), "label": visible(photo.label), "source": photo.source}
+
+
+def _charts(report: Report) -> dict[str, Markup]:
+    charts = {}
+    if certainty := report.certainty:
+        now = "after" if certainty.before else "probabilities"
+        named = [*([("before", certainty.before.bins)] if certainty.before else []), (now, certainty.calibration.bins)]
+        charts["reliability"] = reliability_diagram(named)
+        if certainty.answered:
+            charts["coverage"] = coverage_chart(certainty.answered)
+    if report.made is not None and len(report.made.history):
+        charts |= _curves(report)
+    return charts
+
+
+def _curves(report: Report) -> dict[str, Markup]:
+    """The charts of the training: losses and accuracies over the rows of the history."""
+    assert report.made is not None
+    history = report.made.history
+    across = places_of(history["epoch"].tolist()).tolist()
+    epochs = sorted(set(history["epoch"].tolist()))
+    margin = max(0.3, 0.03 * across[-1])
+    averages = "; points right of the last one are averages of weights" if across[-1] > epochs[-1] else ""
+    x = Axis(f"epoch{averages}", across[0] - margin, across[-1] + margin, epochs[:: 1 + len(epochs) // 10])
+    charts = {}
+    for name, pair, described in (
+        ("loss", ("loss", "val_log_loss"), "Loss of the training and log loss of the validation"),
+        ("accuracy", ("accuracy", "val_accuracy"), "Accuracy on the training and on the validation"),
+    ):
+        columns = [
+            (word, history[column].tolist()) for word, column in zip(("training", "validation"), pair, strict=True)
+        ]
+        values = [value for _, found in columns for value in found if np.isfinite(value)]
+        if values:
+            lines = [
+                Line(word, list(zip(across, found, strict=True)), kind)
+                for (word, found), kind in zip(columns, ("second", ""), strict=True)
+            ]
+            charts[name] = line_chart(described, x, axis_over(name, values, name == "accuracy"), lines)
+    return charts
+
+
+def _issues(report: Report) -> Sequence[dict[Any, Any]]:
+    """The labels to look at again that the page shows."""
+    issues = report.doubts.issues
+    return [] if issues is None else issues.head(LISTED).to_dict("records")

@@ -63,6 +63,11 @@ class Run:
         return self.path / "model.keras"
 
     @property
+    def calibration(self) -> Path:
+        """What the run knows of its own certainty, see `pipelines.evaluation.run_calibration`."""
+        return self.path / "calibration.json"
+
+    @property
     def saved_model(self) -> Path:
         return self.path / "export" / "saved_model" / "1"
 

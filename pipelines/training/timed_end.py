@@ -24,6 +24,7 @@ MOST_MEASURED = 200  # the speed is that of the last steps
 PLANS = 100  # the plan is made anew after each such part of the time, to follow the speed
 SMALLEST_PART = 0.1  # of an epoch; a shorter rest after a whole epoch is not worth its validation
 AVERAGES = 3  # validations of averaged weights come after the last epoch, see pipelines.finetune
+CALIBRATIONS = 1  # and then the best model is calibrated, see pipelines.training.calibrate
 
 
 @dataclass(frozen=True)
@@ -220,7 +221,8 @@ class TimedEnd:
     @property
     def _afterwards(self) -> float:
         """Seconds of what comes after the last epoch."""
-        return (AVERAGES * self.validation if self.recipe.head_first else 0.0) + self.saving
+        averages = AVERAGES if self.recipe.head_first else 0
+        return (averages + CALIBRATIONS) * self.validation + self.saving
 
     @property
     def _speed(self) -> Speed:

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
+import numpy as np
+
 from pipelines.console.clock import Stopwatch
 from pipelines.console.signals import Interrupts
 from pipelines.evaluation.missed import missed_in_words
@@ -16,7 +18,7 @@ from pipelines.training.network import save_model
 from pipelines.training.open_end import OpenEnd
 from pipelines.training.timed_end import TimedEnd
 from pipelines.training.trainer import Trainer
-from pipelines.training.validation import validator
+from pipelines.training.validation import validation_logits, validator
 from resnet_tf.classifier import HeadChange, head
 
 
@@ -44,12 +46,20 @@ class TrainingRun:
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
     @cached_property
+    def validation_logits(self) -> Callable[[], np.ndarray]:
+        """Function that returns the logits of the present network for the validation images.
+
+        All workers must call it together.
+        """
+        return validation_logits(self.trainer)
+
+    @cached_property
     def validate(self) -> Callable[[], Score]:
         """Function that returns the score of the present network on the validation images.
 
         All workers must call it together.
         """
-        return validator(self.trainer)
+        return validator(self.trainer, self.validation_logits)
 
     @cached_property
     def open_end(self) -> OpenEnd | TimedEnd | None:

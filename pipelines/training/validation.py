@@ -20,17 +20,15 @@ from resnet_tf.classifier import divide
 MOST_BYTES = 1 << 30
 
 
-def validator(trainer: Trainer) -> Callable[[], Score]:
+def validator(trainer: Trainer, compute_logits: Callable[[], np.ndarray] | None = None) -> Callable[[], Score]:
     """Returns a function that computes the score of the present model on the validation images.
-
-    The outputs of frozen stages for these images never change in a training; they are computed once if there is room.
 
     Keras's own validation is not used. It fails if a strategy's replicas get parts of unequal size (it averages the
     images themselves, `_maybe_symbolic_build`), and its figures depend on how batches are divided.
     """
     plan = trainer.plan
     labels = label_numbers(plan.rows["val"], plan.classes)
-    compute_logits = _frozen_once(trainer) if plan.recipe.frozen_stages else _anew(trainer)
+    compute_logits = compute_logits or validation_logits(trainer)
 
     def validate() -> Score:
         logits = compute_logits()
@@ -41,6 +39,15 @@ def validator(trainer: Trainer) -> Callable[[], Score]:
         return score_from(score)
 
     return validate
+
+
+def validation_logits(trainer: Trainer) -> Callable[[], np.ndarray]:
+    """Returns a function that computes the logits of the present model, float32 [images, classes], for the validation
+    images. All workers must call it together.
+
+    The outputs of frozen stages for these images never change in a training; they are computed once if there is room.
+    """
+    return _frozen_once(trainer) if trainer.plan.recipe.frozen_stages else _anew(trainer)
 
 
 def _anew(trainer: Trainer) -> Callable[[], np.ndarray]:

@@ -1,0 +1,112 @@
+"""What a report says: the figures of an evaluation, and everything else that was found about it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from pipelines.evaluation.calibration import Calibration
+from pipelines.evaluation.conformal import ConformalSets
+from pipelines.evaluation.label_issues import ClassPair
+from pipelines.evaluation.refusal import Answered
+from pipelines.evaluation.slices import Slice
+from pipelines.report.album import Album
+from pipelines.report.made import Made
+
+# The figures at the top of the page, by their names in metrics.json, with what each of them is.
+FIGURES = (
+    ("accuracy", "Accuracy", "share of the photos whose class is named"),
+    ("balanced_accuracy", "Balanced accuracy", "mean of that share over the classes, whatever their sizes"),
+    ("macro_f1", "Macro F1", "mean over the classes of the F1 of precision and recall"),
+    ("log_loss", "Log loss", "mean surprise at the true class; less is better"),
+)
+
+
+@dataclass(frozen=True)
+class Certainty:
+    """How far the probabilities can be trusted, and what can be done with them.
+
+    Args:
+        calibration: Calibration of the probabilities of the report.
+        before: Calibration of the same images without temperature scaling; None where nothing was scaled.
+        temperature: Temperature that the logits were divided by.
+        fitted_on: In words, which images the temperature and the threshold were chosen on; "" for none.
+        answered: What is left at each threshold, from all answers to the surest ones.
+        refusing: What is left at the run's threshold; None where there is none.
+        sets: Conformal sets.
+        sets_from: In words, which images the sets were calibrated on.
+    """
+
+    calibration: Calibration
+    before: Calibration | None = None
+    temperature: float = 1.0
+    fitted_on: str = ""
+    answered: Sequence[Answered] = ()
+    refusing: Answered | None = None
+    sets: Sequence[ConformalSets] = ()
+    sets_from: str = ""
+
+
+@dataclass(frozen=True)
+class Doubts:
+    """What should be looked at again.
+
+    Args:
+        slices: Parts of the images, the weakest first.
+        issues: Table label_issues.csv: path, label, suggested, score; None where labels were not looked at.
+        pairs: Pairs of classes that may be one.
+        looked_at: In words, how labels were looked at.
+        pictures: Small copies of the first photos of the issues as data URIs, by their paths.
+    """
+
+    slices: Sequence[Slice] = ()
+    issues: pd.DataFrame | None = None
+    pairs: Sequence[ClassPair] = ()
+    looked_at: str = ""
+    pictures: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Report:
+    """Everything that a report and a model card say.
+
+    Args:
+        title: Title with the names of the run and the split.
+        metrics: Content of metrics.json.
+        matrix: Confusion matrix with counts of images; rows are the true classes.
+        predictions: Content of predictions.csv.
+        classes: Table of the classes, see `pipelines.evaluation.class_table`.
+        note: What a reader must know beside the figures, "" for nothing.
+        certainty: How far the probabilities can be trusted.
+        doubts: What should be looked at again.
+        album: Photos of the page.
+        made: How the run was made; None where the predictions are not a run's.
+    """
+
+    title: str
+    metrics: dict[str, Any]
+    matrix: pd.DataFrame
+    predictions: pd.DataFrame
+    classes: pd.DataFrame
+    note: str = ""
+    certainty: Certainty | None = None
+    doubts: Doubts = field(default_factory=Doubts)
+    album: Album = field(default_factory=Album)
+    made: Made | None = None
+
+    @property
+    def names(self) -> list[str]:
+        """The classes, in the order of every matrix."""
+        return [str(name) for name in self.matrix.index]
+
+    @property
+    def labels(self) -> np.ndarray:
+        """True class of each image, int [n]."""
+        return pd.Index(self.names).get_indexer(pd.Index(self.predictions["label"].astype(str)))
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """Probabilities, float [n, classes]."""
+        return self.predictions[[f"p:{name}" for name in self.names]].to_numpy(float)

@@ -1,0 +1,154 @@
+"""Gathers the photos of a report: maps of the evidence for their classes, and the nearest training photos."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipelines.console.terminal import progress, warn
+from pipelines.evaluation.evidence import EXACT, Evidence, Explainer, smoothed
+from pipelines.evaluation.integrity import load_network, load_run_manifest
+from pipelines.evaluation.neighbours import Neighbours, compared, nearest
+from pipelines.evaluation.predictions import BATCH_SIZE, input_spec_of
+from pipelines.images.lost_images import LostImage, lost_images_named
+from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
+from pipelines.report.album import (
+    GRID,
+    LARGE,
+    MOST_PHOTOS,
+    SMALL,
+    Album,
+    OtherPhoto,
+    PagePhoto,
+    frame_of,
+    levels_of,
+    order_of_photos,
+    small_copies,
+)
+from pipelines.runs.directory import Run
+
+
+@dataclass(frozen=True)
+class Judged:
+    """The images that a report is about.
+
+    Args:
+        rows: Their rows of the run's manifest.
+        root: Folder that the manifest's paths are relative to.
+        labels: int [n], true class of each image.
+        probabilities: float [n, classes].
+    """
+
+    rows: pd.DataFrame
+    root: Path
+    labels: np.ndarray
+    probabilities: np.ndarray
+
+
+def gather_album(run: Run, judged: Judged) -> Album:
+    """Returns the photos of a report with what explains their answers, the most important first.
+
+    Args:
+        run: Finished run.
+        judged: Images that were evaluated.
+    """
+    predicted, confidence = judged.probabilities.argmax(axis=1), judged.probabilities.max(axis=1)
+    chosen = order_of_photos(judged.labels, predicted, confidence)[:MOST_PHOTOS]
+    explainer, spec = Explainer(load_network(run)[0]), input_spec_of(run)
+    asked = np.stack([predicted, judged.labels], axis=1)[chosen]
+    rows = judged.rows.iloc[chosen].reset_index(drop=True)
+    photos, features = _explained(explainer, rows, judged.root, spec, asked)
+    copies = small_copies([judged.root / path for path in rows["path"]], LARGE, spec.value_range)
+    photos = [
+        replace(photo, image=int(image), source=source, frame=frame_of(aspect, spec.view, spec.crop_fraction))
+        for photo, image, (source, aspect) in zip(photos, chosen, copies, strict=True)
+    ]
+    training, all_of_them = _training_rows(run, judged.root)
+    near = _nearest(explainer, training, judged.root, spec, features)
+    if near is None:
+        return Album(photos, (), explainer.method)
+    photos, others = _with_neighbours(photos, near, training, judged.root, spec)
+    shown = f"{len(training):,} of {all_of_them:,}" if len(training) < all_of_them else f"{len(training):,}"
+    return Album(photos, others, explainer.method, f"{shown} training photos")
+
+
+def _explained(
+    explainer: Explainer, rows: pd.DataFrame, root: Path, spec: InputSpec, asked: np.ndarray
+) -> tuple[list[PagePhoto], np.ndarray]:
+    """Returns a photo with its maps for each row, and what the head sees of it."""
+    photos: list[PagePhoto] = []
+    features = []
+    for images in _batches(rows, root, spec, "evidence"):
+        classes = asked[len(photos) : len(photos) + len(images)]
+        found = explainer(images, classes)
+        features.append(found.features)
+        photos += [_photo(found, place, classes[place], explainer.method) for place in range(len(images))]
+    return photos, np.concatenate(features)
+
+
+def _photo(found: Evidence, place: int, classes: np.ndarray, method: str) -> PagePhoto:
+    maps, scales = {}, {}
+    for number, label in enumerate(classes.tolist()):
+        maps[label], scales[label] = levels_of(smoothed(found.maps[place, number], GRID))
+    logits = {label: float(found.logits[place, label]) for label in maps} if method == EXACT else {}
+    return PagePhoto(0, maps=maps, scales=scales, logits=logits)
+
+
+def _batches(rows: pd.DataFrame, root: Path, spec: InputSpec, label: str) -> Iterator[np.ndarray]:
+    """Yields the pictures of some rows as the network sees them, uint8 [batch, size, size, 3]."""
+    stream = evaluation_stream(ImageSource(rows, root, []), spec, BATCH_SIZE)
+    with lost_images_named(rows, root, BATCH_SIZE, spec.value_range) as watched:
+        pictures = watched(images for images, _ in stream)
+        yield from (images.numpy() for images in progress(pictures, len(rows), label, size=BATCH_SIZE))
+
+
+def _training_rows(run: Run, root: Path) -> tuple[pd.DataFrame, int]:
+    """Returns the rows of the training photos that are compared, without files that are gone, and how many there are.
+
+    The photos that are judged are not among them; an image is always nearest to itself.
+    """
+    manifest = load_run_manifest(run)
+    rows = manifest[manifest["split"] == "train"].reset_index(drop=True)
+    taken = rows.iloc[compared(len(rows))]
+    there = [(root / path).is_file() for path in taken["path"]]
+    return taken[there].reset_index(drop=True), len(rows)
+
+
+def _nearest(
+    explainer: Explainer, training: pd.DataFrame, root: Path, spec: InputSpec, features: np.ndarray
+) -> Neighbours | None:
+    if training.empty:
+        return None
+    try:
+        found = [explainer.features(images) for images in _batches(training, root, spec, "nearest training photos")]
+    except LostImage as error:  # a training photo is no part of the evaluation
+        warn(f"no training photos are shown: {error}")
+        return None
+    return nearest(features, np.concatenate(found))
+
+
+def _with_neighbours(
+    photos: list[PagePhoto], near: Neighbours, training: pd.DataFrame, root: Path, spec: InputSpec
+) -> tuple[list[PagePhoto], list[OtherPhoto]]:
+    """Returns the photos with their neighbours, and the neighbours with small copies."""
+    used = np.unique(near.places)
+    place_of = {int(place): number for number, place in enumerate(used)}
+    rows = training.iloc[used]
+    copies = small_copies([root / path for path in rows["path"]], SMALL, spec.value_range)
+    others = [
+        OtherPhoto(path, label, source)
+        for path, label, (source, _) in zip(rows["path"], rows["label"], copies, strict=True)
+    ]
+    found = [
+        replace(
+            photo,
+            near=tuple(
+                (place_of[int(place)], float(cosine))
+                for place, cosine in zip(near.places[number], near.similarity[number], strict=True)
+            ),
+        )
+        for number, photo in enumerate(photos)
+    ]
+    return found, others

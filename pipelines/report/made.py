@@ -1,0 +1,148 @@
+"""How a run was made, for its report and its model card: the command, what it worked with, and how long it took."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import MISSING, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from pipelines.config.finetune import FinetuneConfig
+from pipelines.config.setting import described
+from pipelines.config.verbs import ImportConfig
+from pipelines.data.manifest import load_manifest
+from pipelines.evaluation.predictions import preprocessing_of
+from pipelines.runs.directory import Run, read_config
+from pipelines.runs.tables import read_table
+from resnet_tf.errors import UserError
+
+# The problems of images in words, by their codes in the manifest.
+_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Made:
+    """How a run was made.
+
+    Args:
+        command: Command that makes it again.
+        facts: What it was made with, in words: pairs of a name and a value.
+        history: Rows of history.csv; empty for an imported network.
+        best: Name of the best model, in words, "" where nothing says it.
+        findings: What the audit found: pairs of a finding and the number of images with examples.
+        arch: Name of the network.
+        data: Name of the images' folder or table.
+        weights: Name of the file of weights, "" for none.
+    """
+
+    command: str
+    facts: Sequence[tuple[str, str]]
+    history: pd.DataFrame
+    best: str
+    findings: Sequence[tuple[str, str]]
+    arch: str
+    data: str
+    weights: str
+
+
+def how_it_was_made(run: Run, best: str = "") -> Made:
+    """Reads from a run how it was made.
+
+    Args:
+        run: Finished run.
+        best: Name of its best model, in words.
+
+    Raises:
+        UserError: Its config.json or its manifest cannot be read.
+    """
+    content = read_config(run.config)
+    arguments = content["arguments"]
+    return Made(
+        _command(content, run),
+        [pair for pair in _facts(run, content) if pair[1]],
+        _history(run),
+        best,
+        _findings(load_manifest(run.manifest)),
+        str(arguments.get("arch", "")),
+        Path(str(arguments.get("data") or "")).name,
+        str((content.get("weights") or {}).get("file", "")),
+    )
+
+
+def _command(content: dict[str, Any], run: Run) -> str:
+    """The command with every argument that is not the default."""
+    verb, config = ("import", ImportConfig) if content.get("imported") else ("finetune", FinetuneConfig)
+    positional, options = [], []
+    for each in described(config):
+        value = content["arguments"].get(each.name, each.default)
+        if each.name == "run":
+            value = str(run.path)
+        if value is None or value is False or (value == each.default and each.default is not MISSING):
+            continue
+        words = [shlex.quote(str(value))] if value is not True else []
+        if each.setting.positional:
+            positional += words
+        else:
+            options.append(" ".join([each.option, *words]))
+    return " ".join(["resnet-tf", verb, *positional, *options])
+
+
+def _facts(run: Run, content: dict[str, Any]) -> list[tuple[str, str]]:
+    recipe, data = content.get("recipe") or {}, content.get("data") or {}
+    weights, devices = content.get("weights") or {}, content.get("devices") or {}
+    splits = ", ".join(f"{count:,} {name}" for name, count in (data.get("splits") or {}).items())
+    look = preprocessing_of(run)
+    size = recipe.get("image_size") or content["arguments"].get("image_size")
+    return [
+        ("network", f"{content['arguments'].get('arch', '')} at {size} pixels, view {look.view}"),
+        ("images", f"{data.get('images', 0):,} ({splits})" if data else ""),
+        ("fingerprint of the images", str(data.get("fingerprint", ""))),
+        ("weights it began with", str(weights.get("file", "none, random values"))),
+        ("SHA-256 of these weights", str(weights.get("sha256", ""))),
+        ("seed", str(content["arguments"].get("seed", ""))),
+        ("training", f"{recipe['epochs']} epochs, {recipe['optimizer']}" if recipe else ""),
+        ("precision of the training", str(content.get("precision", ""))),
+        ("devices", f"{devices['devices']} in {devices['workers']} process(es)" if devices else ""),
+        ("minutes of training", _minutes(run)),
+        ("versions", ", ".join(f"{name} {version}" for name, version in (content.get("versions") or {}).items())),
+    ]
+
+
+def _history(run: Run) -> pd.DataFrame:
+    if not run.history.is_file():
+        return pd.DataFrame()
+    try:
+        table = read_table(run.history, ("phase",))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {str(run.history)!r}: {error}") from error
+    for name in table.columns.drop("phase", errors="ignore"):
+        table[name] = pd.to_numeric(table[name], errors="coerce")
+    return table
+
+
+def _minutes(run: Run) -> str:
+    history = _history(run)
+    if "seconds" not in history or not history["seconds"].notna().any():
+        return ""
+    return f"{history['seconds'].sum() / 60:.1f} for the epochs"
+
+
+def _findings(manifest: pd.DataFrame) -> list[tuple[str, str]]:
+    """What the audit found in the images that a run kept."""
+    found = []
+    codes = manifest["problems"].str.split().explode().dropna()
+    for code, images in codes.value_counts().items():
+        paths = manifest["path"].loc[codes.index[codes == code]].tolist()
+        examples = ", ".join(paths[:2]) + (", …" if len(paths) > 2 else "")
+        found.append((str(code).replace("_", " "), f"{images:,} images, such as {examples}"))
+    similar = manifest[manifest["similar"] > 0]
+    if len(similar):
+        groups = similar.groupby("similar")
+        across = sum(len(set(labels)) > 1 for _, labels in groups["label"])
+        more = f", {across:,} of them across classes" if across else ", none across classes"
+        found.append(("near-identical pictures", f"{groups.ngroups:,} groups of {len(similar):,} images{more}"))
+    tied = manifest[manifest["group"] != ""]
+    if len(tied):
+        found.append(("named groups", f"{tied['group'].nunique():,} groups of {len(tied):,} images stay together"))
+    return found
