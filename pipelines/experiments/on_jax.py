@@ -3,6 +3,7 @@
 This is the recipe of He et al. 2015, section 4.2. An epoch is one compiled loop, so that nothing waits for Python.
 """
 
+import time
 from typing import Any
 
 import jax
@@ -42,12 +43,21 @@ class Trainer:
         self.padded_mean = jnp.asarray(np.pad(mean, edge), "float32")
         self._epoch = jax.jit(self._run_epoch, donate_argnums=0)
         self._errors = jax.jit(self._count_errors)
+        self._gradients = jax.jit(self._gradients_of, static_argnums=4)
 
     def start(self) -> State:
         """Returns the state before the first step: weights, statistics of the batch norms, and momentum."""
         trainable = [jnp.copy(v.value) for v in self.network.trainable_variables]
         others = [jnp.copy(v.value) for v in self.network.non_trainable_variables]
         return trainable, others, [jnp.zeros_like(v) for v in trainable]
+
+    def seconds_per_step(self) -> float:
+        """Returns the duration of a step in an epoch, once an epoch is compiled."""
+        for _ in range(2):
+            began = time.monotonic()
+            _, loss, _ = self.epoch(self.start(), 0, 0, 2**20)
+            float(loss)
+        return (time.monotonic() - began) / self.steps
 
     def epoch(self, state: State, seed: int, number: int, total: int) -> tuple[State, Any, Any]:
         """Trains for one epoch, and does not wait for its end.
@@ -72,11 +82,22 @@ class Trainer:
         wrong = [self._errors(*state[:2], pixels[at : at + part], labels[at : at + part]) for at in starts]
         return float(sum(wrong)) / (len(starts) * min(part, len(labels)))
 
-    def weights(self, state: State) -> dict[str, np.ndarray]:
-        """Returns kernels in float16 and the vectors of the batch norms in float32, by the variables' paths."""
-        variables = (*self.network.trainable_variables, *self.network.non_trainable_variables)
-        arrays = {v.path: np.asarray(value) for v, value in zip(variables, (*state[0], *state[1]), strict=True)}
-        return {name: array.astype("float16") if array.ndim > 1 else array for name, array in arrays.items()}
+    def gradients(self, state: State, images: Images, *, normalized: bool) -> list[np.ndarray]:
+        """Returns the gradient of the mean loss by each trainable variable.
+
+        Args:
+            state: Weights to take it at.
+            images: Images of the loss.
+            normalized: Whether batch norms normalize the batch. Otherwise they use their moving statistics, which do
+                nothing before the first step, so that the network has none.
+        """
+        pixels = self.normalized(images.pixels)
+        found = self._gradients(*state[:2], pixels, jnp.asarray(images.labels, "int32"), normalized)
+        return [np.asarray(gradient, "float32") for gradient in found]
+
+    def normalized(self, pixels: np.ndarray) -> np.ndarray:
+        """Returns images as the network sees them, float32, from uint8 [images, 32, 32, 3]."""
+        return np.asarray((pixels.astype("float32") - np.asarray(self.mean)) / self.deviation, "float32")
 
     def _run_epoch(
         self, state: State, key: Any, done: Any, total: Any, labels: Any, padded: Any
@@ -116,6 +137,13 @@ class Trainer:
         ]
         trainable = [weight + v for weight, v in zip(trainable, velocity, strict=True)]
         return (trainable, list(others), velocity), (loss, error)
+
+    def _gradients_of(self, trainable: Any, others: Any, images: Any, labels: Any, normalized: bool) -> Any:
+        def loss_of(trainable: Any) -> Any:
+            logits, _ = self.network.stateless_call(trainable, others, images, training=normalized)
+            return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean()
+
+        return jax.grad(loss_of)(trainable)
 
     def _count_errors(self, trainable: Any, others: Any, pixels: Any, labels: Any) -> Any:
         batch = np.gcd(EVALUATION_BATCH, len(labels))

@@ -15,6 +15,7 @@ import numpy as np
 from pipelines.experiments.cifar10 import Images
 from pipelines.experiments.networks import find_network
 from pipelines.experiments.recipe import Recipe
+from pipelines.experiments.weights import weights_of, write_moments
 
 TESTS = 40  # number of times that a training is judged
 POLICIES = {"bfloat16": "mixed_bfloat16", "tf32": "float32", "float32": "float32"}
@@ -85,7 +86,7 @@ def _train(trainer: Any, starts: dict[int, list[np.ndarray]], order: dict[str, A
         for variable, value in zip(trainer.network.variables, values, strict=True):
             variable.assign(value)
         states[seed] = trainer.start()
-    kept["start"] = trainer.weights(states[first])
+    kept["start"] = weights_of(trainer.network, (*states[first][0], *states[first][1]))
     epochs, total = order["epochs"], order["epochs"] * trainer.steps
     began, judged_every = time.time(), max(1, epochs // TESTS)
     for number in range(epochs):
@@ -114,8 +115,8 @@ def _train(trainer: Any, starts: dict[int, list[np.ndarray]], order: dict[str, A
                     row["training_error_at_rest"] = trainer.errors(states[seed], False)
                 _tell(row=row)
         if last or done in (1, epochs // 2):
-            kept["end" if last else str(row["iteration"])] = trainer.weights(states[first])
-            _save(Path(task["out"], f"{task['network']}.npz"), kept)
+            kept["end" if last else str(row["iteration"])] = weights_of(trainer.network, (*states[first][0], *states[first][1]))
+            write_moments(Path(task["out"], f"{task['network']}.npz"), kept)
         if last:
             break
 
@@ -140,14 +141,6 @@ class _Turn:
     def __exit__(self, *_: object) -> None:
         if self.path is not None:
             os.close(self.file)
-
-
-def _save(path: Path, kept: dict[str, dict[str, np.ndarray]]) -> None:
-    """Writes the weights of all moments as moment/variable."""
-    arrays = {f"{moment}/{name}": array for moment, weights in kept.items() for name, array in weights.items()}
-    partial = path.with_name(f"{path.stem}_partial.npz")
-    np.savez(partial, **arrays)
-    partial.replace(path)
 
 
 def _wait_for(order: str) -> None:
