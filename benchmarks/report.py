@@ -14,15 +14,15 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from PIL import Image
 
-from pipelines.evaluation.baseline import majority_baseline
-from pipelines.evaluation.class_table import class_table
-from pipelines.evaluation.metrics import confusion_matrix, summarize
+from pipelines.evaluation.figures import figures_of
+from pipelines.evaluation.judged import Judged
+from pipelines.evaluation.metrics import confusion_matrix
 from pipelines.evaluation.predictions import prediction_table
 from pipelines.report.album import GRID, MOST_PHOTOS, Album, Frame, OtherPhoto, PagePhoto, order_of_photos, picture_uri
 from pipelines.report.content import Report
-from pipelines.report.findings import certainty_of
 from pipelines.report.page import render_page
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
@@ -39,15 +39,15 @@ def made_up(classes: int, images: int) -> Report:
     logits[np.arange(images), towards] += random.uniform(3, 12, images)
     shares = np.exp(logits - logits.max(axis=1, keepdims=True))
     shares /= shares.sum(axis=1, keepdims=True)
-    matrix = confusion_matrix(labels, shares.argmax(axis=1), names)
     paths = [f"{names[label]}/{number:06d}.jpg" for number, label in enumerate(labels)]
+    rows = pd.DataFrame({"path": paths, "label": [names[label] for label in labels]})
+    figures = figures_of(Judged("test", names, rows, shares))
     return Report(
         "made up, test",
-        {**summarize(labels, shares, names), "baseline": majority_baseline(labels, names), "split": "test"},
-        matrix,
-        prediction_table(paths, [names[label] for label in labels], shares, names),
-        class_table(matrix),
-        certainty=certainty_of(labels, shares, np.arange(images)),
+        {**figures.metrics, "classes": names, "split": "test"},
+        confusion_matrix(labels, shares.argmax(axis=1), names),
+        prediction_table(paths, rows["label"].tolist(), shares, names),
+        figures,
         album=_album(labels, shares, names),
     )
 

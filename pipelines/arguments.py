@@ -55,7 +55,9 @@ def _add_setting(place: Any, each: Described, *, required: bool) -> None:
     summary = _summary(each)
     words: dict[str, Any] = {"metavar": setting.metavar or None, "help": summary}
     if setting.positional:
-        place.add_argument(each.name, type=_word, nargs="+" if setting.kind is tuple else None, **words)
+        several = "+" if setting.kind is tuple else None
+        optional = {"nargs": "?", "default": argparse.SUPPRESS} if each.default is None else {"nargs": several}
+        place.add_argument(each.name, type=_word, **optional, **words)
     elif setting.kind is bool:
         place.add_argument(each.option, action="store_true", default=argparse.SUPPRESS, help=setting.help)
     else:

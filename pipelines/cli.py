@@ -182,12 +182,12 @@ def _find_learning_rate(config: RangeTestConfig, earlier: Any) -> int:
 
 
 def _evaluate(config: Any) -> int:
-    _check_finished(config.run, config.strategy)
+    if config.run is not None:
+        _check_finished(config.run, config.strategy)
     with imports():
-        from pipelines.evaluate import evaluate
-        from pipelines.runs.directory import Run
+        from pipelines.evaluate import judge
 
-    evaluate(Run(Path(config.run)), config.split, config.data, config.mirror, config.strategy)
+    judge(config)
     return DONE
 
 

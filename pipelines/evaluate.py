@@ -1,64 +1,71 @@
-"""evaluate: writes metrics, predictions and the confusion matrix of one split, for a colleague to check."""
+"""evaluate: writes metrics, predictions and the confusion matrix of labelled images, for a colleague to check."""
 
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
+from pipelines.config.shared import SPLITS
+from pipelines.config.verbs import EvaluateConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say
-from pipelines.data.groups import tied_units
-from pipelines.data.manifest import data_root, label_numbers
-from pipelines.evaluation.baseline import majority_baseline
-from pipelines.evaluation.integrity import check_same_images, load_run_manifest
-from pipelines.evaluation.intervals import Answers, bootstrap_intervals
-from pipelines.evaluation.metrics import confusion_matrix, most_confused, per_class, summarize
+from pipelines.data.appearance import appearance_of
+from pipelines.data.table import further_columns
+from pipelines.data.value_range import UNKNOWN
+from pipelines.evaluation.figures import Figures, figures_of
+from pipelines.evaluation.judged import Judged
+from pipelines.evaluation.looks import Looks
+from pipelines.evaluation.metrics import confusion_matrix, per_class
 from pipelines.evaluation.missed import missed_in_words
-from pipelines.evaluation.predictions import BATCH_SIZE, finished_run_for_all, prediction_table, probabilities_of
+from pipelines.evaluation.predictions import certainty_columns, finished_run_for_all, input_spec_of, prediction_table
+from pipelines.evaluation.run_calibration import RunCalibration, load_calibration
+from pipelines.evaluation.slices import slice_table
+from pipelines.evaluation.sources import judged_by_file, judged_by_run, judged_by_served_model, name_of
+from pipelines.evaluation.summary import summary_text
 from pipelines.report.card import render_card
-from pipelines.report.compose import Result, compose_report
+from pipelines.report.compose import completed
+from pipelines.report.content import Report
 from pipelines.report.figures import draw_confusion_matrix
-from pipelines.report.gather import Judged
 from pipelines.report.html import framed
 from pipelines.report.page import render_page
 from pipelines.runs.chosen_by import chosen_in_words, keep_figures, learned_from
-from pipelines.runs.directory import Run, load_classes, read_config
-from pipelines.runs.files import write_atomically, write_csv, write_json, write_text
+from pipelines.runs.directory import Run, read_config
+from pipelines.runs.files import try_place, write_atomically, write_csv, write_json, write_text
 from pipelines.runs.lock import locked_part
 from pipelines.runs.state import RunState, state_of
 from resnet_tf.errors import UserError
 from resnet_tf.workers import check_settings, joined
 
-MIRRORED = ", mirror images beside the images"
 _NOT_NEW = "these figures say nothing of new ones"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """The evaluation of a finished run on a split.
+    """The evaluation of a model on labelled images.
 
     Args:
-        run: Finished run.
+        title: Title with the names of the run and the images.
+        folder: Folder of the evaluation.
         metrics: Content of metrics.json.
         confusion_matrix: Numbers of images; rows are the true classes, and columns are the predicted classes.
-        predictions: Table with one row per image: path, label, predicted, confidence, and one column "p:CLASS" per
-            class.
-        note: Warning about the figures, or "".
+        predictions: Table with one row per image: path, label, predicted, confidence, decision if the run is
+            calibrated, and one column "p:CLASS" per class.
+        judged: Images with their labels and probabilities.
+        figures: Everything that follows from them.
+        note: What a reader must know beside the figures, or "".
     """
 
-    run: Run
+    title: str
+    folder: Path
     metrics: dict[str, Any]
     confusion_matrix: pd.DataFrame
     predictions: pd.DataFrame
+    judged: Judged
+    figures: Figures
     note: str = ""
-
-    @property
-    def folder(self) -> Path:
-        """Folder in which the run keeps the evaluation."""
-        return self.run.evaluation(self.metrics["split"])
 
     @property
     def report(self) -> Path:
@@ -73,7 +80,7 @@ class Evaluation:
     def __str__(self) -> str:
         """Returns the most important figures in a dozen lines, and the note."""
         summary = summary_text(self.metrics, self.confusion_matrix)
-        return f"{summary}\n{self.note}" if self.note else summary
+        return "\n".join([summary, self.figures.in_words(), *([self.note] if self.note else [])])
 
     def _repr_html_(self) -> str:
         """Returns the report in a frame of its own, for notebooks."""
@@ -83,127 +90,228 @@ class Evaluation:
 def evaluate(
     run: Run, split: str = "test", data: str | None = None, mirror: bool = False, strategy: str = "auto"
 ) -> Evaluation:
-    """Predicts a split and writes the split's folder in the run.
-
-    The folder contains metrics.json, predictions.csv, per_class.csv, confusion_matrix.csv, confusion_matrix.png,
-    summary.txt, report.html and card.md.
+    """Judges a run by one of its splits, or by other photos; see `judge`.
 
     Args:
         run: Finished run.
         split: Name of the split, "train", "val" or "test".
-        data: Folder or CSV where the images are now; None if they have not moved.
+        data: Folder or CSV where the images are now, or other labelled photos; None if the images have not moved.
         mirror: Whether the probabilities are averaged over each image and its mirror image.
         strategy: Name of the devices that compute, as in `pipelines.config.finetune.FinetuneConfig`.
+    """
+    return judge(EvaluateConfig(str(run.path), split=split, data=data, mirror=mirror, strategy=strategy))
+
+
+def judge(config: EvaluateConfig) -> Evaluation:
+    """Judges a model by labelled images, and writes a folder of files about it.
+
+    The folder contains metrics.json, predictions.csv, per_class.csv, confusion_matrix.csv, confusion_matrix.png,
+    slices.csv, summary.txt, report.html and card.md. Where the model does not know some of the classes, unknown.csv
+    has their images.
+
+    Args:
+        config: What to judge, and by which images.
 
     Returns:
-        The evaluation of the split.
+        The evaluation.
 
     Raises:
-        UserError: The run is not finished, the split has no images, or an image is missing or can no longer be read.
+        UserError: The run is not finished, there are no such images, an image is missing or can no longer be read, or
+            the file of predictions or the model is of another kind.
     """
-    with joined(strategy) as workers, Interrupts(), finished_run_for_all(run, workers) as known, ExitStack() as folder:
+    if config.run is None:
+        return _judge_without_run(config)
+    run = Run(Path(config.run))
+    alone = config.predictions is not None or config.model is not None
+    strategy = "one" if alone else config.strategy
+    with joined(strategy) as workers, Interrupts(), finished_run_for_all(run, workers) as known, ExitStack() as held:
+        name = workers.from_chief(lambda: name_of(config, run))
+        folder = run.evaluation(name) if config.out is None else Path(config.out)
         if workers.chief:
-            folder.enter_context(locked_part(run, run.evaluation(split)))
-        check_settings(workers, {"command": "evaluate", "split": split, "mirror": mirror})
-        classes, rows = load_classes(known), _rows(known, split, run)
+            held.enter_context(_taken(run, folder))
+        check_settings(workers, {"command": "evaluate", "split": config.split, **_looks(config).content()})
         state = RunState(**workers.from_chief(lambda: asdict(state_of(run))))
-        root = _root(known, data)
-        check_same_images(workers.part_of(rows, BATCH_SIZE), root)
-        label, trained_on = f"evaluated on {split}", learned_from(known)
-        found = probabilities_of(rows, root, known, workers, strategy=strategy, mirror=mirror, label=label)
-        labels = label_numbers(rows, classes)
-        metrics = {
-            **summarize(labels, found, classes),
-            **_intervals(labels, found, tied_units(rows["similar"], rows["group"])),
-            "baseline": majority_baseline(labels, classes),
-            "classes": classes,
-            "split": split,
-            "mirror": mirror,
-            "finished": state.finished,
-            **({"trained_on": trained_on} if trained_on else {}),
-        }
-        evaluation = Evaluation(
-            run,
-            metrics,
-            confusion_matrix(labels, found.argmax(axis=1), classes),
-            prediction_table(rows["path"].tolist(), rows["label"].tolist(), found, classes),
-            _note(known, split, state, metrics["never_recognized"]),
-        )
+        if config.predictions is not None:
+            judged, calibration = judged_by_file(config, known, name), None
+        else:
+            judged, calibration = judged_by_run(config, known, name, workers), load_calibration(known)
+        of_run = _OfRun(known, run, state, calibration)
+        evaluation = _evaluation(config, judged, folder, of_run, looked_at=workers.chief)
         if workers.chief:
-            _write(evaluation, known, Judged(rows, root, labels, found))
+            _write(evaluation, known, by_run=not alone)
             keep_figures(run)
-    if workers.chief:
-        say(str(evaluation))
-        say(f"report: {evaluation.report}")
+            say(str(evaluation))
+            say(f"report: {evaluation.report}")
     return evaluation
 
 
-def _write(evaluation: Evaluation, known: Run, judged: Judged) -> None:
-    """Writes the folder of the split: the numbers first, and then what is made of them for people."""
+def _judge_without_run(config: EvaluateConfig) -> Evaluation:
+    """Judges the predictions of a file, or a SavedModel, that no run is known of."""
+    assert config.out is not None
+    folder, name = Path(config.out), name_of(config, None)
+    check_folder(folder)
+    with Interrupts():
+        of_file = config.predictions is not None
+        judged = judged_by_file(config, None, name) if of_file else judged_by_served_model(config, name)
+        evaluation = _evaluation(config, judged, folder, None)
+        _write(evaluation, None, by_run=False)
+    say(str(evaluation))
+    say(f"report: {evaluation.report}")
+    return evaluation
+
+
+@dataclass(frozen=True)
+class _OfRun:
+    """What a run adds to an evaluation.
+
+    Args:
+        known: The run, or this worker's copy of it.
+        run: The run as it was named.
+        state: Whether it is finished.
+        calibration: Its calibration; None if it has none, or if another program's predictions are judged.
+    """
+
+    known: Run
+    run: Run
+    state: RunState
+    calibration: RunCalibration | None
+
+
+def _evaluation(
+    config: EvaluateConfig, judged: Judged, folder: Path, of_run: _OfRun | None, *, looked_at: bool = True
+) -> Evaluation:
+    """Computes everything that is written.
+
+    Args:
+        config: What is judged.
+        judged: Images with their probabilities.
+        folder: Folder of the evaluation.
+        of_run: What a run adds, or None.
+        looked_at: Whether the photos themselves are looked at, to divide them into parts.
+    """
+    looks, calibration = _looks(config), of_run.calibration if of_run else None
+    facts = _facts(config, judged, of_run) if looked_at else None
+    figures = figures_of(judged, calibration, facts, one_look=looks == Looks())
+    metrics = {**figures.metrics, "classes": judged.classes, "split": judged.name, **looks.content()}
+    given = {name: getattr(config, name) for name in ("data", "model", "predictions")}
+    metrics |= {name: value for name, value in given.items() if value is not None}
+    if of_run:
+        trained_on = learned_from(of_run.known)
+        metrics |= {"finished": of_run.state.finished, **({"trained_on": trained_on} if trained_on else {})}
+    found = judged.probabilities
+    source = (of_run.run.path if of_run else Path(str(config.predictions or config.model))).resolve().name
+    return Evaluation(
+        title=f"{source}, {judged.name}{looks.in_words()}",
+        folder=folder,
+        metrics=metrics,
+        confusion_matrix=confusion_matrix(judged.labels, found.argmax(axis=1), judged.classes),
+        predictions=prediction_table(
+            judged.paths,
+            judged.rows["label"].tolist(),
+            found,
+            judged.classes,
+            certainty_columns(calibration, found, judged.classes),
+        ),
+        judged=judged,
+        figures=figures,
+        note=_note(judged, of_run, metrics["never_recognized"]),
+    )
+
+
+def _facts(config: EvaluateConfig, judged: Judged, of_run: _OfRun | None) -> pd.DataFrame | None:
+    """Returns the properties by which the images are divided into parts; None where there are no photos."""
+    if judged.root is None or "decoder" not in judged.rows:
+        return None
+    value_range = input_spec_of(of_run.known).value_range if of_run else UNKNOWN
+    facts = appearance_of(judged.rows, judged.root, value_range)
+    data = config.data or (read_config(of_run.known.config)["arguments"].get("data") if of_run else None)
+    for name, cells in (further_columns(Path(data)) if data and Path(data).exists() else {}).items():
+        facts[name] = [cells.get(path, "") for path in judged.paths]
+    return facts
+
+
+def _write(evaluation: Evaluation, known: Run | None, *, by_run: bool) -> None:
+    """Writes the folder: the numbers first, and then what is made of them for people.
+
+    Args:
+        evaluation: Everything that is written.
+        known: The run, or None.
+        by_run: Whether the probabilities are those of the run's own model.
+    """
     metrics, matrix, folder = evaluation.metrics, evaluation.confusion_matrix, evaluation.folder
-    (folder / "metrics.json").unlink(missing_ok=True)  # until the numbers beside it are those of this evaluation
+    judged = evaluation.judged
+    for name in ("metrics.json", "slices.csv", "unknown.csv"):  # until the numbers beside it are of this evaluation
+        (folder / name).unlink(missing_ok=True)
     write_csv(folder / "predictions.csv", evaluation.predictions)
     write_csv(folder / "per_class.csv", evaluation.per_class)
     write_csv(folder / "confusion_matrix.csv", matrix, index=True)
+    if judged.root is not None:
+        write_csv(folder / "slices.csv", slice_table(evaluation.figures.slices))
+    if len(judged.apart):
+        write_csv(folder / "unknown.csv", judged.apart)
     write_json(folder / "metrics.json", metrics)
     write_text(folder / "summary.txt", f"{evaluation}\n")
-    name = evaluation.run.path.resolve().name
-    title = f"{name}, {metrics['split']}" + (MIRRORED if metrics["mirror"] else "")
-    write_atomically(folder / "confusion_matrix.png", lambda path: draw_confusion_matrix(matrix, path, title))
-    report = compose_report(known, judged, Result(title, metrics, matrix, evaluation.predictions, evaluation.note))
+    figure = folder / "confusion_matrix.png"
+    write_atomically(figure, lambda path: draw_confusion_matrix(matrix, path, evaluation.title))
+    report = completed(_bare_report(evaluation), judged, known, by_run=by_run)
     write_text(folder / "card.md", render_card(report))
     write_text(folder / "report.html", render_page(report))
 
 
-def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
-    """Returns the most important figures in a dozen lines."""
-    low, high = metrics["accuracy_ci95"]
-    lines = [
-        f"{metrics['split']}{MIRRORED if metrics['mirror'] else ''}: "
-        f"{metrics['n']} images, {len(metrics['classes'])} classes",
-        f"accuracy           {metrics['accuracy']:.4f}  (95 % interval {low:.4f} to {high:.4f})",
-        f"top-5 accuracy     {metrics['top5_accuracy']:.4f}",
-        f"balanced accuracy  {metrics['balanced_accuracy']:.4f}",
-        f"macro F1           {metrics['macro_f1']:.4f}",
-        f"Cohen's kappa      {metrics['cohen_kappa']:.4f}",
-        f"log loss           {metrics['log_loss']:.4f}",
-        f"calibration error  {metrics['ece']:.4f}",
-    ]
-    pairs = most_confused(matrix)
-    lines.append("most confused:" if pairs else "nothing was confused")
-    lines += [f"  {true} taken for {taken}: {count} of {images}" for true, taken, count, images in pairs]
-    empty = [name for name, images in matrix.sum(axis=1).items() if images == 0]
-    lines += [f"no images here of: {', '.join(map(str, empty))}"] if empty else []
-    return "\n".join(lines)
+def _bare_report(evaluation: Evaluation) -> Report:
+    return Report(
+        evaluation.title,
+        evaluation.metrics,
+        evaluation.confusion_matrix,
+        evaluation.predictions,
+        evaluation.figures,
+        evaluation.note,
+    )
 
 
-def _intervals(labels: np.ndarray, probabilities: np.ndarray, groups: np.ndarray) -> dict[str, list[float]]:
-    """Returns the intervals of the metrics by their names in metrics.json. That of the accuracy is Wilson's."""
-    found = bootstrap_intervals(Answers(labels, probabilities), groups)
-    return {f"{name}_ci95": interval for name, interval in found.items() if name != "accuracy"}
+def check_folder(folder: Path) -> None:
+    """Checks that a folder can take an evaluation, and has no other files.
+
+    Raises:
+        UserError: It cannot be written, or it has files of another kind.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{str(folder)!r} is a file; --out names the folder for the evaluation")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "predictions.csv").exists():
+        raise UserError(f"{str(folder)!r} has files that are of no evaluation; choose another --out")
+    try_place(folder, f"the evaluation {str(folder)!r}")
 
 
-def _rows(known: Run, split: str, run: Run) -> pd.DataFrame:
-    manifest = load_run_manifest(known)
-    rows = manifest[manifest["split"] == split].reset_index(drop=True)
-    if rows.empty and (learned := learned_from(known)):
-        raise UserError(
-            f"{str(run.path)!r} has learned from {learned}, so that {split!r} has no image to evaluate it on; "
-            f"{chosen_in_words(known)}"
-        )
-    if rows.empty:
-        others = ", ".join(sorted(manifest["split"].unique())) or "none at all"
-        raise UserError(f"the run {str(run.path)!r} has no images in the split {split!r}; it has {others}")
-    return rows
+def _looks(config: EvaluateConfig) -> Looks:
+    return Looks(config.mirror, config.crops, config.scales or ())
 
 
-def _note(run: Run, split: str, state: RunState, missed: list[dict[str, Any]]) -> str:
+@contextmanager
+def _taken(run: Run, folder: Path) -> Iterator[None]:
+    """Keeps other processes from writing the folder of an evaluation for the `with` block."""
+    if folder.is_relative_to(run.path):
+        with locked_part(run, folder):
+            yield
+    else:
+        check_folder(folder)
+        yield
+
+
+def _note(judged: Judged, of_run: _OfRun | None, missed: list[dict[str, Any]]) -> str:
     """Returns what a reader must know beside the figures."""
-    notes = [] if _is_new(run, split) else [f"the model was fitted to images of {split}: {_NOT_NEW}"]
+    notes = list(judged.notes)
+    if of_run is None:
+        return "\n".join([*notes, *([f"warning: {missed_in_words(missed, judged.name, {})}"] if missed else [])])
+    run, split, calibration = of_run.known, judged.name, of_run.calibration
+    if not _is_new(run, split):
+        notes.append(f"the model was fitted to images of {split}: {_NOT_NEW}")
     if learned := learned_from(run):
         notes.append(f"the model has learned from {learned}; {chosen_in_words(run)}")
-    if state.text:
-        notes.append(f"{state.text}; these figures are of its best model so far")
+    if of_run.state.text:
+        notes.append(f"{of_run.state.text}; these figures are of its best model so far")
+    if calibration is not None:
+        where = f"{calibration.images} images of {calibration.fitted_on}"
+        notes.append(f"calibrated: temperature {calibration.temperature:.3g}, from {where}")
     if missed:
         notes.append(f"warning: {missed_in_words(missed, split, read_config(run.config).get('recipe') or {})}")
     return "\n".join(notes)
@@ -215,10 +323,4 @@ def _is_new(run: Run, split: str) -> bool:
     An imported network has no recipe, because it was not fitted to any images here.
     """
     recipe = read_config(run.config).get("recipe")
-    return split == "test" or not recipe or (split == "val" and not recipe.get("refit_head"))
-
-
-def _root(run: Run, data: str | None) -> Path:
-    if data is not None and not Path(data).exists():
-        raise UserError(f"there is nothing at {data!r}; --data names the folder, or the table, of the images")
-    return data_root(read_config(run.config)["arguments"]["data"] if data is None else data)
+    return split not in SPLITS[:2] or not recipe or (split == "val" and not recipe.get("refit_head"))

@@ -19,6 +19,7 @@ from pipelines.data.value_range import ValueRange
 from pipelines.evaluation.inference import logits_of
 from pipelines.evaluation.integrity import check_same_images, load_network, load_run_manifest
 from pipelines.evaluation.predictions import input_spec_of
+from pipelines.evaluation.run_calibration import load_calibration, temperature_of
 from pipelines.images.decode import decode_file, decode_region_of_bytes, encoded_png
 from pipelines.images.stream import InputSpec
 from pipelines.runs.chosen_by import learned_from
@@ -62,13 +63,13 @@ def export(run: Run, mirror: bool = False, *, unfinished: bool = False, data: st
 
 
 def _export(run: Run, mirror: bool, state: RunState, data: str | None) -> Path:
-    (model, classes), input_spec = load_network(run), input_spec_of(run)
+    (model, classes), input_spec, temperature = load_network(run), input_spec_of(run), temperature_of(run)
     images = _held_out_images(run, data, input_spec.value_range)
     run.saved_model.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(run.saved_model.parent) as temporary:
         folder = temporary / "1"
-        save_serving_model(model, classes, input_spec, folder, mirror)
-        expected = _expected(model, images, input_spec, mirror)
+        save_serving_model(model, classes, input_spec, folder, mirror, temperature)
+        expected = _expected(images, input_spec, logits_of(model, mirror, temperature))
         difference = _check_in_fresh_process(folder, images, expected, temporary)
         if not difference <= LARGEST_DIFFERENCE:  # NaN is no agreement
             raise UserError(
@@ -83,6 +84,7 @@ def _export(run: Run, mirror: bool, state: RunState, data: str | None) -> Path:
         {
             "model_sha256": sha256(run.model),
             "mirror": mirror,
+            "temperature": temperature,
             "finished": state.finished,
             "trained_on": learned_from(run) or None,
             "saved_model": {"images_checked": len(images), "largest_difference": difference},
@@ -91,13 +93,25 @@ def _export(run: Run, mirror: bool, state: RunState, data: str | None) -> Path:
     say(
         f"SavedModel: {run.saved_model}\nsignatures serving_default (uint8 images [n, h, w, 3]) and serve_bytes "
         f"(encoded images [n]); {len(images)} images served in a fresh process, largest difference of a "
-        f"probability {difference:.2g}"
+        f"probability {difference:.2g}{_calibrated(run)}"
     )
     return run.saved_model
 
 
+def _calibrated(run: Run) -> str:
+    calibration = load_calibration(run)
+    if calibration is None:
+        return ""
+    return f"\nprobabilities are calibrated (temperature {calibration.temperature:.3g} of {calibration.fitted_on})"
+
+
 def save_serving_model(
-    model: keras.Model, classes: list[str], input_spec: InputSpec, folder: Path, mirror: bool = False
+    model: keras.Model,
+    classes: list[str],
+    input_spec: InputSpec,
+    folder: Path,
+    mirror: bool = False,
+    temperature: float = 1.0,
 ) -> None:
     """Writes a SavedModel with the signatures `serving_default` and `serve_bytes`.
 
@@ -109,11 +123,12 @@ def save_serving_model(
         input_spec: Size and crop of the images.
         folder: Folder to make.
         mirror: Whether the probabilities are averaged over each image and its mirror image.
+        temperature: Number that logits are divided by.
     """
     with tempfile.TemporaryDirectory() as temporary:
         labels = Path(temporary) / "labels.txt"
         labels.write_text("".join(f"{_one_line(name)}\n" for name in classes), encoding="utf-8")
-        module = _Serving(model, classes, input_spec, labels, mirror)
+        module = _Serving(logits_of(model, mirror, temperature), model.variables, classes, input_spec, labels)
         signatures = {"serving_default": module.serve_images, "serve_bytes": module.serve_bytes}
         tf.saved_model.save(module, str(folder), signatures=signatures)
 
@@ -146,11 +161,11 @@ def _describe(folder: Path, run: Run, classes: list[str], image_size: int) -> No
 
 class _Serving(tf.Module):
     def __init__(
-        self, model: keras.Model, classes: list[str], input_spec: InputSpec, labels: Path, mirror: bool
+        self, logits: Any, variables: list[Any], classes: list[str], input_spec: InputSpec, labels: Path
     ) -> None:
         super().__init__()
-        self._logits, self._input_spec = logits_of(model, mirror), input_spec
-        self._model_variables = [variable.value for variable in model.variables]  # so that TensorFlow saves them
+        self._logits, self._input_spec = logits, input_spec
+        self._model_variables = [variable.value for variable in variables]  # so that TensorFlow saves them
         self._names = tf.constant(classes)
         self._labels = tf.saved_model.Asset(str(labels))
 
@@ -199,9 +214,9 @@ def _held_out_images(run: Run, data: str | None, value_range: ValueRange) -> lis
     ]
 
 
-def _expected(model: keras.Model, images: list[np.ndarray], input_spec: InputSpec, mirror: bool) -> np.ndarray:
+def _expected(images: list[np.ndarray], input_spec: InputSpec, logits: Any) -> np.ndarray:
     batch = tf.stack([input_spec.for_evaluation(tf.constant(image)) for image in images])
-    return tf.nn.softmax(logits_of(model, mirror)(batch)).numpy()
+    return tf.nn.softmax(logits(batch)).numpy()
 
 
 def _check_in_fresh_process(folder: Path, images: list[np.ndarray], expected: np.ndarray, work: Path) -> float:

@@ -1,5 +1,6 @@
 """predict: names the classes of files, folders or globs, with the same probabilities as evaluate."""
 
+import json
 from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
@@ -17,14 +18,18 @@ from pipelines.console.terminal import answer, say, warn
 from pipelines.data.named_files import expand, readable_rows
 from pipelines.evaluation.inference import Inference, images_of, outputs
 from pipelines.evaluation.integrity import load_network
+from pipelines.evaluation.looks import Looks
 from pipelines.evaluation.predictions import (
     BATCH_SIZE,
+    certainty_columns,
+    check_level,
     finished_run_for_all,
     input_spec_of,
     prediction_table,
     probabilities_from,
     probabilities_of,
 )
+from pipelines.evaluation.run_calibration import UNSURE, load_calibration, temperature_of
 from pipelines.images.decode import rgb_array
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
@@ -54,6 +59,8 @@ def predict(config: PredictConfig) -> bool:
     known = Run(Path(config.run))
     with joined(config.strategy) as workers, Interrupts(), finished_run_for_all(known, workers) as run:
         check_settings(workers, {"command": "predict", "mirror": config.mirror})
+        calibration = load_calibration(run)
+        check_level(calibration, config.level)
         found = workers.from_chief(lambda: _find(config))
         paths, classes = found["rows"]["path"], load_classes(run)
         unfinished = workers.from_chief(lambda: state_of(known).text)
@@ -65,15 +72,18 @@ def predict(config: PredictConfig) -> bool:
             run,
             workers,
             strategy=config.strategy,
-            mirror=config.mirror,
+            looks=Looks(config.mirror),
             label="predicted",
         )
+        more = certainty_columns(calibration, probabilities, classes, config.level)
+        if calibration is not None and workers.chief:
+            say(f"calibrated: temperature {calibration.temperature:.3g}; unsure below {calibration.threshold:.3g}")
         if config.out and workers.chief:
-            write_csv(Path(config.out), prediction_table(paths, None, probabilities, classes))
+            write_csv(Path(config.out), prediction_table(paths, None, probabilities, classes, more))
             say(f"wrote {visible(config.out)}")
     if workers.chief:
         show = say if config.out else answer
-        show(_top_table(paths, probabilities, classes, config.top))
+        show(_top_table(paths, probabilities, classes, config.top, more))
     return found["unreadable"]
 
 
@@ -89,8 +99,8 @@ def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False)
         mirror: Whether the probabilities are averaged over each image and its mirror image.
 
     Returns:
-        Table with one row per picture: path, predicted, confidence, and one column "p:CLASS" per class. A picture that
-        is not given as a path has its position instead, from "[0]" on.
+        Table with one row per picture: path, predicted, confidence, decision if the run is calibrated, and one column
+        "p:CLASS" per class. A picture that is not given as a path has its position instead, from "[0]" on.
 
     Raises:
         UserError: The run is not finished, a path names nothing or is not an image, an array is of a different kind,
@@ -111,20 +121,20 @@ def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False)
     inference, classes = _inference_of(known.path, _stamp(known), mirror)
     seen = np.concatenate(views)
     batches = (tf.constant(seen[begin : begin + BATCH_SIZE]) for begin in range(0, len(seen), BATCH_SIZE))
-    logits = outputs(inference, batches, len(seen), BATCH_SIZE, "")
-    return prediction_table(names, None, probabilities_from(logits), classes)
+    found = probabilities_from(outputs(inference, batches, len(seen), BATCH_SIZE, ""))
+    return prediction_table(names, None, found, classes, certainty_columns(load_calibration(known), found, classes))
 
 
 @lru_cache(maxsize=1)
 def _inference_of(path: Path, stamp: tuple[int, ...], mirror: bool) -> tuple[Inference, list[str]]:
     """Loads a model once for all pictures that a program names one after the other, until another one is wanted."""
     model, classes = load_network(Run(path))
-    return Inference(model, mirror), classes
+    return Inference(model, mirror, temperature=temperature_of(Run(path))), classes
 
 
 def _stamp(run: Run) -> tuple[int, ...]:
     """Returns numbers that change when the model or its classes are written anew."""
-    states = [file.stat() for file in (run.model, run.classes)]
+    states = [file.stat() for file in (run.model, run.classes, run.calibration) if file.exists()]
     return tuple(number for state in states for number in (state.st_size, state.st_mtime_ns))
 
 
@@ -158,10 +168,16 @@ def _find(config: PredictConfig) -> dict[str, Any]:
     return {"rows": rows.to_dict("list"), "unreadable": bool(unreadable)}
 
 
-def _top_table(paths: list[str], probabilities: np.ndarray, classes: list[str], top: int) -> str:
+def _top_table(
+    paths: list[str], probabilities: np.ndarray, classes: list[str], top: int, more: dict[str, list[str]]
+) -> str:
     best = np.argsort(-probabilities, axis=1, kind="stable")[:, :top]
-    return "\n".join(
-        f"{visible(path)}  "
-        + "  ".join(f"{visible(classes[place])} {probabilities[row, place]:.4f}" for place in best[row])
-        for row, path in enumerate(paths)
-    )
+    lines = []
+    for row, path in enumerate(paths):
+        named = [f"{visible(classes[place])} {probabilities[row, place]:.4f}" for place in best[row]]
+        if more and more["decision"][row] == UNSURE:
+            named.append(UNSURE)
+        if "set" in more:
+            named.append(f"set: {', '.join(map(visible, json.loads(more['set'][row])))}")
+        lines.append("  ".join([visible(path), *named]))
+    return "\n".join(lines)

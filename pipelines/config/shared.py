@@ -199,6 +199,21 @@ def epochs_of(word: str) -> int | str:
         raise argparse.ArgumentTypeError(f"must be a whole number or {AUTO}, received {word!r}") from None
 
 
+def scales_of(word: str) -> tuple[int, ...]:
+    """The value of --scales: lengths in pixels with commas between them.
+
+    Raises:
+        argparse.ArgumentTypeError: It is none, or a length is too small or too large.
+    """
+    try:
+        scales = tuple(int(part) for part in word.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be lengths in pixels such as 224,256, received {word!r}") from None
+    if not all(32 <= scale <= 2048 for scale in scales) or len(scales) > 16 or len(set(scales)) < len(scales):
+        raise argparse.ArgumentTypeError(f"must be up to 16 different lengths from 32 to 2048, received {word!r}")
+    return scales
+
+
 def shortcut_of(word: str) -> str | None:
     """The value of --shortcut: "none" is the plain net, and letters may be small."""
     return {"none": None, DEFAULT: DEFAULT}.get(word.lower(), word.upper())

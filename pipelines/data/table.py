@@ -80,6 +80,58 @@ def table_rows(file: Path) -> list[tuple[str, str, str, str]]:
     return rows
 
 
+def refuse_other_files(file: Path, wanted: str) -> None:
+    """Checks that a file is there and is none of the kinds that are often taken for a CSV.
+
+    Args:
+        file: File that shall be a CSV.
+        wanted: What is wanted instead, in words.
+
+    Raises:
+        UserError: It is missing, cannot be read, or is of another kind.
+    """
+    try:
+        if not file.is_file():
+            raise UserError(f"there is no file {str(file)!r}; {wanted}")
+        with file.open("rb") as opened:
+            head = opened.read(512)
+    except OSError as error:
+        raise UserError(f"cannot read {str(file)!r}: {error.strerror}") from error
+    for signature, offset, kind, advice in _SIGNATURES:
+        if head[offset:].startswith(signature):
+            raise UserError(f"{str(file)!r} is {kind}, and no CSV; {advice if advice == _SAVE else wanted}")
+    if b"\0" in head:
+        raise UserError(f"{str(file)!r} is not a CSV table: it has bytes that no text has; {wanted}")
+
+
+def further_columns(file: Path) -> dict[str, dict[str, str]]:
+    """Returns the columns of a CSV of images beside path, label, split and group: for each of them, its cells by path.
+
+    Args:
+        file: The CSV; a folder has no further columns.
+
+    Raises:
+        UserError: It is no such table.
+    """
+    if file.is_dir():
+        return {}
+    text = _text(file)
+    header = next(iter(text.splitlines()), "")
+    reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=_separator(header))
+    places = {name: name.strip().casefold() for name in reader.fieldnames or [] if name}
+    path = next((name for name, plain in places.items() if plain == "path"), None)
+    found: dict[str, dict[str, str]] = {
+        name.strip(): {} for name, plain in places.items() if plain and plain not in COLUMNS
+    }
+    for row in reader:
+        if path is None or not (row[path] or "").strip():
+            continue
+        inside = _relative_path(row[path], file.parent, f"line {reader.line_num} of {str(file)!r}")
+        for name, cells in found.items():
+            cells[inside] = str(row.get(name) or "").strip()
+    return found
+
+
 def missing_advice(data: Path) -> str:
     """Returns what to know about a CSV's paths where files that it names do not exist."""
     return f"paths are relative to the CSV's folder, {without_middle(str(data.parent.resolve()), 120)!r}"

@@ -12,6 +12,9 @@ import tensorflow as tf
 from pipelines.console.terminal import progress
 from resnet_tf.distribution import local_replicas
 
+# From so many shapes of batches on, one graph for all of them is faster.
+MOST_SHAPES = 8
+
 
 class Inference:
     """A model's inference as one graph that can be used repeatedly.
@@ -29,11 +32,14 @@ class Inference:
         self._strategy, self._devices = strategy, local_replicas(strategy)
         self._compute = compute = logits_of(model, mirror, temperature)
         self._graphs: dict[Any, Any] = {}
+        self._of_any_shape = tf.function(compute, reduce_retracing=True)
         self._on_all = tf.function(lambda batches: strategy.run(compute, (batches,)))
 
     def __call__(self, batch: Any) -> Any:
         """Returns the model's output for a batch, computed on one device."""
         tensors = tf.nest.map_structure(tf.convert_to_tensor, batch)
+        if len(self._graphs) >= MOST_SHAPES:  # pictures that keep their aspect ratios
+            return self._of_any_shape(tensors)
         key = tuple((tuple(each.shape), each.dtype) for each in tf.nest.flatten(tensors))
         if key not in self._graphs:
             # A graph for each shape: TensorFlow counts calls of a function that trace, over all models of a process,

@@ -1,5 +1,7 @@
 """Predictions of a finished run: the probabilities of images, and the table of predictions."""
 
+import json
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,14 +10,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import log_softmax, logsumexp
 
 from pipelines.console.terminal import of_part
 from pipelines.data.value_range import range_of_config
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.evaluation.integrity import load_network
-from pipelines.evaluation.run_calibration import temperature_of
+from pipelines.evaluation.looks import Looks, check_looks, streams_of
+from pipelines.evaluation.run_calibration import RunCalibration, temperature_of
 from pipelines.images.lost_images import lost_images_named
-from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
+from pipelines.images.stream import ImageSource, InputSpec
 from pipelines.runs.directory import Run, finished_run, read_config
 from resnet_tf.distribution import choose_strategy, scope
 from resnet_tf.errors import UserError
@@ -64,7 +68,7 @@ def preprocessing_of(run: Run) -> Preprocessing:
 
 
 def probabilities_of(
-    rows: pd.DataFrame, root: Path, run: Run, workers: Workers, *, strategy: str, mirror: bool, label: str
+    rows: pd.DataFrame, root: Path, run: Run, workers: Workers, *, strategy: str, looks: Looks, label: str
 ) -> np.ndarray:
     """Returns the probabilities that a run's model gives to images. All workers must call this together.
 
@@ -77,7 +81,7 @@ def probabilities_of(
         run: Finished run.
         workers: All workers.
         strategy: Name of the devices that compute, see `choose_strategy`.
-        mirror: Whether the probabilities are averaged over each image and its mirror image, see `logits_of`.
+        looks: Looks at each image that the probabilities are averaged over.
         label: Label of the progress bar.
 
     Returns:
@@ -90,12 +94,25 @@ def probabilities_of(
     devices = workers.strategy or choose_strategy(strategy)
     with scope(devices):
         model, classes = load_network(run)
-        inference = Inference(model, mirror, devices, temperature_of(run))
-    input_spec = input_spec_of(run)
-    stream = evaluation_stream(ImageSource(part, root, classes), input_spec, BATCH_SIZE)
-    with lost_images_named(part, root, BATCH_SIZE, input_spec.value_range) as watched:
-        logits = outputs(inference, watched(images_of(stream)), len(part), BATCH_SIZE, of_part(label, workers.count))
+        inference = Inference(model, looks.mirrored, devices, temperature_of(run))
+    check_looks(looks, model.input_shape)
+    input_spec, source = input_spec_of(run), ImageSource(part, root, classes)
+    logits = _averaged(inference, looks, source, input_spec, of_part(label, workers.count))
     return probabilities_from(workers.together(logits, len(rows), BATCH_SIZE))
+
+
+def _averaged(inference: Inference, looks: Looks, source: ImageSource, spec: InputSpec, label: str) -> np.ndarray:
+    """Returns the logits of a worker's images, float32 [images, classes]; of several looks, those of the means of their
+    probabilities.
+    """
+    found, streams = [], streams_of(looks, source, spec, BATCH_SIZE)
+    for number, (stream, size) in enumerate(streams, 1):
+        with lost_images_named(source.rows, source.root, size, spec.value_range) as watched:
+            of_several = f"{label}, {number} of {len(streams)}" if len(streams) > 1 else label
+            found.append(outputs(inference, watched(images_of(stream)), len(source.rows), size, of_several))
+    if len(found) == 1:
+        return found[0]
+    return (logsumexp([log_softmax(logits, axis=1) for logits in found], axis=0) - math.log(len(found))).astype("f4")
 
 
 def probabilities_from(logits: np.ndarray) -> np.ndarray:
@@ -113,17 +130,24 @@ def probabilities_from(logits: np.ndarray) -> np.ndarray:
     return softmax(logits)
 
 
-def prediction_table(paths: list[str], labels: list[str] | None, probabilities: np.ndarray, classes: list[str]) -> Any:
+def prediction_table(
+    paths: list[str],
+    labels: list[str] | None,
+    probabilities: np.ndarray,
+    classes: list[str],
+    more: dict[str, list[str]] | None = None,
+) -> pd.DataFrame:
     """Returns the table of predictions, with a row per image.
 
-    Its columns are path, label if known, predicted, confidence, and one column "p:CLASS" per class, so that no
-    class has the name of another column.
+    Its columns are path, label if known, predicted, confidence, further ones, and one column "p:CLASS" per class, so
+    that no class has the name of another column.
 
     Args:
         paths: Path of each image.
         labels: True class of each image, or None if unknown.
         probabilities: float [images, classes].
         classes: Names of the classes, in the order of the probabilities.
+        more: Further columns, see `certainty_columns`.
     """
     winners = probabilities.argmax(axis=1)
     table = pd.DataFrame({"path": paths})
@@ -131,7 +155,50 @@ def prediction_table(paths: list[str], labels: list[str] | None, probabilities: 
         table["label"] = labels
     table["predicted"] = [classes[winner] for winner in winners]
     table["confidence"] = probabilities.max(axis=1)
+    for name, values in (more or {}).items():
+        table[name] = values
     return pd.concat([table, pd.DataFrame(probabilities, columns=probability_columns(classes))], axis=1)
+
+
+def certainty_columns(
+    calibration: RunCalibration | None, probabilities: np.ndarray, classes: list[str], level: float | None = None
+) -> dict[str, list[str]]:
+    """Returns the columns of a table of predictions that say how sure a run is; none if it is not calibrated.
+
+    They are decision, the likeliest class or "unsure"; and set, if a level is given: a list of classes in JSON.
+
+    Args:
+        calibration: Calibration of the run, or None.
+        probabilities: float [images, classes], calibrated.
+        classes: Names of the classes, in the order of the probabilities.
+        level: Probability with which a set contains the true class, or None.
+
+    Raises:
+        UserError: As `check_level`.
+    """
+    check_level(calibration, level)
+    if calibration is None:
+        return {}
+    found = {"decision": calibration.decisions(probabilities, classes)}
+    if level is not None:
+        sets = calibration.sets(probabilities, classes, level)
+        found["set"] = [json.dumps(names, ensure_ascii=False) for names in sets]
+    return found
+
+
+def check_level(calibration: RunCalibration | None, level: float | None) -> None:
+    """Checks that a run can make sets of a level; None asks for no sets.
+
+    Raises:
+        UserError: The run was calibrated on too few images for it, or not at all.
+    """
+    if level is None:
+        return
+    if calibration is None:
+        raise UserError(
+            f"--set {level:g} needs a calibrated run, and this one was imported, or trained by an earlier version"
+        )
+    calibration.quantile(level)
 
 
 def probability_columns(classes: list[str]) -> list[str]:

@@ -69,12 +69,10 @@ class RunCalibration:
         likeliest, sure = probabilities.argmax(axis=1), probabilities.max(axis=1) >= self.threshold
         return [classes[number] if known else UNSURE for number, known in zip(likeliest, sure, strict=True)]
 
-    def sets(self, probabilities: np.ndarray, classes: list[str], level: float) -> list[list[str]]:
-        """Returns the conformal set of each image, the likeliest class first.
+    def quantile(self, level: float) -> float:
+        """Returns the conformal score down to which classes belong to a set.
 
         Args:
-            probabilities: float [n, classes], calibrated.
-            classes: Names of the classes.
             level: Probability with which a set contains the true class.
 
         Raises:
@@ -86,7 +84,21 @@ class RunCalibration:
                 f"--set {level:g} needs {images_needed(level)} images that the run was calibrated on, and it has "
                 f"{self.images}; choose a lower level, of at most {self.images / (self.images + 1):.3g}"
             )
-        inside, order = sets_of(LAC, probabilities, quantile), np.argsort(-probabilities, axis=1, kind="stable")
+        return quantile
+
+    def sets(self, probabilities: np.ndarray, classes: list[str], level: float) -> list[list[str]]:
+        """Returns the conformal set of each image, the likeliest class first.
+
+        Args:
+            probabilities: float [n, classes], calibrated.
+            classes: Names of the classes.
+            level: Probability with which a set contains the true class.
+
+        Raises:
+            UserError: The run was calibrated on too few images for such a level.
+        """
+        inside = sets_of(LAC, probabilities, self.quantile(level))
+        order = np.argsort(-probabilities, axis=1, kind="stable")
         return [
             [classes[number] for number in ranked if row[number]] for row, ranked in zip(inside, order, strict=True)
         ]

@@ -12,6 +12,8 @@ RATIOS = (1, 2, 4, 8)
 _KERNELS = {"bilinear": ("triangle", 1.0), "bicubic": ("keyscubic", 2.0)}
 # ImageNet's mean colour, which a normalized network sees as about 0. It fills what lies beyond a picture.
 MEAN_COLOUR = (124, 116, 104)
+# The share of the resized picture that each of several crops keeps at most: 224 of 256 pixels (Krizhevsky et al. 2012).
+FRACTION_OF_CROPS = 0.875
 # A random crop of a squeezed picture is chosen on a square of so many pixels, a power of 2 so that nothing is rounded.
 _FINE = 4096
 # An output pixel is the picture's if its centre lies in it by at least so many output pixels. TensorFlow's kernel
@@ -158,7 +160,12 @@ def inside(size: Any, begin: Any, end: Any) -> Any:
 
 
 def evaluation_region(
-    shape: Any, size: int, crop_fraction: float, interpolation: str = "bilinear", view: str = "crop"
+    shape: Any,
+    size: int,
+    crop_fraction: float,
+    interpolation: str = "bilinear",
+    view: str = "crop",
+    place: tuple[float, float] | None = None,
 ) -> Region:
     """Returns what evaluation and serving see of a picture.
 
@@ -173,11 +180,17 @@ def evaluation_region(
             The other two views keep everything.
         interpolation: "bilinear" or "bicubic".
         view: "crop", "squeeze" or "pad".
+        place: Place of a crop, as shares of the free pixels above and to the left of it, to look at several crops of a
+            picture; every view leaves some room then. None is the view itself.
     """
-    side = round(size / crop_fraction) if view == "crop" else size
-    return _crop_of_resized(
-        shape, _resized(shape, tf.constant(side), view), size, lambda free: free // 2, interpolation
-    )
+    if place is not None:
+        crop_fraction, shares = min(crop_fraction, FRACTION_OF_CROPS), tf.constant(place, tf.float64)
+    side = round(size / crop_fraction) if view == "crop" or place is not None else size
+
+    def put(free: Any) -> Any:
+        return free // 2 if place is None else tf.cast(tf.round(shares * tf.cast(free, tf.float64)), tf.int32)
+
+    return _crop_of_resized(shape, _resized(shape, tf.constant(side), view), size, put, interpolation)
 
 
 def jittered_region(shape: Any, key: Any, size: int, interpolation: str = "bilinear", view: str = "crop") -> Region:

@@ -43,6 +43,7 @@ class InputSpec:
         balanced: Whether training sees all classes equally often, see `balanced_order`.
         value_range: Stored values that become black and white, where images have more than 8 bits.
         view: What evaluation sees of a picture, "crop", "squeeze" or "pad"; training's crops follow it.
+        place: Place of one of several crops that evaluation looks at, see `evaluation_region`; None is the view itself.
     """
 
     size: int
@@ -54,6 +55,7 @@ class InputSpec:
     balanced: bool = False
     value_range: ValueRange = UNKNOWN
     view: str = "crop"
+    place: tuple[float, float] | None = None
 
     def evaluation_region(self, shape: Any) -> Region:
         """Returns the region that evaluation and serving see of an upright picture.
@@ -61,7 +63,7 @@ class InputSpec:
         Args:
             shape: int32 [2], height and width of the picture.
         """
-        return evaluation_region(shape, self.size, self.crop_fraction, self.interpolation, self.view)
+        return evaluation_region(shape, self.size, self.crop_fraction, self.interpolation, self.view, self.place)
 
     def for_evaluation(self, image: Any) -> Any:
         """Returns an upright image, uint8 [height, width, 3], as evaluation and serving see it.

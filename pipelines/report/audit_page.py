@@ -1,12 +1,16 @@
 """The HTML page of an audit, on which a person can look at the images and classes that it reports."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.report.html import document, heading, photo, photos, table
+from pipelines.console.escapes import visible
+from pipelines.report.album import LARGE, small_copies
+from pipelines.report.templates import render
 
 # The largest numbers of items that the page shows of each kind; the JSON and the CSV contain all of them.
 _GROUPS, _PER_GROUP, _PER_PROBLEM, _ROWS = 40, 6, 12, 200
+_FIGURES = ("files", "classes", "smallest_class", "largest_class", "unreadable")
 _UNREADABLE = "unreadable"
 
 
@@ -19,41 +23,49 @@ def render_audit(title: str, report: dict[str, Any], root: Path) -> str:
         root: Folder that the report's paths are relative to.
     """
     summary = report["summary"]
-    figures = [
-        (name.replace("_", " "), str(summary[name]))
-        for name in ("files", "classes", "smallest_class", "largest_class", "unreadable")
+    kinds = [_kind(report, code, root) for code in summary["problems"] if code not in (_UNREADABLE, "missing")]
+    return render(
+        "audit.html",
+        plain_title=visible(title),
+        figures=[(name.replace("_", " "), summary[name]) for name in _FIGURES],
+        notes=report["notes"],
+        problems=list(summary["problems"].items()),
+        sections={kind["code"] for kind in kinds},
+        lists=_lists(report),
+        groups=[
+            _groups(report, root, "harmful", "One picture in several classes or splits", True),
+            _groups(report, root, "harmless", "Near-identical pictures of one class", False),
+        ],
+        kinds=kinds,
+    )
+
+
+def _lists(report: dict[str, Any]) -> list[dict[str, Any]]:
+    """The tables of the page: what is odd about classes, and which files cannot be read."""
+    classes = [(finding["label"], finding["reason"]) for finding in report["classes"]]
+    unreadable = [(image["path"], image["reason"]) for image in report["images"] if not image["readable"]]
+    lists = [
+        {"key": "classes", "title": "Classes", "columns": ("class", "what is odd"), "rows": classes},
+        {"key": "unreadable", "title": "Unreadable", "columns": ("file", "why"), "rows": unreadable},
     ]
-    problems = [(code, str(count)) for code, count in summary["problems"].items()]
-    harmful = [group for group in report["similar"] if group["harmful"]]
-    harmless = [group for group in report["similar"] if not group["harmful"]]
-    body = [table(("figure", "value"), figures)]
-    if problems:
-        body += [heading("Problems"), table(("problem", "files"), problems)]
-    if report["classes"]:
-        rows = [(finding["label"], finding["reason"]) for finding in report["classes"]]
-        body += [heading("Classes"), table(("class", "what is odd"), rows[:_ROWS]), _more(rows, _ROWS)]
-    unreadable = [image for image in report["images"] if not image["readable"]]
-    if unreadable:
-        rows = [(image["path"], image["reason"]) for image in unreadable]
-        body += [heading("Unreadable"), table(("file", "why"), rows[:_ROWS]), _more(rows, _ROWS)]
-    for name, groups in (
-        ("One picture in several classes or splits", harmful),
-        ("Near-identical pictures of one class", harmless),
-    ):
-        if groups:
-            body += [heading(name), *(_group(group, root) for group in groups[:_GROUPS]), _more(groups, _GROUPS)]
-    for code in summary["problems"]:
-        if code not in (_UNREADABLE, "missing"):
-            found = [image for image in report["images"] if code in image["problems"] and image["readable"]]
-            shown = [photo(root / image["path"], [image["path"], image["reason"]]) for image in found[:_PER_PROBLEM]]
-            body += [heading(f"{code}: {len(found)}"), photos(shown), _more(found, _PER_PROBLEM)]
-    return document(title, body)
+    return [{**each, "rows": each["rows"][:_ROWS], "found": len(each["rows"])} for each in lists if each["rows"]]
 
 
-def _group(group: dict[str, Any], root: Path) -> str:
-    paths = group["paths"]
-    return photos([photo(root / path, [path]) for path in paths[:_PER_GROUP]]) + _more(paths, _PER_GROUP) + "<hr>"
+def _groups(report: dict[str, Any], root: Path, key: str, title: str, harmful: bool) -> dict[str, Any]:
+    found = [group["paths"] for group in report["similar"] if group["harmful"] is harmful]
+    shown = [
+        {"photos": _photos(root, [(path, (path,)) for path in paths[:_PER_GROUP]]), "found": len(paths)}
+        for paths in found[:_GROUPS]
+    ]
+    return {"key": key, "title": title, "groups": shown, "found": len(found)}
 
 
-def _more(found: list[Any], shown: int) -> str:
-    return f"<p>and {len(found) - shown} more</p>" if len(found) > shown else ""
+def _kind(report: dict[str, Any], code: str, root: Path) -> dict[str, Any]:
+    found = [image for image in report["images"] if code in image["problems"] and image["readable"]]
+    shown = [(image["path"], (image["path"], image["reason"])) for image in found[:_PER_PROBLEM]]
+    return {"code": code, "photos": _photos(root, shown), "found": len(found)}
+
+
+def _photos(root: Path, items: Sequence[tuple[str, Sequence[str]]]) -> list[dict[str, Any]]:
+    copies = small_copies([root / path for path, _ in items], LARGE)
+    return [{"source": source, "lines": lines} for (source, _), (_, lines) in zip(copies, items, strict=True)]

@@ -40,7 +40,7 @@ def render_card(report: Report) -> str:
         baseline=metrics.get("baseline"),
         classes=report.names,
         confused=most_confused(report.matrix, most=_CONFUSED),
-        certainty=report.certainty,
+        certainty=report.figures,
         note=report.note,
         made=report.made,
         command=visible(report.made.command).replace("```", "'''") if report.made else "",

@@ -1,55 +1,28 @@
-"""Puts a report of a run together from its parts."""
+"""Adds to a report what its photos and its run have to say."""
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
-import pandas as pd
-
-from pipelines.data.groups import tied_units
-from pipelines.evaluation.class_table import class_table
-from pipelines.evaluation.run_calibration import load_calibration
+from pipelines.evaluation.judged import Judged
 from pipelines.report.content import Report
-from pipelines.report.findings import certainty_of
-from pipelines.report.gather import Judged, gather_album
+from pipelines.report.gather import bare_album, gather_album
 from pipelines.report.made import how_it_was_made
 from pipelines.runs.directory import Run
 from pipelines.runs.state import progress_of
 
 
-@dataclass(frozen=True)
-class Result:
-    """The result of an evaluation.
+def completed(report: Report, judged: Judged, run: Run | None, *, by_run: bool) -> Report:
+    """Returns a report with its photos, and with how the run was made.
 
     Args:
-        title: Title with the names of the run and the split.
-        metrics: Content of metrics.json.
-        matrix: Confusion matrix with counts of images; rows are the true classes.
-        predictions: Content of predictions.csv.
-        note: What a reader must know beside the figures, "" for nothing.
-    """
-
-    title: str
-    metrics: dict[str, Any]
-    matrix: pd.DataFrame
-    predictions: pd.DataFrame
-    note: str = ""
-
-
-def compose_report(run: Run, judged: Judged, result: Result) -> Report:
-    """Returns the report of a run.
-
-    Args:
-        run: Finished run.
+        report: Report of the figures alone.
         judged: Images that were evaluated.
-        result: Result of the evaluation.
+        run: Finished run, or None.
+        by_run: Whether the probabilities are those of the run's own model, which can then explain them.
     """
-    groups = tied_units(judged.rows["similar"], judged.rows["group"])
-    labels, probabilities = judged.labels, judged.probabilities
-    mirror = bool(result.metrics["mirror"])
-    return Report(
-        **vars(result),
-        classes=class_table(result.matrix),
-        certainty=certainty_of(labels, probabilities, groups, load_calibration(run), mirror),
-        album=gather_album(run, judged),
-        made=how_it_was_made(run, str((progress_of(run) or {}).get("best", ""))),
-    )
+    if by_run and run is not None:
+        report = replace(report, album=gather_album(run, judged))
+    elif judged.root is not None:
+        report = replace(report, album=bare_album(judged))
+    if run is None or not by_run:
+        return report
+    return replace(report, made=how_it_was_made(run, str((progress_of(run) or {}).get("best", ""))))

@@ -7,11 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from pipelines.evaluation.calibration import Calibration
-from pipelines.evaluation.conformal import ConformalSets
+from pipelines.evaluation.figures import Figures
 from pipelines.evaluation.label_issues import ClassPair
-from pipelines.evaluation.refusal import Answered
-from pipelines.evaluation.slices import Slice
 from pipelines.report.album import Album
 from pipelines.report.made import Made
 
@@ -25,43 +22,16 @@ FIGURES = (
 
 
 @dataclass(frozen=True)
-class Certainty:
-    """How far the probabilities can be trusted, and what can be done with them.
-
-    Args:
-        calibration: Calibration of the probabilities of the report.
-        before: Calibration of the same images without temperature scaling; None where nothing was scaled.
-        temperature: Temperature that the logits were divided by.
-        fitted_on: In words, which images the temperature and the threshold were chosen on; "" for none.
-        answered: What is left at each threshold, from all answers to the surest ones.
-        refusing: What is left at the run's threshold; None where there is none.
-        sets: Conformal sets.
-        sets_from: In words, which images the sets were calibrated on.
-    """
-
-    calibration: Calibration
-    before: Calibration | None = None
-    temperature: float = 1.0
-    fitted_on: str = ""
-    answered: Sequence[Answered] = ()
-    refusing: Answered | None = None
-    sets: Sequence[ConformalSets] = ()
-    sets_from: str = ""
-
-
-@dataclass(frozen=True)
 class Doubts:
-    """What should be looked at again.
+    """The labels that should be looked at again.
 
     Args:
-        slices: Parts of the images, the weakest first.
         issues: Table label_issues.csv: path, label, suggested, score; None where labels were not looked at.
         pairs: Pairs of classes that may be one.
         looked_at: In words, how labels were looked at.
         pictures: Small copies of the first photos of the issues as data URIs, by their paths.
     """
 
-    slices: Sequence[Slice] = ()
     issues: pd.DataFrame | None = None
     pairs: Sequence[ClassPair] = ()
     looked_at: str = ""
@@ -77,10 +47,9 @@ class Report:
         metrics: Content of metrics.json.
         matrix: Confusion matrix with counts of images; rows are the true classes.
         predictions: Content of predictions.csv.
-        classes: Table of the classes, see `pipelines.evaluation.class_table`.
+        figures: Everything that follows from labels and probabilities.
         note: What a reader must know beside the figures, "" for nothing.
-        certainty: How far the probabilities can be trusted.
-        doubts: What should be looked at again.
+        doubts: Labels to look at again.
         album: Photos of the page.
         made: How the run was made; None where the predictions are not a run's.
     """
@@ -89,9 +58,8 @@ class Report:
     metrics: dict[str, Any]
     matrix: pd.DataFrame
     predictions: pd.DataFrame
-    classes: pd.DataFrame
+    figures: Figures
     note: str = ""
-    certainty: Certainty | None = None
     doubts: Doubts = field(default_factory=Doubts)
     album: Album = field(default_factory=Album)
     made: Made | None = None

@@ -14,23 +14,29 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from pipelines.console.terminal import warn
 from pipelines.report.figures import DOTS_PER_INCH
+from pipelines.report.look import LIGHT
 from pipelines.runs.files import write_atomically
 from pipelines.training.checkpoint import Progress
 from pipelines.training.history import history_of
 
 # Size of the picture in pixels.
 WIDTH, HEIGHT = 1000, 900
-# Blue and vermilion of Okabe and Ito's palette ("Color universal design", 2008), which colour-blind people tell apart.
 _VALIDATION: dict[str, Any] = {
     "label": "validation",
-    "color": "#0072B2",
+    "color": LIGHT.right,
     "linewidth": 2.0,
     "marker": "o",
     "markersize": 5,
 }
-_TRAINING: dict[str, Any] = {"label": "training", "color": "#D55E00", "linewidth": 1.4, "marker": "s", "markersize": 4}
-_BEST: dict[str, Any] = {"label": "best model", "color": "#F0E442", "marker": "*", "markersize": 17}
-_RATE: dict[str, Any] = {"color": "0.25", "linewidth": 1.6, "marker": "o", "markersize": 4}
+_TRAINING: dict[str, Any] = {
+    "label": "training",
+    "color": LIGHT.wrong,
+    "linewidth": 1.4,
+    "marker": "s",
+    "markersize": 4,
+}
+_BEST: dict[str, Any] = {"label": "best model", "color": LIGHT.mark, "marker": "*", "markersize": 17}
+_RATE: dict[str, Any] = {"color": LIGHT.quiet, "linewidth": 1.6, "marker": "o", "markersize": 4}
 _PLAIN = FuncFormatter(lambda value, _: f"{value:g}")
 # With more epochs, markers would hide the lines.
 _MOST_MARKERS = 40
@@ -181,7 +187,7 @@ def _draw_panel(axes: Axes, panel: Panel, history: pd.DataFrame, places: np.ndar
     axes.margins(y=0.1)
     axes.set_ylabel(panel.label)
     axes.yaxis.set_label_coords(-0.093, 0.5)  # one below the other
-    axes.grid(color="0.88", linewidth=0.5)
+    axes.grid(color=LIGHT.line, linewidth=0.5)
     axes.set_axisbelow(True)
 
 
@@ -205,7 +211,7 @@ def _mark_phases(rows: Sequence[Axes], history: pd.DataFrame, places: np.ndarray
     trained = history["loss"].astype(float).to_numpy()
     for start, left, right in zip(starts, edges, edges[1:], strict=False):
         for axes in rows if np.isnan(trained[start]) else ():
-            axes.axvspan(left, right, color="0.95", linewidth=0, zorder=0)
+            axes.axvspan(left, right, color=LIGHT.panel, linewidth=0, zorder=0)
         name, above = kinds[start], rows[0].get_xaxis_transform()
         rows[0].text((left + right) / 2, 1.02, name, transform=above, ha="center", va="bottom", fontsize=9)
     rows[0].set_xlim(edges[0], edges[-1])

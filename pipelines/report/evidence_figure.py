@@ -79,8 +79,8 @@ def _draw_row(axes: Sequence[Axes], photo: Explained, method: str, families: lis
         panel = axes[1 + place]
         panel.imshow(photo.picture.mean(axis=-1), cmap="gray", vmin=-80, vmax=335)  # pale, so that colours are seen
         # From the edges of the picture, since a position stands for the whole of its part.
-        shown = {"extent": (-0.5, width - 0.5, height - 0.5, -0.5), "interpolation": "bicubic"}
-        panel.imshow(shares[place], cmap=_colours(), vmin=-1.0, vmax=1.0, **shown)
+        edges = (-0.5, width - 0.5, height - 0.5, -0.5)
+        panel.imshow(shares[place], cmap=_colours(), vmin=-1.0, vmax=1.0, extent=edges, interpolation="bicubic")
         parts = f" = {photo.maps[place].sum():.2f} + bias {photo.bias[place]:.2f}" if method == EXACT else ""
         said = f"{_shortened(visible(name))}: {photo.probabilities[place]:.1%}\nlogit {photo.logits[place]:.2f}{parts}"
         _caption(panel, said, families)

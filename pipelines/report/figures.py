@@ -12,6 +12,7 @@ from matplotlib.patches import Rectangle
 from pipelines.console.terminal import warn
 from pipelines.evaluation.metrics import most_confused
 from pipelines.report.fonts import families_for
+from pipelines.report.look import LIGHT, rgb
 
 DOTS_PER_INCH = 120
 # With more classes, neither names nor counts can be read.
@@ -23,10 +24,10 @@ _LABEL_LENGTH = 28
 def draw_confusion_matrix(matrix: pd.DataFrame, path: Path, title: str) -> None:
     """Draws a confusion matrix, and writes it as a PNG of bounded size.
 
-    The colour of each cell shows the count's share of the row: blue on the diagonal for right predictions, red off it
-    for wrong ones. A class without images has a gray row. Up to `MOST_NAMED` classes, cells show their counts, classes
-    their names, and the worst confusions have a frame. With more classes, only colours and numbers of classes can be
-    read; the names are in confusion_matrix.csv.
+    The colour of each cell shows the count's share of the row: blue on the diagonal for right predictions, vermilion
+    off it for wrong ones. A class without images has a gray row. Up to `MOST_NAMED` classes, cells show their counts,
+    classes their names, and the worst confusions have a frame. With more classes, only colours and numbers of classes
+    can be read; the names are in confusion_matrix.csv.
 
     Args:
         matrix: Counts of images; rows are the true classes, columns the predicted ones.
@@ -79,7 +80,7 @@ def _name_cells(axes: Axes, matrix: pd.DataFrame, shares: np.ndarray) -> None:
         label.set_fontfamily(families)
     axes.set_xticks(np.arange(size + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(size + 1) - 0.5, minor=True)
-    axes.grid(which="minor", color="0.9", linewidth=0.5)
+    axes.grid(which="minor", color=LIGHT.line, linewidth=0.5)
     axes.tick_params(which="minor", length=0)
     for row, column in zip(*np.nonzero(counts), strict=True):
         dark = shares[row, column] > 0.55
@@ -88,7 +89,7 @@ def _name_cells(axes: Axes, matrix: pd.DataFrame, shares: np.ndarray) -> None:
     place = {name: number for number, name in enumerate(matrix.index)}
     for true, taken, _, _ in most_confused(matrix):
         row, column = place[true], place[taken]
-        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor="darkred", linewidth=2))
+        axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, fill=False, edgecolor=LIGHT.ink, linewidth=2))
 
 
 def _condensed(counts: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -113,12 +114,12 @@ def _count_and_share(counts: np.ndarray, shares: np.ndarray, row: int, column: i
 def _colours(shares: np.ndarray, right: np.ndarray, images: np.ndarray) -> np.ndarray:
     """Returns the colour of each cell, uint8 RGB [rows, columns, 3].
 
-    Colours range from white to blue for right predictions and from white to red for wrong ones; rows without images
-    are gray.
+    Colours range from white to blue for right predictions and from white to vermilion for wrong ones; rows without
+    images are gray.
     """
-    blue, red, white = np.array([0.03, 0.27, 0.58]), np.array([0.80, 0.09, 0.11]), np.ones(3)
+    right_one, wrong_one, white = np.array(rgb(LIGHT.right)), np.array(rgb(LIGHT.wrong)), np.array(rgb(LIGHT.paper))
     strength = np.where(right, shares, np.sqrt(shares))[..., None]  # a single error must be visible
-    colours = white + strength * (np.where(right[..., None], blue, red) - white)
+    colours = white + strength * (np.where(right[..., None], right_one, wrong_one) - white)
     colours[images == 0] = 0.93
     return np.round(255 * colours).astype(np.uint8)  # Matplotlib resizes these in an eighth of the memory
 

@@ -1,7 +1,7 @@
 """Gathers the photos of a report: maps of the evidence for their classes, and the nearest training photos."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from pipelines.console.terminal import progress, warn
 from pipelines.evaluation.evidence import EXACT, Evidence, Explainer, smoothed
 from pipelines.evaluation.integrity import load_network, load_run_manifest
+from pipelines.evaluation.judged import Judged
 from pipelines.evaluation.neighbours import Neighbours, compared, nearest
 from pipelines.evaluation.predictions import BATCH_SIZE, input_spec_of
 from pipelines.images.lost_images import LostImage, lost_images_named
@@ -27,24 +28,7 @@ from pipelines.report.album import (
     order_of_photos,
     small_copies,
 )
-from pipelines.runs.directory import Run
-
-
-@dataclass(frozen=True)
-class Judged:
-    """The images that a report is about.
-
-    Args:
-        rows: Their rows of the run's manifest.
-        root: Folder that the manifest's paths are relative to.
-        labels: int [n], true class of each image.
-        probabilities: float [n, classes].
-    """
-
-    rows: pd.DataFrame
-    root: Path
-    labels: np.ndarray
-    probabilities: np.ndarray
+from pipelines.runs.directory import Run, read_config
 
 
 def gather_album(run: Run, judged: Judged) -> Album:
@@ -54,10 +38,10 @@ def gather_album(run: Run, judged: Judged) -> Album:
         run: Finished run.
         judged: Images that were evaluated.
     """
-    predicted, confidence = judged.probabilities.argmax(axis=1), judged.probabilities.max(axis=1)
-    chosen = order_of_photos(judged.labels, predicted, confidence)[:MOST_PHOTOS]
+    chosen = _chosen(judged)
+    assert judged.root is not None
     explainer, spec = Explainer(load_network(run)[0]), input_spec_of(run)
-    asked = np.stack([predicted, judged.labels], axis=1)[chosen]
+    asked = np.stack([judged.probabilities.argmax(axis=1), judged.labels], axis=1)[chosen]
     rows = judged.rows.iloc[chosen].reset_index(drop=True)
     photos, features = _explained(explainer, rows, judged.root, spec, asked)
     copies = small_copies([judged.root / path for path in rows["path"]], LARGE, spec.value_range)
@@ -65,11 +49,11 @@ def gather_album(run: Run, judged: Judged) -> Album:
         replace(photo, image=int(image), source=source, frame=frame_of(aspect, spec.view, spec.crop_fraction))
         for photo, image, (source, aspect) in zip(photos, chosen, copies, strict=True)
     ]
-    training, all_of_them = _training_rows(run, judged.root)
-    near = _nearest(explainer, training, judged.root, spec, features)
+    training, all_of_them, root = _training_rows(run, judged)
+    near = _nearest(explainer, training, root, spec, features)
     if near is None:
         return Album(photos, (), explainer.method)
-    photos, others = _with_neighbours(photos, near, training, judged.root, spec)
+    photos, others = _with_neighbours(photos, near, training, root, spec)
     shown = f"{len(training):,} of {all_of_them:,}" if len(training) < all_of_them else f"{len(training):,}"
     return Album(photos, others, explainer.method, f"{shown} training photos")
 
@@ -104,16 +88,39 @@ def _batches(rows: pd.DataFrame, root: Path, spec: InputSpec, label: str) -> Ite
         yield from (images.numpy() for images in progress(pictures, len(rows), label, size=BATCH_SIZE))
 
 
-def _training_rows(run: Run, root: Path) -> tuple[pd.DataFrame, int]:
-    """Returns the rows of the training photos that are compared, without files that are gone, and how many there are.
+def bare_album(judged: Judged) -> Album:
+    """Returns the photos of a report whose probabilities are of a model that cannot be looked into.
 
-    The photos that are judged are not among them; an image is always nearest to itself.
+    Args:
+        judged: Images that were evaluated.
+    """
+    assert judged.root is not None
+    chosen = _chosen(judged)
+    copies = small_copies([judged.root / judged.paths[image] for image in chosen], LARGE)
+    return Album([PagePhoto(int(image), source) for image, (source, _) in zip(chosen, copies, strict=True)])
+
+
+def _chosen(judged: Judged) -> np.ndarray:
+    found = judged.probabilities
+    return order_of_photos(judged.labels, found.argmax(axis=1), found.max(axis=1))[:MOST_PHOTOS]
+
+
+def _training_rows(run: Run, judged: Judged) -> tuple[pd.DataFrame, int, Path]:
+    """Returns the rows of the training photos that are compared, without files that are gone and without the photos
+    that are judged, how many training photos there are, and the folder that the rows' paths are relative to.
     """
     manifest = load_run_manifest(run)
     rows = manifest[manifest["split"] == "train"].reset_index(drop=True)
     taken = rows.iloc[compared(len(rows))]
-    there = [(root / path).is_file() for path in taken["path"]]
-    return taken[there].reset_index(drop=True), len(rows)
+    if judged.name == "train":  # an image is always nearest to itself
+        taken = taken[~taken["path"].isin(judged.paths)]
+    assert judged.root is not None
+    roots = [judged.root, Path(str(read_config(run.config)["arguments"].get("data") or "."))]
+    for root in roots:
+        there = [(root / path).is_file() for path in taken["path"]]
+        if any(there):
+            return taken[there].reset_index(drop=True), len(rows), root
+    return taken.iloc[:0], len(rows), judged.root
 
 
 def _nearest(

@@ -5,7 +5,6 @@ apart; in dark mode they are lighter, so that they keep their contrast.
 """
 
 from dataclasses import asdict, dataclass
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -71,16 +70,6 @@ def style_variables() -> str:
     light, dark = (";".join(f"--{name}:{value}" for name, value in asdict(mode).items()) for mode in (LIGHT, DARK))
     # On paper the light colours are right, whatever the screen prefers.
     return f":root{{{common};{light}}}\n@media screen and (prefers-color-scheme:dark){{:root{{{dark}}}}}"
-
-
-def line_style(colour: str, **more: Any) -> dict[str, Any]:
-    """Returns Matplotlib's arguments of a line.
-
-    Args:
-        colour: A colour of `LIGHT`.
-        more: Other arguments, which take precedence.
-    """
-    return {"color": colour, "linewidth": 2.0, **more}
 
 
 def rgb(colour: str) -> tuple[float, float, float]:

@@ -8,6 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from pipelines.console.escapes import visible
+from pipelines.evaluation.class_table import class_table
 from pipelines.evaluation.metrics import most_confused
 from pipelines.evaluation.seriation import by_error, seriated
 from pipelines.report.album import GRID, LISTED, PagePhoto, least_sure_right, packed, surest_mistakes
@@ -19,7 +20,6 @@ from pipelines.report.templates import json_for_script, render
 # A page is to open at once and to fit into a mail.
 MOST_BYTES = 14_500_000
 _CONFUSED, _PER_IMAGE, _WHOLE = 20, 5, 65535
-_CLASS_COLUMNS = ("class", "images", "precision", "recall", "f1", "most_taken_for", "taken", "named")
 
 
 def render_page(report: Report, most_bytes: int = MOST_BYTES) -> str:
@@ -42,7 +42,7 @@ def _render(content: dict[str, Any], photos: Markup, inside: int) -> str:
 
 
 def _content(report: Report) -> dict[str, Any]:
-    metrics, classes = report.metrics, report.classes
+    metrics, classes = report.metrics, class_table(report.matrix)
     place = {name: number for number, name in enumerate(report.names)}
     known = classes[classes["images"] > 0]
     confused = most_confused(report.matrix, most=_CONFUSED)
@@ -62,6 +62,7 @@ def _content(report: Report) -> dict[str, Any]:
             }
             for key, name, what in FIGURES
         ],
+        "certainty": report.figures,
         "baseline": metrics.get("baseline"),
         "weakest": None if known.empty else known.sort_values(["recall", "images"]).iloc[0],
         "confused": [(*each, place[each[0]], place[each[1]]) for each in confused],
@@ -143,13 +144,11 @@ def _other(report: Report, place: int) -> dict[str, str]:
 
 
 def _charts(report: Report) -> dict[str, Markup]:
-    charts = {}
-    if certainty := report.certainty:
-        now = "after" if certainty.before else "probabilities"
-        named = [*([("before", certainty.before.bins)] if certainty.before else []), (now, certainty.calibration.bins)]
-        charts["reliability"] = reliability_diagram(named)
-        if certainty.answered:
-            charts["coverage"] = coverage_chart(certainty.answered)
+    figures = report.figures
+    bins = [("after" if figures.before else "probabilities", figures.calibration.bins)]
+    if figures.before:
+        bins = [("before", figures.before.bins), *bins]
+    charts = {"reliability": reliability_diagram(bins), "coverage": coverage_chart(figures.answered)}
     if report.made is not None and len(report.made.history):
         charts |= _curves(report)
     return charts

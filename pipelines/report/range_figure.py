@@ -9,6 +9,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from pipelines.report.figures import DOTS_PER_INCH
+from pipelines.report.look import LIGHT
 from pipelines.training.range_curve import Reading
 
 
@@ -30,8 +31,8 @@ def draw_range_test(
     axes = figure.add_subplot()
     axes.set_xscale("log")
     axes.scatter(rates, losses, s=10, color="0.7", label="one batch")
-    axes.plot(rates, reading.smoothed, color=(0.03, 0.27, 0.58), linewidth=2, label="smoothed")
-    mark: dict[str, Any] = {"color": "darkred", "linewidth": 2}
+    axes.plot(rates, reading.smoothed, color=LIGHT.right, linewidth=2, label="smoothed")
+    mark: dict[str, Any] = {"color": LIGHT.wrong, "linewidth": 2}
     if reading.suggestion is not None:
         axes.axvline(reading.suggestion, **mark, label=f"suggested: {reading.suggestion:.1e}")
     elif reading.rises_from is not None:
@@ -42,7 +43,7 @@ def draw_range_test(
     axes.set_xlabel("learning rate")
     axes.set_ylabel("training loss")
     axes.set_title(title, fontsize=11, parse_math=False)
-    axes.grid(color="0.9", linewidth=0.5)
+    axes.grid(color=LIGHT.line, linewidth=0.5)
     axes.legend(edgecolor="none")
     figure.savefig(path, dpi=DOTS_PER_INCH, format="png")
 

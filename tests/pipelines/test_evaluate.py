@@ -23,6 +23,7 @@ from pipelines.evaluation.metrics import (
     top_k_accuracy,
 )
 from pipelines.evaluation.predictions import input_spec_of, probability_columns
+from pipelines.evaluation.run_calibration import temperature_of
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.images.pixel_limit import MAX_PIXELS
@@ -61,22 +62,36 @@ def test_the_evaluation_has_what_the_design_names(folder):
         "per_class.csv",
         "confusion_matrix.csv",
         "confusion_matrix.png",
+        "slices.csv",
         "summary.txt",
         "report.html",
+        "card.md",
     }
     metrics = json.loads((folder / "metrics.json").read_text())
-    assert set(metrics) == {
-        "n",
+    with_interval = {
         "accuracy",
-        "accuracy_ci95",
         "top5_accuracy",
         "balanced_accuracy",
         "macro_f1",
         "cohen_kappa",
         "matthews_corrcoef",
         "log_loss",
-        "balanced_log_loss",
+        "brier",
         "ece",
+    }
+    assert all(metrics[f"{name}_ci95"][0] <= metrics[name] <= metrics[f"{name}_ci95"][1] for name in with_interval)
+    assert set(metrics) == {
+        *with_interval,
+        *(f"{name}_ci95" for name in with_interval),
+        "n",
+        "balanced_log_loss",
+        "ece_equal_mass",
+        "uncalibrated",
+        "temperature",
+        "largest_class_share",
+        "baseline",
+        "refusing",
+        "sets",
         "never_recognized",
         "classes",
         "split",
@@ -94,7 +109,8 @@ def test_every_file_of_an_evaluation_says_the_same(folder, run):
     predictions = pd.read_csv(folder / "predictions.csv")
     matrix = pd.read_csv(folder / "confusion_matrix.csv", index_col=0)
     classes = read_json(run.classes)
-    assert list(predictions.columns) == ["path", "label", "predicted", "confidence", *probability_columns(classes)]
+    columns = ["path", "label", "predicted", "confidence", "decision", *probability_columns(classes)]
+    assert list(predictions.columns) == columns
     assert list(matrix.columns) == list(matrix.index) == classes
     assert len(predictions) == metrics["n"] == matrix.to_numpy().sum()
     right = (predictions["label"] == predictions["predicted"]).mean()
@@ -116,7 +132,7 @@ def test_predict_gives_the_probabilities_of_evaluate(folder, run, images, tmp_pa
     # Different images in a batch change the last bits of float32.
     np.testing.assert_allclose(predicted.loc[evaluated.index, classes], evaluated[classes], atol=1e-6)
     first = capsys.readouterr().out.splitlines()[-1].split("  ")
-    assert len(first) == 3  # path and two classes
+    assert len(first) == (4 if first[-1] == "unsure" else 3)  # path and two classes
 
 
 def test_predict_takes_files_folders_and_globs(images):
@@ -165,7 +181,8 @@ def test_mirror_averages_the_probabilities_of_image_and_mirror_image_everywhere(
     seen = input_spec_of(run).for_evaluation(tf.constant(picture))
     model = load_model(run)
     # The views are computed one at a time, as `predict` does, because two together are rounded differently.
-    each = softmax(np.concatenate([model.predict(view[np.newaxis], verbose=0) for view in (seen, seen[:, ::-1])]))
+    logits = np.concatenate([model.predict(view[np.newaxis], verbose=0) for view in (seen, seen[:, ::-1])])
+    each = softmax(logits / temperature_of(run))
     assert np.abs(each[0] - each[1]).max() > 1e-4
     predict(PredictConfig(str(run.path), (str(file),), out=str(tmp_path / "p.csv"), mirror=True))
     np.testing.assert_allclose(pd.read_csv(tmp_path / "p.csv")[classes], each.mean(axis=0, keepdims=True), atol=1e-6)
@@ -224,7 +241,7 @@ def test_a_served_batch_may_have_any_size(exported):
 def test_a_saved_model_that_disagrees_is_not_kept(run, monkeypatch, tmp_path):
     other = Run(shutil.copytree(run.path, tmp_path / "run"))
     shutil.rmtree(other.path / "export", ignore_errors=True)
-    monkeypatch.setattr("pipelines.export._expected", lambda model, images, *_: np.ones((len(images), 3)))
+    monkeypatch.setattr("pipelines.export._expected", lambda images, *_: np.ones((len(images), 3)))
     with pytest.raises(UserError, match="differ from the Keras model's by"):
         export(other)
     assert list((other.path / "export" / "saved_model").iterdir()) == []
@@ -288,26 +305,3 @@ def test_the_figure_is_a_png_with_odd_class_names_too(tmp_path):
     draw_confusion_matrix(matrix, tmp_path / "matrix.png", "run $x$")
     with Image.open(tmp_path / "matrix.png") as picture:
         assert min(picture.size) > 400
-
-
-def test_names_are_escaped_in_the_page(folder, images, tmp_path):
-    from pipelines.report.page import render_page
-
-    names = ["<script>alert(1)</script>", '"><img src=x>', "c&d", "d"]
-    labels, predicted, probabilities = answers()
-    matrix = confusion_matrix(labels, predicted, names)
-    predictions = pd.DataFrame(
-        {
-            "path": [next(images.rglob("*.jpg")).name] * 8,
-            "label": [names[n] for n in labels],
-            "predicted": [names[n] for n in predicted],
-            "confidence": 0.7,
-        }
-    )
-    metrics = {**summarize(labels, probabilities, names), "classes": names, "split": "test"}
-    figure = folder / "confusion_matrix.png"
-    page = render_page("<run>", metrics, matrix, predictions, next(images.rglob("*.jpg")).parent, figure)
-    assert "<script>" not in page
-    assert "<img src=x" not in page
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
-    assert "<title>&lt;run&gt;</title>" in page

@@ -1,0 +1,132 @@
+"""Probabilities that an exported model gives to images: a SavedModel's signature, or an ONNX file."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import tensorflow as tf
+
+from pipelines.console.terminal import progress
+from pipelines.data.value_range import UNKNOWN, ValueRange
+from pipelines.evaluation.inference import images_of, softmax
+from pipelines.images.decode import decode_file
+from pipelines.images.lost_images import lost_images_named
+from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
+from resnet_tf.errors import UserError
+
+BATCH_SIZE = 32
+_SIGNATURE = "serving_default"
+
+
+class ServedModel:
+    """A SavedModel with the signature that `export` writes: uint8 images of any size, and answers with names.
+
+    Args:
+        folder: Folder of the SavedModel.
+
+    Raises:
+        UserError: It cannot be loaded, or has another signature.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        if not (folder / "saved_model.pb").is_file():
+            raise UserError(f"{str(folder)!r} is no SavedModel: it has no saved_model.pb")
+        try:
+            self._model = tf.saved_model.load(str(folder))
+            self._serve = self._model.signatures[_SIGNATURE]
+            outputs = set(self._serve.structured_outputs)
+        except Exception as error:  # TensorFlow raises many kinds of errors for damaged bytes
+            raise UserError(f"the SavedModel {str(folder)!r} cannot be loaded: {_first_line(error)}") from error
+        _, inputs = self._serve.structured_input_signature
+        takes = {name: spec.dtype for name, spec in inputs.items()}
+        if takes != {"images": tf.uint8} or not {"probabilities", "class_name"} <= outputs:
+            raise UserError(
+                f"the SavedModel {str(folder)!r} does not take uint8 'images' and answer with 'probabilities' and "
+                "'class_name', as those of `resnet-tf export` do; judge its predictions with --predictions FILE.csv"
+            )
+        self.classes = _names_in(folder)
+
+    def probabilities(self, rows: pd.DataFrame, root: Path, value_range: ValueRange = UNKNOWN) -> np.ndarray:
+        """Returns the probabilities of images, float64 [n, classes]; each is decoded at its own size.
+
+        Args:
+            rows: Rows of a manifest.
+            root: Folder that their paths are relative to.
+            value_range: Stored values that become black and white, where there are more than 8 bits.
+        """
+        columns = zip(rows["path"], rows["decoder"], rows["orientation"], strict=True)
+        found = []
+        with lost_images_named(rows, root, value_range=value_range):
+            for path, decoder, orientation in progress(columns, len(rows), "served"):
+                facts = tf.constant(str(root / path)), tf.constant(decoder), tf.constant(orientation)
+                picture = decode_file(*facts, value_range)
+                found.append(self._serve(images=picture[None])["probabilities"].numpy()[0])
+        return np.asarray(found, np.float64)
+
+
+def onnx_probabilities(file: Path, rows: pd.DataFrame, root: Path, spec: InputSpec, temperature: float) -> np.ndarray:
+    """Returns the probabilities that an ONNX model gives to images, float64 [n, classes].
+
+    Args:
+        file: ONNX file whose input is a batch of images [n, height, width, 3] in 0 … 255; it normalizes them itself.
+        rows: Rows of a manifest.
+        root: Folder that their paths are relative to.
+        spec: Size and view of the images.
+        temperature: Number that logits are divided by, if the model returns logits.
+
+    Raises:
+        UserError: onnxruntime is not installed, or the file is no such model.
+    """
+    run, kind = _onnx_session(file)
+    stream = evaluation_stream(ImageSource(rows, root, []), spec, BATCH_SIZE)
+    found = []
+    with lost_images_named(rows, root, BATCH_SIZE, spec.value_range) as watched:
+        for images in progress(watched(images_of(stream)), len(rows), "computed by ONNX Runtime", size=BATCH_SIZE):
+            try:
+                found.append(run(images.numpy().astype(kind)))
+            except Exception as error:  # ONNX Runtime raises errors of its own kinds
+                raise UserError(f"the ONNX model {str(file)!r} fails: {_first_line(error)}") from error
+    values = np.concatenate(found).astype(np.float64)
+    if values.ndim != 2 or not np.isfinite(values).all():
+        raise UserError(f"the ONNX model {str(file)!r} must return finite numbers [n, classes], not {values.shape}")
+    sums = values.sum(axis=1)
+    are_probabilities = bool((values >= 0.0).all() and np.abs(sums - 1.0).max() < 1e-3)
+    return values / sums[:, None] if are_probabilities else softmax(values / temperature)
+
+
+def _onnx_session(file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], type]:
+    """Returns a function from a batch of images to the first output, and the type of its images."""
+    try:
+        import onnxruntime
+    except ImportError:
+        raise UserError("onnxruntime is not installed, which runs ONNX files: pip install onnxruntime") from None
+    if not file.is_file():
+        raise UserError(f"there is no ONNX file {str(file)!r}")
+    try:
+        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime raises errors of its own kinds
+        raise UserError(f"{str(file)!r} is no ONNX model that can be run: {_first_line(error)}") from error
+    taken = session.get_inputs()
+    kinds: dict[str, type] = {"tensor(uint8)": np.uint8, "tensor(float)": np.float32}
+    if len(taken) != 1 or taken[0].type not in kinds or len(taken[0].shape) != 4 or taken[0].shape[3] not in (3, None):
+        described = ", ".join(f"{each.name} {each.type} {each.shape}" for each in taken)
+        raise UserError(
+            f"the ONNX model {str(file)!r} must take one batch of images [n, height, width, 3] in 0 … 255, and takes "
+            f"{described}"
+        )
+    name = taken[0].name
+    return lambda images: np.asarray(session.run(None, {name: images})[0]), kinds[taken[0].type]
+
+
+def _names_in(folder: Path) -> list[str]:
+    """Returns the classes of a SavedModel, from the list in its assets."""
+    labels = folder / "assets" / "labels.txt"
+    if not labels.is_file():
+        raise UserError(f"the SavedModel {str(folder)!r} has no assets/labels.txt with the names of its classes")
+    return labels.read_text(encoding="utf-8").split("\n")[:-1]
+
+
+def _first_line(error: Any) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
