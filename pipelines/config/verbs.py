@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.config.setting import DATA, NETWORK, RUN, absolute, check, documented, setting
+from pipelines.config.setting import DATA, NETWORK, RUN, TRAINING, absolute, check, documented, setting
 from pipelines.config.shared import (
     SEED,
     SPLITS,
@@ -32,6 +32,9 @@ from resnet_tf.source_kinds import is_path
 
 TENSOR_NAMES = ("keras", "torchvision")
 DEMO_RUN = "saved_models/demo"
+# What `pipelines.experiments.table` describes, and the sizes in which it does.
+EXPERIMENT_NAMES = ("degradation", "shortcuts", "depth", "responses", "bottleneck")
+SCALE_NAMES = ("quick", "half", "paper")
 
 
 class _Checked:
@@ -341,6 +344,46 @@ class NetworkConfig(_Checked):
     width: float = setting("factor of the channels", 1.0, group=NETWORK, kind=float, low=0.01, high=16.0, metavar="X")
 
 
+@documented
+@dataclass(frozen=True)
+class ReproduceConfig(_Checked):
+    """An experiment of the papers to repeat."""
+
+    name: str = setting("experiment", choices=EXPERIMENT_NAMES, positional=True, metavar="NAME")
+    out: str = setting("folder for results.csv, the figures and the page; the same command continues it", metavar="DIR")
+    data: str | None = setting(
+        "CIFAR-10: a folder or a zip with train/ and test/ by class, or cifar-10-binary.tar.gz",
+        None,
+        group=DATA,
+        metavar="FILE",
+    )
+    scale: str = setting(
+        "how large it is: quick is minutes on a processor, half a quarter of the paper's steps, paper all of them",
+        "quick",
+        group=TRAINING,
+        choices=SCALE_NAMES,
+        metavar="NAME",
+        why="What it will cost is measured and said first.",
+    )
+    seeds: int | None = setting(
+        "trainings of each network, from different random starts",
+        None,
+        group=TRAINING,
+        kind=int,
+        low=1,
+        high=100,
+        metavar="N",
+        none_is="1 at quick, 2 at half, 5 at paper",
+    )
+    trained: str | None = setting(
+        "folder of an earlier degradation, whose trainings are shown or measured; nothing is trained",
+        None,
+        group=DATA,
+        option="--from",
+        metavar="DIR",
+    )
+
+
 # name: (what the verb does, its settings)
 VERBS: dict[str, tuple[str, Any]] = {
     "demo": ("the main job from nothing: sample images, fine-tune, evaluate, export, predict", DemoConfig),
@@ -355,4 +398,5 @@ VERBS: dict[str, tuple[str, Any]] = {
     "import": ("a network that others trained, classifier included, as a run", ImportConfig),
     "convert": ("weights of one format into another, bit for bit", ConvertConfig),
     "info": ("a network's layers, parameters, multiply-adds and known weights", NetworkConfig),
+    "reproduce": ("repeat an experiment of the ResNet papers", ReproduceConfig),
 }

@@ -8,7 +8,6 @@ is left, and is at most the paper's. results.csv grows while they train, so that
 """
 
 import argparse
-import csv
 import json
 import os
 import subprocess
@@ -26,20 +25,9 @@ import numpy as np
 from pipelines.experiments.cifar10 import read_cifar10
 from pipelines.experiments.networks import find_network
 from pipelines.experiments.recipe import PAPER_STEPS, Recipe
+from pipelines.experiments.results import write_rows
 
 ROOT = Path(__file__).resolve().parents[2]
-COLUMNS = (
-    "network",
-    "seed",
-    "iteration",
-    "iterations",
-    "rate",
-    "training_loss",
-    "training_error",
-    "test_error",
-    "training_error_at_rest",
-    "seconds",
-)
 SHARE = 0.88  # of the time left that is planned with: judging and saving need some, and a guess is one
 SAVING = 6.0  # seconds at the end that no training may use
 
@@ -213,13 +201,13 @@ def follow(group: SideBySide, path: Path) -> None:
                 done.add(worker.name)
                 group.say(f"{worker.name} is done")
         if rows and time.monotonic() - written > 5.0:
-            write_rows(path, rows)
+            write_rows(path, rows, "seconds")
             written = time.monotonic()
         if rows and time.monotonic() - said > 15.0:
             last = {row["network"]: row for row in rows}.values()
             group.say(", ".join(f"{row['network']} {row['iteration']} {row['training_error']:.3f}" for row in last))
             said = time.monotonic()
-    write_rows(path, rows)
+    write_rows(path, rows, "seconds")
     for row in rows:
         if "training_error_at_rest" in row:
             group.say(
@@ -227,21 +215,6 @@ def follow(group: SideBySide, path: Path) -> None:
                 f"{row['training_error']:.4f}, without augmentation {row['training_error_at_rest']:.4f}, "
                 f"test error {row['test_error']:.4f}"
             )
-
-
-def write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    """Writes rows as a CSV in the order of network, seed and iteration, and never half a file."""
-    partial = path.with_name(f"{path.name}.partial")
-    with partial.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        ordered = sorted(rows, key=lambda row: (row["network"], row["seed"], row["iteration"]))
-        writer.writerows({name: _short(value) for name, value in row.items()} for row in ordered)
-    partial.replace(path)
-
-
-def _short(value: Any) -> Any:
-    return f"{value:.6g}" if isinstance(value, float) else value
 
 
 def _parse() -> argparse.Namespace:

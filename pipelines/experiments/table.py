@@ -1,6 +1,7 @@
 """The experiments as data: which networks, how long, from how many random starts, and what the papers say."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pipelines.experiments.recipe import PAPER_STEPS
 
@@ -45,8 +46,8 @@ class Experiment:
         source: Where it says so.
         networks: Networks that are trained for it, by the scale; none where nothing is trained.
         in_paper: What the paper measured, as rows of a table: what it is of, and its value in words.
-        needs_data: Whether it is of images of CIFAR-10.
-        trains: Whether its networks are trained; otherwise only what is given by --from is measured.
+        data: When it needs images of CIFAR-10: "always", "for the training", "optional", or "never".
+        trains: Whether its networks are trained.
     """
 
     title: str
@@ -54,6 +55,7 @@ class Experiment:
     source: str
     networks: dict[str, tuple[str, ...]]
     in_paper: tuple[tuple[str, str], ...]
+    data: Literal["always", "for the training", "optional", "never"] = "for the training"
     trains: bool = True
 
 
@@ -104,6 +106,7 @@ EXPERIMENTS = {
             ("loss around ResNet-56 without shortcuts", "sharp and far from convex (Li et al., figure 1)"),
             ("loss around ResNet-56", "smooth and nearly convex"),
         ),
+        data="optional",
     ),
     "responses": Experiment(
         title="The layers of residual nets respond less than those of plain nets",
@@ -112,6 +115,7 @@ EXPERIMENTS = {
         source=f"{HE_2015}, section 4.2, figure 7",
         networks=dict.fromkeys(("quick", "half", "paper"), _ENDS),
         in_paper=(("standard deviations", "curves only: plain above residual, ResNet-20 above 56 above 110"),),
+        data="always",
     ),
     "bottleneck": Experiment(
         title="Bottlenecks give 50 layers for the work of 34",
@@ -124,6 +128,7 @@ EXPERIMENTS = {
             ("ResNet-34, multiply-adds; top-1 error (option B)", "3.6 × 10⁹; 24.52 %"),
             ("ResNet-50, multiply-adds; top-1 error", "3.8 × 10⁹; 22.85 %"),
         ),
+        data="never",
         trains=False,
     ),
 }

@@ -52,9 +52,10 @@ class Trainings:
         folder: Folder of the experiment.
         networks: Short names of the networks.
         seeds: Number of trainings of each.
-        iterations: Steps that each takes at most, rounded to whole epochs.
+        iterations: Steps that each takes, rounded to whole epochs.
         batch_size: Images in a step.
         images: Images for training and for the test.
+        seconds_by_step: Time of a step of each network, where it was measured.
     """
 
     folder: Path
@@ -63,6 +64,8 @@ class Trainings:
     iterations: int
     batch_size: int
     images: tuple[Images, Images]
+    seconds_by_step: dict[str, float] = field(default_factory=dict, init=False)
+    _seconds_by_test: dict[str, float] = field(default_factory=dict, init=False, repr=False)
     _trainers: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -85,14 +88,27 @@ class Trainings:
                 yield name, seed
 
     def seconds_left(self) -> dict[str, float]:
-        """Measures a step of each network that is not trained yet, and returns the time that its trainings will take.
+        """Predicts the time of what is not trained yet, by the network's name.
 
-        The time to judge the networks is not in it.
+        A step and the judging of the test images are measured, and multiplied by what is planned.
         """
-        left = dict.fromkeys(self.networks, 0)
+        left = dict.fromkeys(self.networks, 0.0)
         for name, seed in self.each():
-            left[name] += self.epochs - self._read(name, seed).epochs
-        return {name: n * self.steps * self.trainer(name).seconds_per_step() for name, n in left.items() if n}
+            share = 1.0 - self._read(name, seed).epochs / self.epochs
+            if share:
+                left[name] += share * self._seconds_of_training(name)
+        return {name: seconds for name, seconds in left.items() if seconds}
+
+    def _seconds_of_training(self, name: str) -> float:
+        trainer = self.trainer(name)
+        if name not in self.seconds_by_step:
+            self.seconds_by_step[name] = trainer.seconds_per_step()
+            trainer.errors(trainer.start(), True)  # traces or compiles it
+            began = time.monotonic()
+            trainer.errors(trainer.start(), True)
+            self._seconds_by_test[name] = time.monotonic() - began
+        judged = self.epochs // max(1, self.epochs // TESTS) + len(self.images[0].labels) / len(self.images[1].labels)
+        return self.epochs * self.steps * self.seconds_by_step[name] + judged * self._seconds_by_test[name]
 
     def trainer(self, name: str) -> Any:
         """Returns the trainer of a network on Keras's backend, TensorFlow or JAX."""
@@ -126,7 +142,7 @@ class Trainings:
     def _epochs(self, name: str, seed: int, progress: Progress) -> None:
         """Trains until it is time to save, and saves."""
         trainer = self.trainer(name)
-        state = progress.state or start_of(trainer, seed)
+        state = progress.state or start_of(name, trainer, seed)
         if not progress.epochs and seed == 0:
             self._keep(name, "start", state)
         saved, total = time.monotonic(), self.epochs * self.steps
@@ -216,10 +232,9 @@ def make_trainer(name: str, images: tuple[Images, Images], batch_size: int = 128
     return Trainer(network.build(), *images, Recipe(batch_size=batch_size, warm_up=warm_up))
 
 
-def start_of(trainer: Any, seed: int) -> Any:
-    """Returns the state of a trainer before the first step, with random weights that follow from the seed."""
+def start_of(name: str, trainer: Any, seed: int) -> Any:
+    """Returns the state of a network's trainer before the first step, with random weights that follow from the seed."""
     keras.utils.set_random_seed(seed)
-    fresh = keras.models.clone_model(trainer.network)
-    for variable, value in zip(trainer.network.variables, fresh.variables, strict=True):
-        variable.assign(value.value)
+    for variable, fresh in zip(trainer.network.variables, find_network(name).build().variables, strict=True):
+        variable.assign(fresh.value)
     return trainer.start()
