@@ -40,7 +40,7 @@ def find_network(name: str) -> Network:
     Raises:
         UserError: The name is not one.
     """
-    match = re.fullmatch(r"(?:plain(\d{2,4})|resnet(\d{2,4})([bc]?))", name)
+    match = re.fullmatch(r"(?:plain(\d{1,4})|resnet(\d{1,4})([bc]?))", name)
     if match is None:
         raise UserError(f"{name!r} is no network of the experiments; plain20, resnet20 and resnet20b are")
     plain, residual, option = match.groups()

@@ -146,7 +146,7 @@ class Trainings:
         if not progress.epochs and seed == 0:
             self._keep(name, "start", state)
         saved, total = time.monotonic(), self.epochs * self.steps
-        while progress.epochs < self.epochs and (not progress.rows or time.monotonic() - saved < SAVED_EVERY):
+        while True:
             began = time.monotonic()
             state, loss, error = trainer.epoch(state, seed, progress.epochs, total)
             progress.epochs += 1
@@ -155,6 +155,8 @@ class Trainings:
             if seed == 0 and progress.epochs in (1, self.epochs // 2, self.epochs):
                 done = progress.epochs
                 self._keep(name, "end" if done == self.epochs else str(done * self.steps), state)
+            if progress.epochs == self.epochs or time.monotonic() - saved >= SAVED_EVERY:
+                break
         progress.state = state
         self._write(name, seed, progress)
 
