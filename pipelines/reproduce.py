@@ -103,8 +103,8 @@ def _claim_folder(config: ReproduceConfig, folder: Path, images: tuple[Images, I
     changed = [name for name, value in wanted.items() if not isinstance(found, dict) or found.get(name) != value]
     if changed:
         raise UserError(
-            f"{str(folder)!r} holds an experiment with another {changed[0]}; repeat its command to continue it, or choose "
-            "another --out"
+            f"{str(folder)!r} holds an experiment with another {changed[0]}; repeat its command to continue it, or "
+            "choose another --out"
         )
 
 
@@ -115,7 +115,9 @@ def _train(
     folder, scale = Path(config.out), SCALES[config.scale]
     trainings = Trainings(folder, networks, _seeds(config), scale.iterations, scale.batch_size, images)
     steps = trainings.epochs * trainings.steps
-    say(f"{len(networks)} networks × {trainings.seeds} seeds × {steps:,} steps of {scale.batch_size} on {device_name()}")
+    say(
+        f"{len(networks)} networks × {trainings.seeds} seeds × {steps:,} steps of {scale.batch_size} on {device_name()}"
+    )
     left = trainings.seconds_left()
     for name, seconds in left.items():
         say(f"  {name}: {duration(seconds)} predicted, {trainings.seconds_by_step[name]:.3g} s a step")
@@ -153,7 +155,9 @@ def _made(config: ReproduceConfig, cost: dict[str, Any]) -> Made:
     words += [f"--from {config.trained}"] if config.trained else []
     words += [f"--seeds {config.seeds}"] if config.seeds else []
     facts = [("command", " ".join(words)), ("device", str(cost["device"]))]
-    facts.append(("software", f"Keras {keras.__version__} on {keras.backend.backend()}, Python {platform.python_version()}"))
+    facts.append(
+        ("software", f"Keras {keras.__version__} on {keras.backend.backend()}, Python {platform.python_version()}")
+    )
     if "seconds" in cost:
         facts.append(("predicted", duration(cost["predicted_seconds"])))
         facts.append(("took", duration(cost["seconds"])))

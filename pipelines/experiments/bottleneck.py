@@ -18,6 +18,7 @@ from resnet_tf.statistics import multiply_adds, parameters
 # Rounds of each network in turn, and images in a batch.
 _ROUNDS = {"quick": (3, 4), "half": (7, 16), "paper": (15, 64)}
 _SIZE, _CLASSES = 224, 1000
+_WHAT = ("inference", "training")
 
 
 def show(material: Material) -> Outcome:
@@ -32,26 +33,31 @@ def show(material: Material) -> Outcome:
     )
     times = _measure(models, rounds, batch)
     outcome = Outcome(measured={"results": costs, "times": times})
-    medians = times.groupby(["network", "what"], sort=False)["seconds_per_image"].median().unstack()
+    medians = {
+        what: found.groupby("network", sort=False)["seconds_per_image"].median().tolist()
+        for what, found in times.groupby("what")
+    }
+    counted = {name: costs[name].tolist() for name in ("parameters", "multiply_adds")}
     cells = [
         (
-            row.network,
-            f"{row.parameters:,}",
-            f"{row.multiply_adds:,}",
-            *(f"{1000 * medians.loc[row.network, what]:.1f} ms" for what in ("inference", "training")),
+            name,
+            *(f"{values[place]:,}" for values in counted.values()),
+            *(f"{1000 * medians[what][place]:.1f} ms" for what in _WHAT),
         )
-        for row in costs.itertuples()
+        for place, name in enumerate(models)
     ]
     outcome.tables.append(
         Table(
-            f"Costs at {_SIZE} × {_SIZE} pixels and {_CLASSES} classes; time for an image, median of {rounds} batches of "
-            f"{batch}",
+            f"Costs at {_SIZE} × {_SIZE} pixels and {_CLASSES} classes; time for an image, median of {rounds} batches "
+            f"of {batch}",
             ("network", "parameters", "multiply-adds", "inference", "training step"),
             cells,
         )
     )
-    outcome.sentences.append(_sentence(costs.set_index("network"), medians))
-    outcome.drawings.append(_draw(costs, medians))
+    measured = {**counted, **{f"{what} time": medians[what] for what in _WHAT}}
+    series = {name.replace("_", "-"): [value / values[0] for value in values] for name, values in measured.items()}
+    outcome.sentences.append(_sentence(material.networks, series))
+    outcome.drawings.append(_draw(material.networks, series))
     return outcome
 
 
@@ -75,31 +81,23 @@ def _measure(models: dict[str, Any], rounds: int, batch: int) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def _sentence(costs: pd.DataFrame, medians: pd.DataFrame) -> str:
-    if not {"resnet34", "resnet50"} <= set(costs.index):
-        return ""
-    ratio = costs.loc["resnet50"] / costs.loc["resnet34"]
-    time_ratio = medians.loc["resnet50"] / medians.loc["resnet34"]
-    return (
-        f"ResNet-50 has {ratio['multiply_adds']:.2f} times the multiply-adds of ResNet-34 and {ratio['parameters']:.2f} "
-        f"times its parameters; here it takes {time_ratio['inference']:.2f} times as long for inference and "
-        f"{time_ratio['training']:.2f} times for a training step."
-    )
+def _sentence(networks: tuple[str, ...], series: dict[str, list[float]]) -> str:
+    """Compares the last network, ResNet-50, with the one before, ResNet-34.
+
+    Args:
+        networks: Names of the networks.
+        series: Costs of the networks in multiples of the first one's, by their names.
+    """
+    times = ", ".join(f"{values[-1] / values[-2]:.2f} times the {what}" for what, values in series.items())
+    return f"On this device, {networks[-1]} has {times} of {networks[-2]}."
 
 
-def _draw(costs: pd.DataFrame, medians: pd.DataFrame) -> Drawing:
+def _draw(networks: tuple[str, ...], series: dict[str, list[float]]) -> Drawing:
     figure, axes = new_figure(1, 1, 6.4, 3.2)
-    panel, first = axes[0][0], costs.iloc[0]
-    series = {
-        "multiply-adds": (costs["multiply_adds"] / first["multiply_adds"]).tolist(),
-        "parameters": (costs["parameters"] / first["parameters"]).tolist(),
-        "inference time": (medians["inference"] / medians["inference"].iloc[0]).tolist(),
-        "training time": (medians["training"] / medians["training"].iloc[0]).tolist(),
-    }
-    colours = (LIGHT.right, LIGHT.line, LIGHT.third, LIGHT.wrong)
+    panel, colours = axes[0][0], (LIGHT.line, LIGHT.right, LIGHT.third, LIGHT.wrong)
     for number, ((what, values), colour) in enumerate(zip(series.items(), colours, strict=True)):
         panel.bar(np.arange(len(values)) + 0.2 * number - 0.3, values, 0.18, color=colour, label=what)
-    panel.set_xticks(range(len(costs)), costs["network"].tolist())
-    panel.set_ylabel(f"times {first['network']}")
+    panel.set_xticks(range(len(networks)), networks)
+    panel.set_ylabel(f"times {networks[0]}")
     say_in_legend(panel, loc="upper left")
-    return Drawing("bottleneck", f"Costs in multiples of {first['network']}'s.", figure)
+    return Drawing("bottleneck", f"Costs in multiples of {networks[0]}'s.", figure)

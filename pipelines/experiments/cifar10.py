@@ -62,7 +62,9 @@ class _Files:
 
     def content(self, name: str, most: int) -> bytes:
         if self.sizes[name] > most:
-            raise UserError(f"{name!r} in {str(self.path)!r} has {self.sizes[name]:,} bytes, which is no part of CIFAR-10")
+            raise UserError(
+                f"{name!r} in {str(self.path)!r} has {self.sizes[name]:,} bytes, which is no part of CIFAR-10"
+            )
         return self.read(name)
 
 
@@ -159,7 +161,9 @@ def _decoded(files: _Files, name: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(files.content(name, _LARGEST_IMAGE))) as image:
             if image.size != (SIZE, SIZE):
-                raise UserError(f"{name!r} in {str(files.path)!r} has {image.width} × {image.height} pixels, not 32 × 32")
+                raise UserError(
+                    f"{name!r} in {str(files.path)!r} has {image.width} × {image.height} pixels, not 32 × 32"
+                )
             return np.asarray(image.convert("RGB"))
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{name!r} in {str(files.path)!r} cannot be read: {error}") from error

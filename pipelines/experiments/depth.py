@@ -69,13 +69,14 @@ def _outcome(gradients: pd.DataFrame, surfaces: dict[str, np.ndarray]) -> Outcom
     summary = []
     for (name, moment, norm), found in gradients.groupby(["network", "moment", "batch_norm"], sort=False):
         # The classifier at the end is no convolution, and has other sizes.
-        norms = found["gradient_norm"].to_numpy()[:-1]
-        summary.append((name, moment, "yes" if norm else "no", f"{norms[0]:.3g}", f"{norms[-1]:.3g}",
-                        f"{norms[0] / norms[-1]:.3g}", f"{norms.min():.3g} to {norms.max():.3g}"))  # fmt: skip
+        norms = found["gradient_norm"].tolist()[:-1]
+        first, last = norms[0], norms[-1]
+        shown = (f"{value:.3g}" for value in (first, last, first / last, min(norms), max(norms)))
+        summary.append((str(name), str(moment), "yes" if norm else "no", *shown))
     outcome.tables.append(
         Table(
             "Norms of the gradients of the convolutions' kernels",
-            ("network", "moment", "batch norm", "first layer", "last layer", "first ÷ last", "range"),
+            ("network", "moment", "batch norm", "first layer", "last layer", "first ÷ last", "smallest", "largest"),
             summary,
         )
     )
@@ -110,8 +111,10 @@ def _sentences(gradients: pd.DataFrame) -> list[str]:
     for norm, words in ((True, "With batch norm"), (False, "Without batch norm")):
         parts = []
         for name in deepest.index[deepest == deepest.max()]:
-            found = starts[(starts["network"] == name) & (starts["batch_norm"] == norm)]["gradient_norm"].to_numpy()[:-1]
-            parts.append(f"{found.max() / found.min():.3g} in {name} (from {found.min():.3g} to {found.max():.3g})")
+            of_network = starts[(starts["network"] == name) & (starts["batch_norm"] == norm)]
+            found = of_network["gradient_norm"].tolist()[:-1]
+            low, high = min(found), max(found)
+            parts.append(f"{high / low:.3g} in {name} (from {low:.3g} to {high:.3g})")
         sentences.append(
             f"{words}, the largest norm of a layer's gradient at the start is so many times the smallest: "
             f"{'; '.join(parts)}."
@@ -130,7 +133,9 @@ def _draw_gradients(gradients: pd.DataFrame) -> Drawing:
     for panel, norm in zip(axes[0], (True, False), strict=False):
         for name, found in starts[starts["batch_norm"] == norm].groupby("network", sort=False):
             line = "--" if str(name).startswith("plain") else "-"
-            panel.plot(found["layer"], found["gradient_norm"], line, color=colour_of(str(name)), label=name, linewidth=1.4)
+            panel.plot(
+                found["layer"], found["gradient_norm"], line, color=colour_of(str(name)), label=name, linewidth=1.4
+            )
         panel.set_title(f"at the start, {'with' if norm else 'without'} batch norm", fontsize=10)
         say_in_legend(panel)
     if trained:
@@ -141,7 +146,7 @@ def _draw_gradients(gradients: pd.DataFrame) -> Drawing:
     axes[0][0].set_ylabel("norm of the kernel's gradient")
     return Drawing(
         "gradients",
-        f"Norms of the gradients of each layer's kernel, for one batch of {_BATCH} images. Dashed lines are plain nets.",
+        f"Norms of the gradient of each layer's kernel for one batch of {_BATCH} images. Dashed lines are plain nets.",
         figure,
     )
 
@@ -183,7 +188,7 @@ def _draw_surfaces(surfaces: dict[str, np.ndarray]) -> Drawing:
     axes[0][0].set_ylabel("second direction")
     bar = figure.colorbar(filled, ax=axes[0].tolist(), label="training loss")
     ticks = [value for value in (0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000) if levels[0] <= value <= levels[-1]]
-    bar.set_ticks(np.log10(ticks), labels=[f"{value:g}" for value in ticks])
+    bar.set_ticks([float(np.log10(value)) for value in ticks], labels=[f"{value:g}" for value in ticks])
     return Drawing(
         "surface",
         "The loss of training images around the end of the training (+), along two random directions of which each "

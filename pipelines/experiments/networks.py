@@ -7,6 +7,8 @@ from typing import Any
 from resnet_tf.architectures import Shortcut
 from resnet_tf.errors import UserError
 
+_OPTIONS: dict[str, Shortcut] = {"": "A", "b": "B", "c": "C"}
+
 
 @dataclass(frozen=True)
 class Network:
@@ -44,4 +46,4 @@ def find_network(name: str) -> Network:
     if match is None:
         raise UserError(f"{name!r} is no network of the experiments; plain20, resnet20 and resnet20b are")
     plain, residual, option = match.groups()
-    return Network(int(plain), None) if plain else Network(int(residual), {"b": "B", "c": "C"}.get(option, "A"))
+    return Network(int(plain), None) if plain else Network(int(residual), _OPTIONS[option])

@@ -124,11 +124,10 @@ def save(drawing: Drawing, folder: Path) -> None:
     from pipelines.experiments.drawing import DOTS_PER_INCH, rc_context
     from pipelines.runs.files import write_atomically
 
+    def write(path: Path) -> None:
+        metadata = {"Date": None} if path.suffix == ".svg" else None
+        drawing.figure.savefig(path, dpi=DOTS_PER_INCH, metadata=metadata)
+
     with rc_context():
-        for ending, more in (("png", {}), ("svg", {"metadata": {"Date": None}})):
-            write_atomically(
-                folder / f"{drawing.name}.{ending}",
-                lambda path, ending=ending, more=more: drawing.figure.savefig(
-                    path, format=ending, dpi=DOTS_PER_INCH, **more
-                ),
-            )
+        for ending in ("png", "svg"):
+            write_atomically(folder / f"{drawing.name}.{ending}", write)

@@ -47,7 +47,7 @@ def write_rows(path: Path, rows: Iterable[dict[str, Any]], *more: str) -> None:
 def as_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
     """Returns rows as a table; what is not measured in a row is NaN."""
     return pd.DataFrame([{name: row.get(name) for name in COLUMNS} for row in rows], columns=COLUMNS).astype(
-        {name: float for name in COLUMNS[4:]}
+        dict.fromkeys(COLUMNS[4:], float)
     )
 
 

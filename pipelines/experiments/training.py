@@ -70,7 +70,7 @@ class Trainings:
 
     def __post_init__(self) -> None:
         if len(self.images[0].labels) < self.batch_size:
-            raise UserError(f"{len(self.images[0].labels)} images fill no step of {self.batch_size}; take more --images")
+            raise UserError(f"{len(self.images[0].labels)} images fill no step of {self.batch_size}; take more")
 
     @property
     def steps(self) -> int:
@@ -127,8 +127,8 @@ class Trainings:
             finished += progress.rows
             last = progress.rows[-1]
             say(
-                f"{name}, seed {seed}: training error {last['training_error']:.4f}, test error {last['test_error']:.4f}, "
-                f"{progress.seconds:.0f} s"
+                f"{name}, seed {seed}: training error {last['training_error']:.4f}, "
+                f"test error {last['test_error']:.4f}, {progress.seconds:.0f} s"
             )
         yield finished
 

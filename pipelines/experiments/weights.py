@@ -36,7 +36,9 @@ def state_of(network: Any, weights: Weights) -> tuple[list[np.ndarray], list[np.
     """
     for variable in network.variables:
         if variable.path not in weights or weights[variable.path].shape != tuple(variable.shape):
-            raise UserError(f"the weights have no {variable.path} of {tuple(variable.shape)}; they are of another network")
+            raise UserError(
+                f"the weights have no {variable.path} of {tuple(variable.shape)}; they are of another network"
+            )
     trainable, others = (
         [weights[v.path].astype("float32") for v in group]
         for group in (network.trainable_variables, network.non_trainable_variables)

@@ -115,7 +115,8 @@ def _train(trainer: Any, starts: dict[int, list[np.ndarray]], order: dict[str, A
                     row["training_error_at_rest"] = trainer.errors(states[seed], False)
                 _tell(row=row)
         if last or done in (1, epochs // 2):
-            kept["end" if last else str(row["iteration"])] = weights_of(trainer.network, (*states[first][0], *states[first][1]))
+            reached = (*states[first][0], *states[first][1])
+            kept["end" if last else str(row["iteration"])] = weights_of(trainer.network, reached)
             write_moments(Path(task["out"], f"{task['network']}.npz"), kept)
         if last:
             break

@@ -114,7 +114,9 @@ def test_what_cannot_be_repeated_is_said_in_one_line(
     assert not Path("out").exists() or not list(Path("out").glob("results*"))
 
 
-def test_a_folder_with_other_files_is_left_alone(data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_folder_with_other_files_is_left_alone(
+    data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "thesis.txt").write_text("all of it")
     assert cli.main(["reproduce", "degradation", "--data", str(data), "--out", str(tmp_path)]) == 2
     assert "has other files, such as 'thesis.txt'" in capsys.readouterr().err
