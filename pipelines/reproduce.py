@@ -23,6 +23,8 @@ from pipelines.runs.files import read_json, write_csv, write_json, write_text
 from pipelines.runs.lock import locked
 from resnet_tf.errors import UserError
 
+_COSTS = {"predicted_seconds": "training, predicted", "seconds": "training, as it was"}
+
 
 def reproduce(config: ReproduceConfig) -> Outcome:
     """Trains the networks of an experiment, or takes those of an earlier one, measures them, and writes what it found.
@@ -48,6 +50,7 @@ def reproduce(config: ReproduceConfig) -> Outcome:
         _claim_folder(config, folder, images)
         cost: dict[str, Any] = {"device": device_name()}
         if config.trained is not None:
+            cost = _cost_of(Path(config.trained))
             rows = [row for row in read_rows(Path(config.trained, "results.csv")) if row["network"] in networks]
             networks = tuple(name for name in networks if name in {row["network"] for row in rows})
             if not networks:
@@ -154,15 +157,25 @@ def _made(config: ReproduceConfig, cost: dict[str, Any]) -> Made:
     words += [f"--data {config.data}"] if config.data else []
     words += [f"--from {config.trained}"] if config.trained else []
     words += [f"--seeds {config.seeds}"] if config.seeds else []
-    facts = [("command", " ".join(words)), ("device", str(cost["device"]))]
+    facts = [("command", " ".join(words)), ("measured on", device_name())]
+    facts += [("trained on", str(cost["device"]))] if "device" in cost else []
+    facts += [("trained by", str(cost["command"]))] if "command" in cost else []
     facts.append(
         ("software", f"Keras {keras.__version__} on {keras.backend.backend()}, Python {platform.python_version()}")
     )
-    if "seconds" in cost:
-        facts.append(("predicted", duration(cost["predicted_seconds"])))
-        facts.append(("took", duration(cost["seconds"])))
-    how = "The trainings are those of an earlier experiment; its folder says where they ran." if config.trained else ""
+    facts += [(words, duration(cost[key])) for key, words in _COSTS.items() if key in cost]
+    how = "The trainings are those of an earlier experiment." if config.trained else ""
     return Made(how, tuple(facts))
+
+
+def _cost_of(folder: Path) -> dict[str, Any]:
+    """Returns what cost.json of an earlier experiment says, as far as it is what this program writes."""
+    path = folder / "cost.json"
+    found = read_json(path) if path.exists() else {}
+    kinds = {"device": str, "command": str, "predicted_seconds": (int, float), "seconds": (int, float)}
+    return {
+        key: found[key] for key, kind in kinds.items() if isinstance(found, dict) and isinstance(found.get(key), kind)
+    }
 
 
 def _seeds(config: ReproduceConfig) -> int:

@@ -75,14 +75,16 @@ def _table(responses: pd.DataFrame) -> Table:
 
 
 def _sentences(responses: pd.DataFrame) -> list[str]:
-    means = {str(name): value for name, value in responses.groupby("network")["standard_deviation"].mean().items()}
+    groups = responses.groupby("network")["standard_deviation"]
+    means = {str(name): (float(found.mean()), float(found.median())) for name, found in groups}
     sentences = []
     for depth in sorted({find_network(name).depth for name in means}):
-        pair = means.get(f"plain{depth}"), means.get(f"resnet{depth}")
-        if None not in pair:
+        pair = f"plain{depth}", f"resnet{depth}"
+        if set(pair) <= means.keys():
+            plain, residual = (f"{means[name][0]:.2f} (median {means[name][1]:.2f})" for name in pair)
             sentences.append(
-                f"With {depth} layers, the mean standard deviation of a layer's response is {pair[0]:.3f} in the plain "
-                f"net and {pair[1]:.3f} in the residual one."
+                f"With {depth} layers, the mean standard deviation of a layer's response is {plain} in the plain net "
+                f"and {residual} in the residual one."
             )
     return sentences
 
@@ -98,6 +100,8 @@ def _draw(responses: pd.DataFrame) -> Drawing:
     axes[0][1].set_title("by size", fontsize=10)
     axes[0][0].set_ylabel("standard deviation")
     for panel in axes[0]:
+        panel.set_yscale("log")
+        panel.yaxis.set_major_formatter("{x:g}")
         panel.set_xlabel("layer")
     say_in_legend(axes[0][1])
     return Drawing(

@@ -10,6 +10,7 @@ is left, and is at most the paper's. results.csv grows while they train, so that
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -26,6 +27,7 @@ from pipelines.experiments.cifar10 import read_cifar10
 from pipelines.experiments.networks import find_network
 from pipelines.experiments.recipe import PAPER_STEPS, Recipe
 from pipelines.experiments.results import write_rows
+from pipelines.runs.files import write_json
 
 ROOT = Path(__file__).resolve().parents[2]
 SHARE = 0.88  # of the time left that is planned with: judging and saving need some, and a guess is one
@@ -122,6 +124,7 @@ def main() -> None:
     began = time.monotonic()
     arguments = _parse()
     arguments.out.mkdir(parents=True, exist_ok=True)
+    cost: dict[str, Any] = {"command": f"python -m pipelines.experiments.side_by_side {shlex.join(sys.argv[1:])}"}
     with tempfile.TemporaryDirectory() as folder:
         tasks = {name: task_of(name, arguments, folder) for name in arguments.networks}
         group = SideBySide(tasks, began)
@@ -133,6 +136,7 @@ def main() -> None:
             group.say("the images are read")
             group.order("data")
             for name, answer in group.hear_all().items():
+                cost["device"] = f"{answer['device']}, {arguments.precision}"
                 group.say(f"{name} was compiled in {answer['compiled_in']:.1f} s on {answer['device']}")
             end = began + arguments.seconds - SAVING
             epochs, steps, together = plan(group, arguments.seeds, end - time.monotonic())
@@ -144,6 +148,7 @@ def main() -> None:
             follow(group, arguments.out / "results.csv")
         finally:
             group.close()
+    write_json(arguments.out / "cost.json", {**cost, "seconds": time.monotonic() - began})
     group.say("done")
 
 

@@ -64,7 +64,7 @@ _DEPTHS = tuple(f"{kind}{depth}" for kind in ("plain", "resnet") for depth in (2
 
 EXPERIMENTS = {
     "degradation": Experiment(
-        title="Deeper plain nets train worse, deeper residual nets train better",
+        title="Do deeper nets train better?",
         claim="With more layers a plain net has a higher training error, so that it is not overfitting. A residual net "
         "of the same layers has a lower one.",
         source=f"{HE_2015}, figures 1 and 6, table 6",
@@ -79,7 +79,7 @@ EXPERIMENTS = {
         ),
     ),
     "shortcuts": Experiment(
-        title="Shortcuts without parameters do nearly as well as projections",
+        title="Which shortcuts are needed?",
         claim="All three options are much better than the plain net; B is a little better than A, and C than B. The "
         "differences are small, so that projections are not essential.",
         source=f"{HE_2015}, table 3 (34 layers, ImageNet)",
@@ -96,7 +96,7 @@ EXPERIMENTS = {
         ),
     ),
     "depth": Experiment(
-        title="Gradients do not vanish in plain nets with batch norm, and the loss of a deep plain net is rough",
+        title="Do gradients vanish with depth, and is the loss rough?",
         claim="The paper says that vanishing gradients are an unlikely cause, since gradients have healthy norms with "
         "batch norm. Li et al. find that shortcuts make the surface of the loss smooth.",
         source=f"{HE_2015}, section 4.1; {LI_2018}, figures 1 and 5",
@@ -109,7 +109,7 @@ EXPERIMENTS = {
         data="optional",
     ),
     "responses": Experiment(
-        title="The layers of residual nets respond less than those of plain nets",
+        title="How much does each layer respond?",
         claim="The outputs of the 3×3 layers have smaller standard deviations in residual nets, and the more layers "
         "there are, the smaller they are: each changes the signal less.",
         source=f"{HE_2015}, section 4.2, figure 7",
@@ -118,7 +118,7 @@ EXPERIMENTS = {
         data="always",
     ),
     "bottleneck": Experiment(
-        title="Bottlenecks give 50 layers for the work of 34",
+        title="What do bottlenecks cost?",
         claim="Blocks of 1×1, 3×3 and 1×1 convolutions make a net of 50 layers with about as many multiply-adds as the "
         "34 layers of basic blocks.",
         source=f"{HE_2015}, table 1 and table 3",
