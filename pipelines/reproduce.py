@@ -172,7 +172,7 @@ def _cost_of(folder: Path) -> dict[str, Any]:
     """Returns what cost.json of an earlier experiment says, as far as it is what this program writes."""
     path = folder / "cost.json"
     found = read_json(path) if path.exists() else {}
-    kinds = {"device": str, "command": str, "predicted_seconds": (int, float), "seconds": (int, float)}
+    kinds: dict[str, Any] = {"device": str, "command": str, "predicted_seconds": (int, float), "seconds": (int, float)}
     return {
         key: found[key] for key, kind in kinds.items() if isinstance(found, dict) and isinstance(found.get(key), kind)
     }
