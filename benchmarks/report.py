@@ -94,7 +94,7 @@ def measured(page: Path) -> dict[str, float]:
         tab = browser.new_page(viewport={"width": 1280, "height": 900})
         tab.goto(page.as_uri())
         inside = tab.text_content("#left-out")
-        print(inside.strip().partition(",")[0] if inside else "all photos are in the page")
+        print(inside.strip().partition(", so that")[0] if inside else "all photos are in the page")
         tab.wait_for_timeout(500)
         found = tab.evaluate(
             "() => ({'first paint': performance.getEntriesByName('first-contentful-paint')[0].startTime,"

@@ -62,7 +62,9 @@ def _add_setting(place: Any, each: Described, *, required: bool) -> None:
         place.add_argument(each.option, action="store_true", default=argparse.SUPPRESS, help=setting.help)
     else:
         needed = required and each.default is dataclasses.MISSING
-        kind = setting.parse or (_word if setting.kind is str else setting.kind)
+        kind = setting.parse or (_word if setting.kind in (str, tuple) else setting.kind)
+        if setting.kind is tuple and setting.parse is None:
+            words["nargs"] = "+"
         place.add_argument(each.option, dest=each.name, type=kind, default=argparse.SUPPRESS, required=needed, **words)
 
 

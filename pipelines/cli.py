@@ -192,6 +192,14 @@ def _evaluate(config: Any) -> int:
     return DONE
 
 
+def _compare(config: Any) -> int:
+    with imports():
+        from pipelines.compare import compare
+
+    compare(config)
+    return DONE
+
+
 def _predict(config: Any) -> int:
     _check_finished(config.run, config.strategy)
     with imports():
@@ -269,6 +277,7 @@ _DO = {
     "audit": _audit,
     "show-batch": _show_batch,
     "evaluate": _evaluate,
+    "compare": _compare,
     "predict": _predict,
     "explain": _explain,
     "export": _export,

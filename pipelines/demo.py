@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.config.verbs import PredictConfig, SampleConfig
+from pipelines.config.judging import PredictConfig
+from pipelines.config.verbs import SampleConfig
 from pipelines.console.terminal import say
 from pipelines.data.sample import draw_sample
 from pipelines.evaluate import evaluate

@@ -2,89 +2,38 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from pipelines.config.judging import EvaluateConfig
 from pipelines.config.shared import SPLITS
-from pipelines.config.verbs import EvaluateConfig
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say
-from pipelines.data.appearance import appearance_of
-from pipelines.data.table import further_columns
+from pipelines.data.appearance import facts_of
 from pipelines.data.value_range import UNKNOWN
-from pipelines.evaluation.figures import Figures, figures_of
+from pipelines.evaluation.figures import figures_of
+from pipelines.evaluation.integrity import check_same_images, load_run_manifest
 from pipelines.evaluation.judged import Judged
 from pipelines.evaluation.looks import Looks
-from pipelines.evaluation.metrics import confusion_matrix, per_class
+from pipelines.evaluation.metrics import confusion_matrix
 from pipelines.evaluation.missed import missed_in_words
 from pipelines.evaluation.predictions import certainty_columns, finished_run_for_all, input_spec_of, prediction_table
 from pipelines.evaluation.run_calibration import RunCalibration, load_calibration
-from pipelines.evaluation.slices import slice_table
-from pipelines.evaluation.sources import judged_by_file, judged_by_run, judged_by_served_model, name_of
-from pipelines.evaluation.summary import summary_text
-from pipelines.report.card import render_card
-from pipelines.report.compose import completed
-from pipelines.report.content import Report
-from pipelines.report.figures import draw_confusion_matrix
-from pipelines.report.html import framed
-from pipelines.report.page import render_page
+from pipelines.evaluation.sources import judged_by_file, judged_by_run, judged_by_served_model, name_of, root_of
+from pipelines.report.evaluation_files import Evaluation, write_evaluation
 from pipelines.runs.chosen_by import chosen_in_words, keep_figures, learned_from
-from pipelines.runs.directory import Run, read_config
-from pipelines.runs.files import try_place, write_atomically, write_csv, write_json, write_text
+from pipelines.runs.directory import Run, load_classes, read_config
+from pipelines.runs.files import sha256, try_place
 from pipelines.runs.lock import locked_part
 from pipelines.runs.state import RunState, state_of
+from pipelines.training.out_of_fold import look_at_labels
 from resnet_tf.errors import UserError
 from resnet_tf.workers import check_settings, joined
 
 _NOT_NEW = "these figures say nothing of new ones"
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The evaluation of a model on labelled images.
-
-    Args:
-        title: Title with the names of the run and the images.
-        folder: Folder of the evaluation.
-        metrics: Content of metrics.json.
-        confusion_matrix: Numbers of images; rows are the true classes, and columns are the predicted classes.
-        predictions: Table with one row per image: path, label, predicted, confidence, decision if the run is
-            calibrated, and one column "p:CLASS" per class.
-        judged: Images with their labels and probabilities.
-        figures: Everything that follows from them.
-        note: What a reader must know beside the figures, or "".
-    """
-
-    title: str
-    folder: Path
-    metrics: dict[str, Any]
-    confusion_matrix: pd.DataFrame
-    predictions: pd.DataFrame
-    judged: Judged
-    figures: Figures
-    note: str = ""
-
-    @property
-    def report(self) -> Path:
-        """Path of the page report.html."""
-        return self.folder / "report.html"
-
-    @property
-    def per_class(self) -> pd.DataFrame:
-        """Table with the number of images, precision, recall and F1 of each class."""
-        return per_class(self.confusion_matrix)
-
-    def __str__(self) -> str:
-        """Returns the most important figures in a dozen lines, and the note."""
-        summary = summary_text(self.metrics, self.confusion_matrix)
-        return "\n".join([summary, self.figures.in_words(), *([self.note] if self.note else [])])
-
-    def _repr_html_(self) -> str:
-        """Returns the report in a frame of its own, for notebooks."""
-        return framed(self.report.read_text(encoding="utf-8"))
 
 
 def evaluate(
@@ -138,7 +87,8 @@ def judge(config: EvaluateConfig) -> Evaluation:
         of_run = _OfRun(known, run, state, calibration)
         evaluation = _evaluation(config, judged, folder, of_run, looked_at=workers.chief)
         if workers.chief:
-            _write(evaluation, known, by_run=not alone)
+            evaluation = _with_labels(config, evaluation, known)
+            write_evaluation(evaluation, known, by_run=not alone)
             keep_figures(run)
             say(str(evaluation))
             say(f"report: {evaluation.report}")
@@ -154,7 +104,7 @@ def _judge_without_run(config: EvaluateConfig) -> Evaluation:
         of_file = config.predictions is not None
         judged = judged_by_file(config, None, name) if of_file else judged_by_served_model(config, name)
         evaluation = _evaluation(config, judged, folder, None)
-        _write(evaluation, None, by_run=False)
+        write_evaluation(evaluation, None, by_run=False)
     say(str(evaluation))
     say(f"report: {evaluation.report}")
     return evaluation
@@ -198,6 +148,10 @@ def _evaluation(
     if of_run:
         trained_on = learned_from(of_run.known)
         metrics |= {"finished": of_run.state.finished, **({"trained_on": trained_on} if trained_on else {})}
+        if config.model is None and config.predictions is None:
+            metrics["model_sha256"] = sha256(of_run.known.model)
+    if judged.root is not None:
+        metrics["root"] = str(judged.root.absolute())
     found = judged.probabilities
     source = (of_run.run.path if of_run else Path(str(config.predictions or config.model))).resolve().name
     return Evaluation(
@@ -218,55 +172,25 @@ def _evaluation(
     )
 
 
+def _with_labels(config: EvaluateConfig, evaluation: Evaluation, run: Run) -> Evaluation:
+    """Adds what is found among all labels of the run, if that is asked for."""
+    if not config.labels:
+        return evaluation
+    manifest, classes = load_run_manifest(run), load_classes(run)
+    root = root_of(run, None if evaluation.judged.name.startswith("photos-") else config.data)
+    check_same_images(manifest, root)
+    labels = look_at_labels(run, manifest, root, classes)
+    content = {"images": labels.images, "issues": len(labels.table), "pairs": [pair.as_dict() for pair in labels.pairs]}
+    return replace(evaluation, labels=labels, metrics={**evaluation.metrics, "labels": content})
+
+
 def _facts(config: EvaluateConfig, judged: Judged, of_run: _OfRun | None) -> pd.DataFrame | None:
     """Returns the properties by which the images are divided into parts; None where there are no photos."""
     if judged.root is None or "decoder" not in judged.rows:
         return None
     value_range = input_spec_of(of_run.known).value_range if of_run else UNKNOWN
-    facts = appearance_of(judged.rows, judged.root, value_range)
     data = config.data or (read_config(of_run.known.config)["arguments"].get("data") if of_run else None)
-    for name, cells in (further_columns(Path(data)) if data and Path(data).exists() else {}).items():
-        facts[name] = [cells.get(path, "") for path in judged.paths]
-    return facts
-
-
-def _write(evaluation: Evaluation, known: Run | None, *, by_run: bool) -> None:
-    """Writes the folder: the numbers first, and then what is made of them for people.
-
-    Args:
-        evaluation: Everything that is written.
-        known: The run, or None.
-        by_run: Whether the probabilities are those of the run's own model.
-    """
-    metrics, matrix, folder = evaluation.metrics, evaluation.confusion_matrix, evaluation.folder
-    judged = evaluation.judged
-    for name in ("metrics.json", "slices.csv", "unknown.csv"):  # until the numbers beside it are of this evaluation
-        (folder / name).unlink(missing_ok=True)
-    write_csv(folder / "predictions.csv", evaluation.predictions)
-    write_csv(folder / "per_class.csv", evaluation.per_class)
-    write_csv(folder / "confusion_matrix.csv", matrix, index=True)
-    if judged.root is not None:
-        write_csv(folder / "slices.csv", slice_table(evaluation.figures.slices))
-    if len(judged.apart):
-        write_csv(folder / "unknown.csv", judged.apart)
-    write_json(folder / "metrics.json", metrics)
-    write_text(folder / "summary.txt", f"{evaluation}\n")
-    figure = folder / "confusion_matrix.png"
-    write_atomically(figure, lambda path: draw_confusion_matrix(matrix, path, evaluation.title))
-    report = completed(_bare_report(evaluation), judged, known, by_run=by_run)
-    write_text(folder / "card.md", render_card(report))
-    write_text(folder / "report.html", render_page(report))
-
-
-def _bare_report(evaluation: Evaluation) -> Report:
-    return Report(
-        evaluation.title,
-        evaluation.metrics,
-        evaluation.confusion_matrix,
-        evaluation.predictions,
-        evaluation.figures,
-        evaluation.note,
-    )
+    return facts_of(judged.rows, judged.root, value_range, data)
 
 
 def check_folder(folder: Path) -> None:

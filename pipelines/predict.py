@@ -11,7 +11,7 @@ import pandas as pd
 import tensorflow as tf
 from PIL import Image
 
-from pipelines.config.verbs import PredictConfig
+from pipelines.config.judging import PredictConfig
 from pipelines.console.escapes import visible
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import answer, say, warn

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import pandas as pd
 
-from pipelines.config.verbs import ReproduceConfig
+from pipelines.config.experiments import ReproduceConfig
 from pipelines.console.terminal import say
 from pipelines.experiments.cifar10 import HOW, Images, fingerprint, read_cifar10
 from pipelines.experiments.outcome import Material, Outcome, save

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pipelines.config.checks import check_choice, check_ending, check_range
+from resnet_tf.architectures import find_architecture
 from resnet_tf.errors import UserError
 
 Config = TypeVar("Config")
@@ -132,6 +133,15 @@ def check(config: Any) -> None:
             check_range(option, value, found.low, found.high)
         if found.ending and value != STANDARD_OUTPUT:
             check_ending(option, value, found.ending)
+
+
+class Checked:
+    """A config whose values are checked when it is made."""
+
+    def __post_init__(self) -> None:
+        if hasattr(self, "arch"):
+            find_architecture(self.arch)
+        check(self)
 
 
 def documented(kind: type[Config]) -> type[Config]:

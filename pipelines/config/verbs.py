@@ -1,13 +1,14 @@
-"""The settings of every verb but finetune, and the table of all verbs."""
+"""The settings of most verbs, and the table of all verbs."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pipelines.config.experiments import ReproduceConfig
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.config.setting import DATA, NETWORK, RUN, TRAINING, absolute, check, documented, setting
+from pipelines.config.judging import CompareConfig, EvaluateConfig, PredictConfig
+from pipelines.config.setting import DATA, NETWORK, RUN, Checked, absolute, documented, setting
 from pipelines.config.shared import (
     SEED,
-    SPLITS,
     arch_setting,
     augment_setting,
     balance_setting,
@@ -19,36 +20,22 @@ from pipelines.config.shared import (
     moved_data_setting,
     range_setting,
     run_setting,
-    scales_of,
     shortcut_setting,
     source_setting,
-    strategy_setting,
     stride_setting,
     view_setting,
 )
-from resnet_tf.architectures import Shortcut, StridePlace, find_architecture
+from resnet_tf.architectures import Shortcut, StridePlace
 from resnet_tf.errors import UserError
 from resnet_tf.source_kinds import is_path
 
 TENSOR_NAMES = ("keras", "torchvision")
 DEMO_RUN = "saved_models/demo"
-# What `pipelines.experiments.table` describes, and the sizes in which it does.
-EXPERIMENT_NAMES = ("degradation", "shortcuts", "depth", "responses", "bottleneck")
-SCALE_NAMES = ("quick", "half", "paper")
-
-
-class _Checked:
-    """A config whose values are checked when it is made."""
-
-    def __post_init__(self) -> None:
-        if hasattr(self, "arch"):
-            find_architecture(self.arch)
-        check(self)
 
 
 @documented
 @dataclass(frozen=True)
-class DemoConfig(_Checked):
+class DemoConfig(Checked):
     """The main job from nothing."""
 
     run: str = setting("run directory to make", DEMO_RUN, metavar="RUN")
@@ -59,7 +46,7 @@ class DemoConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class SampleConfig(_Checked):
+class SampleConfig(Checked):
     """The built-in folder of drawn images."""
 
     folder: str = setting("folder to make; it must not exist, or be empty", positional=True, metavar="DIR")
@@ -71,7 +58,7 @@ class SampleConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class AuditConfig(_Checked):
+class AuditConfig(Checked):
     """What to look at before any training, and where to write what was found."""
 
     data: str = data_setting()
@@ -101,7 +88,7 @@ class AuditConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class ShowBatchConfig(_Checked):
+class ShowBatchConfig(Checked):
     """What the network would see in training."""
 
     data: str = data_setting()
@@ -120,7 +107,7 @@ class ShowBatchConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class RangeTestConfig(_Checked):
+class RangeTestConfig(Checked):
     """A range test of the learning rate (finetune --find-learning-rate).
 
     Nothing is read from the training's run or written there, and what is about epochs, checkpoints and the cache does
@@ -150,115 +137,7 @@ class FinetuneWords:
 
 @documented
 @dataclass(frozen=True)
-class EvaluateConfig(_Checked):
-    """What to judge, and by which images."""
-
-    run: str | None = setting(
-        "run directory; may be left out with --predictions, or with --model of a SavedModel",
-        None,
-        group=RUN,
-        positional=True,
-        metavar="RUN",
-    )
-    split: str = setting(
-        "part of the images", "test", group=DATA, choices=SPLITS, metavar="NAME", why="Nothing was chosen by it."
-    )
-    data: str | None = setting(
-        "folder or CSV where the images are now, or other labelled photos to judge by",
-        None,
-        group=DATA,
-        metavar="DATA",
-        none_is="where the run found them",
-    )
-    predictions: str | None = setting(
-        "CSV of another program's predictions to judge: path, label, and one probability per class, or predicted",
-        None,
-        metavar="FILE",
-        none_is="those of the run",
-    )
-    model: str | None = setting(
-        "SavedModel folder or ONNX file to judge in place of the run's model.keras",
-        None,
-        metavar="FILE",
-        none_is="model.keras",
-        why="It sees the images as the run does.",
-    )
-    out: str | None = setting(
-        "folder for the evaluation", None, metavar="DIR", none_is="RUN/evaluation and the name of the images"
-    )
-    labels: bool = setting(
-        "also look for wrong labels among all images of the run, for one look at each of them", False, kind=bool
-    )
-    mirror: bool = mirror_setting()
-    crops: int = setting(
-        "crops of each image to average over: 1, or 10 (corners, centre, and their mirror images)",
-        1,
-        group=DATA,
-        kind=int,
-        choices=(1, 10),
-        metavar="N",
-        parse=int,
-    )
-    scales: tuple[int, ...] | None = setting(
-        "lengths of the shorter side of the whole picture to average over, in pixels, such as 224,256,288",
-        None,
-        group=DATA,
-        kind=tuple,
-        metavar="N,N",
-        none_is="the usual view",
-        parse=scales_of,
-    )
-    strategy: str = strategy_setting()
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.run is None and self.predictions is None and self.model is None:
-            raise UserError("evaluate needs a RUN, --predictions FILE.csv of another program, or --model SAVED_MODEL")
-        if self.run is None and self.out is None:
-            raise UserError("without a RUN, evaluate needs --out DIR, the folder for the evaluation")
-        if self.run is None and self.model is not None and self.data is None:
-            raise UserError("--model without a RUN needs --data DATA, the labelled photos to judge by")
-        if self.predictions is not None and self.model is not None:
-            raise UserError("--predictions and --model name two different things to judge; leave one out")
-        if self.crops > 1 and self.scales:
-            raise UserError("--crops and --scales are two ways to look at an image; leave one out")
-        looks = self.mirror or self.crops > 1 or self.scales
-        if looks and (self.predictions is not None or self.model is not None):
-            raise UserError("--mirror, --crops and --scales are for the run's own model; leave them out")
-        if self.labels and (self.run is None or self.predictions is not None or self.model is not None):
-            raise UserError("--labels looks through the run's own model; leave out --predictions and --model")
-
-
-@documented
-@dataclass(frozen=True)
-class PredictConfig(_Checked):
-    """Which images to name, and what of the answer to show."""
-
-    run: str = run_setting()
-    paths: tuple[str, ...] = setting("files, folders or globs", group=DATA, kind=tuple, positional=True, metavar="PATH")
-    follow_links: bool = follow_links_setting()
-    top: int = setting(
-        "classes to show for each image, the likeliest first", 5, kind=int, low=1, high=100_000, metavar="K"
-    )
-    out: str | None = setting("CSV to write, with all probabilities", None, metavar="FILE", written=True)
-    level: float | None = setting(
-        "also give sets of classes that contain the true one with this probability",
-        None,
-        kind=float,
-        low=0.5,
-        high=0.9999,
-        option="--set",
-        metavar="LEVEL",
-        none_is="no sets",
-        why="The guarantee is that of conformal prediction, for photos like those of the validation.",
-    )
-    mirror: bool = mirror_setting()
-    strategy: str = strategy_setting()
-
-
-@documented
-@dataclass(frozen=True)
-class ExplainConfig(_Checked):
+class ExplainConfig(Checked):
     """Which photos to explain."""
 
     run: str = run_setting()
@@ -274,7 +153,7 @@ class ExplainConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class ExportConfig(_Checked):
+class ExportConfig(Checked):
     """Which run to export."""
 
     run: str = run_setting()
@@ -285,7 +164,7 @@ class ExportConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class ImportConfig(_Checked):
+class ImportConfig(Checked):
     """A trained network that becomes a run."""
 
     source: str = source_setting()
@@ -316,7 +195,7 @@ class ImportConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class ConvertConfig(_Checked):
+class ConvertConfig(Checked):
     """A file of weights to convert."""
 
     source: str = source_setting()
@@ -333,7 +212,7 @@ class ConvertConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class NetworkConfig(_Checked):
+class NetworkConfig(Checked):
     """A network to look at."""
 
     arch: str = arch_setting(positional=True, metavar="ARCH")
@@ -344,46 +223,6 @@ class NetworkConfig(_Checked):
     width: float = setting("factor of the channels", 1.0, group=NETWORK, kind=float, low=0.01, high=16.0, metavar="X")
 
 
-@documented
-@dataclass(frozen=True)
-class ReproduceConfig(_Checked):
-    """An experiment of the papers to repeat."""
-
-    name: str = setting("experiment", choices=EXPERIMENT_NAMES, positional=True, metavar="NAME")
-    out: str = setting("folder for results.csv, the figures and the page; the same command continues it", metavar="DIR")
-    data: str | None = setting(
-        "CIFAR-10: a folder or a zip with train/ and test/ by class, or cifar-10-binary.tar.gz",
-        None,
-        group=DATA,
-        metavar="FILE",
-    )
-    scale: str = setting(
-        "how large it is: quick is minutes on a processor, half a quarter of the paper's steps, paper all of them",
-        "quick",
-        group=TRAINING,
-        choices=SCALE_NAMES,
-        metavar="NAME",
-        why="What it will cost is measured and said first.",
-    )
-    seeds: int | None = setting(
-        "trainings of each network, from different random starts",
-        None,
-        group=TRAINING,
-        kind=int,
-        low=1,
-        high=100,
-        metavar="N",
-        none_is="1 at quick, 2 at half, 5 at paper",
-    )
-    trained: str | None = setting(
-        "folder of an earlier degradation, whose trainings are shown or measured; nothing is trained",
-        None,
-        group=DATA,
-        option="--from",
-        metavar="DIR",
-    )
-
-
 # name: (what the verb does, its settings)
 VERBS: dict[str, tuple[str, Any]] = {
     "demo": ("the main job from nothing: sample images, fine-tune, evaluate, export, predict", DemoConfig),
@@ -391,7 +230,8 @@ VERBS: dict[str, tuple[str, Any]] = {
     "audit": ("look at every image before any training", AuditConfig),
     "show-batch": ("a picture of what the network will see, with labels", ShowBatchConfig),
     "finetune": ("fit a classifier to your images, or continue an unfinished run", FinetuneConfig),
-    "evaluate": ("metrics and the confusion matrix of a run", EvaluateConfig),
+    "evaluate": ("metrics and the confusion matrix of a run, an exported model or any predictions", EvaluateConfig),
+    "compare": ("whether one run is better than another on the same photos", CompareConfig),
     "predict": ("classes of image files", PredictConfig),
     "explain": ("a picture of what in photos speaks for their likeliest classes", ExplainConfig),
     "export": ("a SavedModel to serve, checked in a fresh process", ExportConfig),

@@ -11,6 +11,7 @@ from scipy.ndimage import laplace
 
 from pipelines.console.terminal import progress
 from pipelines.data.pillow_decode import decode_pillow, open_image
+from pipelines.data.table import further_columns
 from pipelines.data.value_range import ValueRange
 
 # The longer side at which brightness and sharpness are measured, in pixels; larger photos would all look sharper or
@@ -19,6 +20,21 @@ _SIDE = 256
 _THREADS = 4
 _FIRST_TURNED = 5  # EXIF orientation from which on height and width are exchanged
 _ORIENTATIONS = {1: "upright", 2: "mirrored", 3: "upside down", 4: "upside down", 6: "turned", 8: "turned"}
+
+
+def facts_of(rows: pd.DataFrame, root: Path, value_range: ValueRange, data: str | None) -> pd.DataFrame:
+    """Returns what photos look like, and what the user's CSV says of them beside their classes.
+
+    Args:
+        rows: Rows of a manifest.
+        root: Folder that their paths are relative to.
+        value_range: Stored values that become black and white, where there are more than 8 bits.
+        data: Folder or CSV of the photos; None, or a place where nothing is, adds nothing.
+    """
+    facts = appearance_of(rows, root, value_range)
+    for name, cells in (further_columns(Path(data)) if data and Path(data).exists() else {}).items():
+        facts[name] = [cells.get(path, "") for path in rows["path"]]
+    return facts
 
 
 def appearance_of(rows: pd.DataFrame, root: Path, value_range: ValueRange) -> pd.DataFrame:

@@ -22,8 +22,6 @@ from resnet_tf.classifier import head
 from resnet_tf.recursion import deep_recursion
 
 EXACT, GRAD_CAM = "exact", "Grad-CAM"
-# Positions along each side of a map that people look at.
-SHOWN_SIDE = 14
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,7 @@ def spread(maps: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     return np.einsum("ah,...hw,bw->...ab", rows, maps, columns, optimize=True).astype(maps.dtype)
 
 
-def smoothed(maps: np.ndarray, side: int = SHOWN_SIDE) -> np.ndarray:
+def smoothed(maps: np.ndarray, side: int) -> np.ndarray:
     """Returns maps as people see them: on a coarse grid, and each position shared with its neighbours.
 
     A maximum is taken from one position of a fine grid, which could hardly be seen. The sums stay the same.

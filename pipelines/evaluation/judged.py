@@ -60,6 +60,14 @@ class Judged:
 _TIES: dict[str, int | str] = {"similar": 0, "group": ""}
 
 
+def photos_table(judged: Judged) -> pd.DataFrame:
+    """Returns what photos are told by, with the columns path, sha256 ("" if there is no file) and group (a number that
+    is equal for photos that belong together).
+    """
+    digests = judged.rows["sha256"].tolist() if "sha256" in judged.rows else ""
+    return pd.DataFrame({"path": judged.paths, "sha256": digests, "group": judged.groups})
+
+
 def unknown_apart(judged: Judged) -> Judged:
     """Moves the images whose class the model does not know out of the figures, and notes them.
 

@@ -4,7 +4,7 @@ Source: Northcutt, Jiang and Chuang 2021, "Confident Learning: Estimating Uncert
 1911.00068). The rule is the paper's "off-diagonals of the confident joint", which needs no number to be chosen.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -50,6 +50,27 @@ class ClassPair:
     def as_dict(self) -> dict[str, Any]:
         """Returns the content for JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class LabelsLookedAt:
+    """What confident learning finds among all labelled images of a run.
+
+    Args:
+        images: Number of images that were looked at.
+        table: Content of label_issues.csv, the likeliest to be wrong first.
+        pairs: Pairs of classes that may be one.
+    """
+
+    images: int
+    table: pd.DataFrame = field(repr=False)
+    pairs: list[ClassPair]
+
+    def in_words(self) -> str:
+        """Returns what was found in a sentence or two."""
+        found = f"{len(self.table)} of {self.images} labels to look at again"
+        pairs = "; ".join(f"{pair.first!r} and {pair.second!r}" for pair in self.pairs[:3])
+        return found + (f"; classes that may be one: {pairs}" if pairs else "")
 
 
 def confident_classes(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:

@@ -6,7 +6,7 @@ import numpy as np
 
 NEAREST = 3
 # Photos of the training that are looked at; more of them are drawn from at random.
-MOST_COMPARED = 4000
+MOST_COMPARED = 2000
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipelines.config.verbs import EvaluateConfig
+from pipelines.config.judging import EvaluateConfig
 from pipelines.data.manifest import data_root
 from pipelines.evaluation.integrity import check_same_images, load_run_manifest
 from pipelines.evaluation.judged import Judged, unknown_apart

@@ -17,7 +17,6 @@ from PIL import Image
 
 from pipelines.data.pillow_decode import decode_opened, open_image
 from pipelines.data.value_range import UNKNOWN, ValueRange
-from pipelines.evaluation.evidence import SHOWN_SIDE
 
 # Longer side of a photo on the page, in pixels, and of a training photo beside it.
 LARGE, SMALL = 144, 72
@@ -25,8 +24,8 @@ LARGE, SMALL = 144, 72
 LISTED = 48
 # Photos that are looked at for a page; more would not find room.
 MOST_PHOTOS = 2400
-# Positions of the map of evidence on the page, along each side.
-GRID = SHOWN_SIDE
+# Positions of a map of evidence that people look at, along each side.
+GRID = 14
 _QUALITY = 72
 
 

@@ -1,6 +1,5 @@
 """What a report says: the figures of an evaluation, and everything else that was found about it."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.evaluation.figures import Figures
-from pipelines.evaluation.label_issues import ClassPair
+from pipelines.evaluation.label_issues import LabelsLookedAt
 from pipelines.report.album import Album
 from pipelines.report.made import Made
 
@@ -22,23 +21,6 @@ FIGURES = (
 
 
 @dataclass(frozen=True)
-class Doubts:
-    """The labels that should be looked at again.
-
-    Args:
-        issues: Table label_issues.csv: path, label, suggested, score; None where labels were not looked at.
-        pairs: Pairs of classes that may be one.
-        looked_at: In words, how labels were looked at.
-        pictures: Small copies of the first photos of the issues as data URIs, by their paths.
-    """
-
-    issues: pd.DataFrame | None = None
-    pairs: Sequence[ClassPair] = ()
-    looked_at: str = ""
-    pictures: dict[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
 class Report:
     """Everything that a report and a model card say.
 
@@ -48,9 +30,10 @@ class Report:
         matrix: Confusion matrix with counts of images; rows are the true classes.
         predictions: Content of predictions.csv.
         figures: Everything that follows from labels and probabilities.
+        labels_looked_at: What was found among all labels of the run; None where they were not looked at.
         note: What a reader must know beside the figures, "" for nothing.
-        doubts: Labels to look at again.
         album: Photos of the page.
+        doubtful: Small copies of the first photos whose labels are to be looked at again, as data URIs, by their paths.
         made: How the run was made; None where the predictions are not a run's.
     """
 
@@ -59,9 +42,10 @@ class Report:
     matrix: pd.DataFrame
     predictions: pd.DataFrame
     figures: Figures
+    labels_looked_at: LabelsLookedAt | None = None
     note: str = ""
-    doubts: Doubts = field(default_factory=Doubts)
     album: Album = field(default_factory=Album)
+    doubtful: dict[str, str] = field(default_factory=dict)
     made: Made | None = None
 
     @property

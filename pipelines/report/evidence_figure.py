@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from pipelines.console.escapes import visible
 from pipelines.evaluation.evidence import EXACT, smoothed
+from pipelines.report.album import GRID
 from pipelines.report.figures import DOTS_PER_INCH
 from pipelines.report.fonts import families_for
 from pipelines.report.look import LIGHT, rgb
@@ -69,7 +70,7 @@ def draw_evidence(photos: Sequence[Explained], method: str, path: Path) -> None:
 
 
 def _draw_row(axes: Sequence[Axes], photo: Explained, method: str, families: list[str]) -> None:
-    maps = smoothed(photo.maps)
+    maps = smoothed(photo.maps, GRID)
     largest = float(np.abs(maps).max()) or 1.0
     shares = np.sign(maps) * np.abs(maps / largest) ** 0.6  # weak evidence is seen, too
     _caption(axes[0], f"{_shortened(visible(photo.name))}\n", families)

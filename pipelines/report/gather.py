@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.console.terminal import progress, warn
+from pipelines.data.manifest import data_root
 from pipelines.evaluation.evidence import EXACT, Evidence, Explainer, smoothed
 from pipelines.evaluation.integrity import load_network, load_run_manifest
 from pipelines.evaluation.judged import Judged
@@ -114,13 +115,21 @@ def _training_rows(run: Run, judged: Judged) -> tuple[pd.DataFrame, int, Path]:
     taken = rows.iloc[compared(len(rows))]
     if judged.name == "train":  # an image is always nearest to itself
         taken = taken[~taken["path"].isin(judged.paths)]
-    assert judged.root is not None
-    roots = [judged.root, Path(str(read_config(run.config)["arguments"].get("data") or "."))]
+    roots = roots_of(run, judged)
     for root in roots:
         there = [(root / path).is_file() for path in taken["path"]]
         if any(there):
             return taken[there].reset_index(drop=True), len(rows), root
-    return taken.iloc[:0], len(rows), judged.root
+    return taken.iloc[:0], len(rows), roots[0]
+
+
+def roots_of(run: Run, judged: Judged) -> list[Path]:
+    """Returns the folders in which the run's photos may be: where those that are judged are, and where they were."""
+    found = [judged.root] if judged.root is not None else []
+    data = read_config(run.config)["arguments"].get("data")
+    if isinstance(data, str) and Path(data).exists():
+        found.append(data_root(data))
+    return found or [Path()]
 
 
 def _nearest(

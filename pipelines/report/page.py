@@ -19,6 +19,7 @@ from pipelines.report.templates import json_for_script, render
 
 # A page is to open at once and to fit into a mail.
 MOST_BYTES = 14_500_000
+_WARNING = "warning: "
 _CONFUSED, _PER_IMAGE, _WHOLE = 20, 5, 65535
 
 
@@ -43,6 +44,7 @@ def _render(content: dict[str, Any], photos: Markup, inside: int) -> str:
 
 def _content(report: Report) -> dict[str, Any]:
     metrics, classes = report.metrics, class_table(report.matrix)
+    lines = report.note.splitlines()
     place = {name: number for number, name in enumerate(report.names)}
     known = classes[classes["images"] > 0]
     confused = most_confused(report.matrix, most=_CONFUSED)
@@ -63,6 +65,9 @@ def _content(report: Report) -> dict[str, Any]:
             for key, name, what in FIGURES
         ],
         "certainty": report.figures,
+        "notes": [visible(line) for line in lines if not line.startswith(_WARNING)],
+        # The page has its own words for what the warning names.
+        "remedy": next((line.rpartition("; try ")[2] for line in lines if line.startswith(_WARNING)), ""),
         "baseline": metrics.get("baseline"),
         "weakest": None if known.empty else known.sort_values(["recall", "images"]).iloc[0],
         "confused": [(*each, place[each[0]], place[each[1]]) for each in confused],
@@ -183,5 +188,5 @@ def _curves(report: Report) -> dict[str, Markup]:
 
 def _issues(report: Report) -> Sequence[dict[Any, Any]]:
     """The labels to look at again that the page shows."""
-    issues = report.doubts.issues
-    return [] if issues is None else issues.head(LISTED).to_dict("records")
+    looked_at = report.labels_looked_at
+    return [] if looked_at is None else looked_at.table.head(LISTED).to_dict("records")

@@ -8,12 +8,12 @@ from PIL import Image
 
 from pipelines.evaluation.figures import figures_of
 from pipelines.evaluation.judged import Judged
-from pipelines.evaluation.label_issues import ClassPair
+from pipelines.evaluation.label_issues import ClassPair, LabelsLookedAt
 from pipelines.evaluation.metrics import confusion_matrix
 from pipelines.evaluation.predictions import prediction_table
 from pipelines.evaluation.run_calibration import RunCalibration, fit_calibration
 from pipelines.report.album import GRID, Album, Frame, OtherPhoto, PagePhoto, order_of_photos, picture_uri
-from pipelines.report.content import Doubts, Report
+from pipelines.report.content import Report
 from pipelines.report.made import Made
 
 # Names that a page must show as text: markup, quotes, an emoji, letters from right to left, and a class without photos.
@@ -53,17 +53,17 @@ def made_report(names: list[str] = ODD_NAMES, images: int = 150, album: bool = T
         confusion_matrix(labels, shares.argmax(axis=1), names),
         prediction_table(paths, rows["label"].tolist(), shares, names),
         figures,
+        _labels(names, paths),
         "a note with <b>",
-        _doubts(names, paths),
         _album(labels, shares, names) if album else Album(),
+        {paths[0]: picture_uri(_picture(0))},
         _made(),
     )
 
 
-def _doubts(names: list[str], paths: list[str]) -> Doubts:
+def _labels(names: list[str], paths: list[str]) -> LabelsLookedAt:
     issues = pd.DataFrame({"path": paths[:2], "label": names[:2], "suggested": names[1:3], "score": [0.01, 0.02]})
-    pairs = [ClassPair(names[0], names[1], 40, 9)]
-    return Doubts(issues, pairs, "They were looked at in five parts.", {paths[0]: picture_uri(_picture(0))})
+    return LabelsLookedAt(400, issues, [ClassPair(names[0], names[1], 40, 9)])
 
 
 def _album(labels: np.ndarray, shares: np.ndarray, names: list[str]) -> Album:

@@ -1,6 +1,8 @@
 """evaluate, predict and export give the same probabilities for one run."""
 
+import base64
 import json
+import re
 import shutil
 
 import numpy as np
@@ -10,7 +12,7 @@ import tensorflow as tf
 from PIL import Image
 from sklearn import metrics as sk
 
-from pipelines.config.verbs import PredictConfig
+from pipelines.config.judging import PredictConfig
 from pipelines.data.manifest import describe_data, load_manifest
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import softmax
@@ -66,6 +68,7 @@ def test_the_evaluation_has_what_the_design_names(folder):
         "summary.txt",
         "report.html",
         "card.md",
+        "photos.csv",
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     with_interval = {
@@ -118,6 +121,26 @@ def test_every_file_of_an_evaluation_says_the_same(folder, run):
     assert matrix.to_numpy().trace() / metrics["n"] == pytest.approx(metrics["accuracy"])
     np.testing.assert_allclose(predictions[probability_columns(classes)].sum(axis=1), 1.0, atol=1e-9)
     assert f"{metrics['accuracy']:.4f}" in (folder / "summary.txt").read_text()
+
+
+def test_the_page_has_each_photo_with_evidence_that_adds_up_and_its_nearest_training_photos(folder, run):
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    content = json.loads(re.search(r'<script type="application/json" id="photos">(.*?)</script>', page, re.DOTALL)[1])
+    predictions, classes = pd.read_csv(folder / "predictions.csv"), read_json(run.classes)
+    biases = np.asarray(load_model(run).get_layer("predictions").bias)
+    assert len(content["of"]) == len(predictions)
+    training = load_manifest(run.manifest).query("split == 'train'").set_index("path")["label"]
+    assert all(training[each["path"]] == each["label"] for each in content["training"])
+    for image, photo in content["of"].items():
+        row = predictions.iloc[int(image)]
+        assert set(photo["maps"]) == {str(classes.index(row[name])) for name in ("label", "predicted")}
+        assert len(photo["near"]) == 3
+        for label, found in photo["maps"].items():
+            levels = np.frombuffer(base64.b64decode(found["levels"]), np.int8)
+            # 196 positions, each rounded to a 127th of the largest one.
+            rounding = 0.5 * np.sqrt(196) * found["most"] / 127
+            total = levels.sum() * found["most"] / 127 + biases[int(label)]
+            assert total == pytest.approx(found["logit"], abs=0.01 + 4 * rounding)
 
 
 def test_predict_gives_the_probabilities_of_evaluate(folder, run, images, tmp_path, capsys):

@@ -51,7 +51,7 @@ def test_the_page_has_a_section_for_everything_that_was_found(report):
 
 
 def test_a_report_of_predictions_alone_has_neither_photos_nor_a_run(report):
-    page = render_page(replace(made_report(album=False), made=None, doubts=type(report.doubts)()))
+    page = render_page(replace(made_report(album=False), made=None, labels_looked_at=None))
     assert 'id="made"' not in page
     assert 'id="labels"' not in page
     assert 'id="confusion"' in page

@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from pipelines import cli
-from pipelines.config.verbs import EXPERIMENT_NAMES, SCALE_NAMES
+from pipelines.config.experiments import EXPERIMENT_NAMES, SCALE_NAMES
 from pipelines.experiments import table, training
 from pipelines.experiments.cifar10 import CLASSES, Images, read_cifar10, synthetic
 from pipelines.experiments.on_tensorflow import Trainer

@@ -11,9 +11,10 @@ from PIL import Image
 
 from pipelines.cli import main
 from pipelines.config.finetune import FinetuneConfig
+from pipelines.config.judging import PredictConfig
 from pipelines.config.options_page import render_options
 from pipelines.config.setting import GROUPS, described
-from pipelines.config.verbs import VERBS, PredictConfig, SampleConfig
+from pipelines.config.verbs import VERBS, SampleConfig
 from resnet_tf import __version__
 from resnet_tf.errors import UserError
 

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipelines.config.verbs import PredictConfig
+from pipelines.config.judging import PredictConfig
 from pipelines.data.manifest import describe_data, load_manifest, make_manifest
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import Inference

@@ -17,7 +17,7 @@ function prepared(canvas, width, height) {
 }
 
 function chooseSide() {
-  const room = board.parentElement.clientWidth;
+  const room = Math.max(280, board.parentElement.clientWidth);
   const widest = Math.min(150, room * 0.32);
   const context = rowsCanvas.getContext("2d");
   context.font = fontOf(13);
@@ -188,7 +188,9 @@ function setUpMatrix() {
   $("choose-off").addEventListener("change", (event) => { choices.off = event.target.checked; redraw(); });
   $("search").addEventListener("input", (event) => { choices.search = event.target.value; redraw(); });
   addEventListener("resize", () => drawMatrix());
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawMatrix());
+  for (const media of ["(prefers-color-scheme: dark)", "print"]) { // paper has the light colours
+    matchMedia(media).addEventListener("change", () => drawMatrix());
+  }
   redraw();
 }
 

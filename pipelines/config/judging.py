@@ -1,0 +1,148 @@
+"""The settings of the verbs that use a trained model: evaluate, compare and predict."""
+
+from dataclasses import dataclass
+
+from pipelines.config.setting import DATA, RUN, Checked, documented, setting
+from pipelines.config.shared import (
+    SPLITS,
+    follow_links_setting,
+    mirror_setting,
+    run_setting,
+    scales_of,
+    strategy_setting,
+)
+from resnet_tf.errors import UserError
+
+
+@documented
+@dataclass(frozen=True)
+class EvaluateConfig(Checked):
+    """What to judge, and by which images."""
+
+    run: str | None = setting(
+        "run directory; may be left out with --predictions, or with --model of a SavedModel",
+        None,
+        group=RUN,
+        positional=True,
+        metavar="RUN",
+    )
+    split: str = setting(
+        "part of the images", "test", group=DATA, choices=SPLITS, metavar="NAME", why="Nothing was chosen by it."
+    )
+    data: str | None = setting(
+        "folder or CSV where the images are now, or other labelled photos to judge by",
+        None,
+        group=DATA,
+        metavar="DATA",
+        none_is="where the run found them",
+    )
+    predictions: str | None = setting(
+        "CSV of another program's predictions to judge: path, label, and one probability per class, or predicted",
+        None,
+        metavar="FILE",
+        none_is="those of the run",
+    )
+    model: str | None = setting(
+        "SavedModel folder or ONNX file to judge in place of the run's model.keras",
+        None,
+        metavar="FILE",
+        none_is="model.keras",
+        why="It sees the images as the run does.",
+    )
+    out: str | None = setting(
+        "folder for the evaluation", None, metavar="DIR", none_is="RUN/evaluation and the name of the images"
+    )
+    labels: bool = setting(
+        "also look for wrong labels among all images of the run, for one look at each of them", False, kind=bool
+    )
+    mirror: bool = mirror_setting()
+    crops: int = setting(
+        "crops of each image to average over: 1, or 10 (corners, centre, and their mirror images)",
+        1,
+        group=DATA,
+        kind=int,
+        choices=(1, 10),
+        metavar="N",
+        parse=int,
+    )
+    scales: tuple[int, ...] | None = setting(
+        "lengths of the shorter side of the whole picture to average over, in pixels, such as 224,256,288",
+        None,
+        group=DATA,
+        kind=tuple,
+        metavar="N,N",
+        none_is="the usual view",
+        parse=scales_of,
+    )
+    strategy: str = strategy_setting()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.run is None and self.predictions is None and self.model is None:
+            raise UserError("evaluate needs a RUN, --predictions FILE.csv of another program, or --model SAVED_MODEL")
+        if self.run is None and self.out is None:
+            raise UserError("without a RUN, evaluate needs --out DIR, the folder for the evaluation")
+        if self.run is None and self.model is not None and self.data is None:
+            raise UserError("--model without a RUN needs --data DATA, the labelled photos to judge by")
+        if self.predictions is not None and self.model is not None:
+            raise UserError("--predictions and --model name two different things to judge; leave one out")
+        if self.crops > 1 and self.scales:
+            raise UserError("--crops and --scales are two ways to look at an image; leave one out")
+        looks = self.mirror or self.crops > 1 or self.scales
+        if looks and (self.predictions is not None or self.model is not None):
+            raise UserError("--mirror, --crops and --scales are for the run's own model; leave them out")
+        if self.labels and (self.run is None or self.predictions is not None or self.model is not None):
+            raise UserError("--labels looks through the run's own model; leave out --predictions and --model")
+
+
+@documented
+@dataclass(frozen=True)
+class CompareConfig(Checked):
+    """Which models to compare, and on which photos."""
+
+    runs: tuple[str, ...] = setting(
+        "run directories, or folders of evaluations; every other one is compared with the first",
+        kind=tuple,
+        positional=True,
+        metavar="RUN",
+    )
+    against: tuple[str, ...] | None = setting(
+        "run directories of the other side, if the runs are several seeds of one side",
+        None,
+        kind=tuple,
+        metavar="RUN",
+        none_is="none",
+    )
+    split: str = setting(
+        "part of the images", "test", group=DATA, choices=SPLITS, metavar="NAME", why="Nothing was chosen by it."
+    )
+    out: str | None = setting(
+        "folder for the comparison", None, metavar="DIR", none_is="RUN/comparison and the name of the other run"
+    )
+
+
+@documented
+@dataclass(frozen=True)
+class PredictConfig(Checked):
+    """Which images to name, and what of the answer to show."""
+
+    run: str = run_setting()
+    paths: tuple[str, ...] = setting("files, folders or globs", group=DATA, kind=tuple, positional=True, metavar="PATH")
+    follow_links: bool = follow_links_setting()
+    top: int = setting(
+        "classes to show for each image, the likeliest first", 5, kind=int, low=1, high=100_000, metavar="K"
+    )
+    out: str | None = setting("CSV to write, with all probabilities", None, metavar="FILE", written=True)
+    level: float | None = setting(
+        "also give sets of classes that contain the true one with this probability",
+        None,
+        kind=float,
+        low=0.5,
+        high=0.9999,
+        option="--set",
+        metavar="LEVEL",
+        none_is="no sets",
+        why="The guarantee is that of conformal prediction, for photos like those of the validation.",
+    )
+    mirror: bool = mirror_setting()
+    strategy: str = strategy_setting()

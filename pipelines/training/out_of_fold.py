@@ -1,0 +1,85 @@
+"""Predictions of all labelled images, each by a head that has not learned its label: the head is fitted to folds."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold
+
+from pipelines.console.terminal import progress
+from pipelines.data.groups import tied_units
+from pipelines.data.manifest import label_numbers
+from pipelines.evaluation.inference import Inference, images_of, outputs
+from pipelines.evaluation.integrity import load_network
+from pipelines.evaluation.label_issues import LabelsLookedAt, label_issue_table, label_issues, pairs_to_merge
+from pipelines.evaluation.predictions import BATCH_SIZE, input_spec_of
+from pipelines.images.lost_images import lost_images_named
+from pipelines.images.stream import ImageSource, evaluation_stream
+from pipelines.runs.directory import Run
+from pipelines.runs.state import progress_of
+from pipelines.training.linear_probe import standards
+from resnet_tf.classifier import feature_extractor
+
+FOLDS = 5
+# The regularization of a network without a head that was fitted by us: the middle of those that are tried.
+_USUAL_STRENGTH = 3e-2
+
+
+def look_at_labels(run: Run, manifest: pd.DataFrame, root: Path, classes: list[str]) -> LabelsLookedAt:
+    """Looks for wrong labels among all labelled images of a run.
+
+    Args:
+        run: Finished run.
+        manifest: Its manifest.
+        root: Folder that the paths are relative to.
+        classes: Names of the classes.
+
+    Raises:
+        LostImage: One of the images is missing or can no longer be read.
+    """
+    labels = label_numbers(manifest, classes)
+    features = _features(run, manifest, root)
+    strength = (progress_of(run) or {}).get("head_strength") or _USUAL_STRENGTH
+    units = tied_units(manifest["similar"], manifest["group"])
+    found = out_of_fold_probabilities(features, labels, len(classes), units, strength=strength)
+    table = label_issue_table(label_issues(labels, found), manifest["path"].tolist(), classes)
+    return LabelsLookedAt(len(manifest), table, pairs_to_merge(labels, found, classes))
+
+
+def out_of_fold_probabilities(
+    features: np.ndarray, labels: np.ndarray, classes: int, units: np.ndarray, *, strength: float, folds: int = FOLDS
+) -> np.ndarray:
+    """Returns the probabilities of each image by logistic regression of the images in the other folds.
+
+    Args:
+        features: float [n, channels].
+        labels: int [n], label of each image.
+        classes: Number of classes.
+        units: int [n], equal for images that stay in one fold: the label of a near-identical picture would give away
+            the image's own.
+        strength: Inverse regularization, on standardized features.
+        folds: Number of folds.
+
+    Returns:
+        float64 [n, classes]; 0 for a class all of whose images are in the image's own fold.
+    """
+    found = np.zeros((len(labels), classes))
+    divided = StratifiedGroupKFold(min(folds, len(np.unique(units))), shuffle=True, random_state=0)
+    for learned, judged in progress(divided.split(features, labels, units), folds, "labels looked at", "fold"):
+        mean, deviation = standards(features[learned])
+        if len(np.unique(labels[learned])) < 2:
+            found[judged, labels[learned][0]] = 1.0
+            continue
+        regression = LogisticRegression(C=strength, max_iter=1000, tol=1e-3)
+        regression.fit((features[learned] - mean) / deviation, labels[learned])
+        found[np.ix_(judged, regression.classes_)] = regression.predict_proba((features[judged] - mean) / deviation)
+    return found
+
+
+def _features(run: Run, rows: pd.DataFrame, root: Path) -> np.ndarray:
+    model, spec = load_network(run)[0], input_spec_of(run)
+    stream = evaluation_stream(ImageSource(rows, root, []), spec, BATCH_SIZE)
+    with lost_images_named(rows, root, BATCH_SIZE, spec.value_range) as watched:
+        extract = Inference(feature_extractor(model))
+        return outputs(extract, watched(images_of(stream)), len(rows), BATCH_SIZE, "features of all labelled images")
