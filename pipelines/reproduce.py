@@ -12,6 +12,7 @@ import pandas as pd
 from pipelines.config.experiments import ReproduceConfig
 from pipelines.console.terminal import say
 from pipelines.experiments.cifar10 import HOW, Images, fingerprint, read_cifar10
+from pipelines.experiments.device import device_name, duration
 from pipelines.experiments.outcome import Material, Outcome, save
 from pipelines.experiments.page import Made, render_experiment
 from pipelines.experiments.results import as_table, read_rows, write_rows
@@ -41,34 +42,55 @@ def reproduce(config: ReproduceConfig) -> Outcome:
     Raises:
         UserError: The experiment needs data that are not given or cannot be read, or the folder holds another one.
     """
-    experiment, folder = EXPERIMENTS[config.name], Path(config.out)
+    experiment, run = EXPERIMENTS[config.name], Run(Path(config.out))
     _check_data(config, experiment)
-    check_writable(Run(folder))
-    with locked(Run(folder), "--out"):
-        images = _images(config)
-        networks = experiment.networks[config.scale]
-        _claim_folder(config, folder, images)
-        cost: dict[str, Any] = {"device": device_name()}
-        if config.trained is not None:
-            cost = _cost_of(Path(config.trained))
-            rows = [row for row in read_rows(Path(config.trained, "results.csv")) if row["network"] in networks]
-            networks = tuple(name for name in networks if name in {row["network"] for row in rows})
-            if not networks:
-                raise UserError(f"{config.trained!r} has no training of {', '.join(experiment.networks[config.scale])}")
-            write_rows(folder / "results.csv", rows)
-        elif experiment.trains and images is not None:
-            rows, cost = _train(config, networks, images)
+    check_writable(run)
+    with locked(run, "--out"):
+        if experiment.data == "photos":
+            outcome, cost = _on_photos(config), {"device": device_name()}
         else:
-            rows = []
-        weights_in = Path(config.trained or config.out)
-        material = Material(networks, as_table(rows), lambda name: _weights(weights_in, name), images, config.scale)
-        outcome = import_module(f"pipelines.experiments.{config.name}").show(material)
+            outcome, cost = _on_cifar10(config, experiment)
         _write(config, experiment, outcome, cost)
     return outcome
 
 
+def _on_photos(config: ReproduceConfig) -> Outcome:
+    """Trains on a folder of photos with finetune, which needs TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        raise UserError(f"{config.name} trains with finetune, on TensorFlow; leave out KERAS_BACKEND")
+    from pipelines.thirty_classes import train_thirty_classes
+
+    _claim_folder(config, None)
+    return train_thirty_classes(config, _seeds(config))
+
+
+def _on_cifar10(config: ReproduceConfig, experiment: Experiment) -> tuple[Outcome, dict[str, Any]]:
+    """Trains what is to be trained, and measures it."""
+    folder, networks = Path(config.out), experiment.networks[config.scale]
+    images = _images(config)
+    _claim_folder(config, images)
+    rows: list[dict[str, Any]] = []
+    cost: dict[str, Any] = {"device": device_name()}
+    if config.trained is not None:
+        cost = _cost_of(Path(config.trained))
+        rows = [row for row in read_rows(Path(config.trained, "results.csv")) if row["network"] in networks]
+        networks = tuple(name for name in networks if name in {row["network"] for row in rows})
+        if not networks:
+            raise UserError(f"{config.trained!r} has no training of {', '.join(experiment.networks[config.scale])}")
+        write_rows(folder / "results.csv", rows)
+    elif experiment.trains and images is not None:
+        rows, cost = _train(config, networks, images)
+    weights_in = Path(config.trained or config.out)
+    material = Material(networks, as_table(rows), lambda name: _weights(weights_in, name), images, config.scale)
+    return import_module(f"pipelines.experiments.{config.name}").show(material), cost
+
+
 def _check_data(config: ReproduceConfig, experiment: Experiment) -> None:
     needed = experiment.data == "always" or (experiment.data == "for the training" and config.trained is None)
+    if experiment.data == "photos" and config.data is None:
+        raise UserError(f"{config.name} needs photos, one sub-folder per class; --data names the folder")
+    if config.weights is not None and experiment.data != "photos":
+        raise UserError(f"{config.name} takes no ImageNet weights; leave out --weights")
     if config.data is None and (needed or (config.trained is not None and experiment.data == "optional")):
         raise UserError(f"{config.name} needs images; {HOW}")
     if config.data is not None and experiment.data == "never":
@@ -86,10 +108,11 @@ def _images(config: ReproduceConfig) -> tuple[Images, Images] | None:
     return images
 
 
-def _claim_folder(config: ReproduceConfig, folder: Path, images: tuple[Images, Images] | None) -> None:
+def _claim_folder(config: ReproduceConfig, images: tuple[Images, Images] | None) -> None:
     """Writes what the folder is for, or checks that it is for the same."""
+    folder = Path(config.out)
     wanted = {
-        **{name: value for name, value in asdict(config).items() if name not in ("out", "data")},
+        **{name: value for name, value in asdict(config).items() if name not in ("out", "data", "weights")},
         "seeds": _seeds(config),
         "scale_is": asdict(SCALES[config.scale]),
         "images": fingerprint(images) if images else None,
@@ -155,6 +178,7 @@ def _write(config: ReproduceConfig, experiment: Experiment, outcome: Outcome, co
 def _made(config: ReproduceConfig, cost: dict[str, Any]) -> Made:
     words = [f"resnet-tf reproduce {config.name} --out {config.out} --scale {config.scale}"]
     words += [f"--data {config.data}"] if config.data else []
+    words += [f"--weights {config.weights}"] if config.weights else []
     words += [f"--from {config.trained}"] if config.trained else []
     words += [f"--seeds {config.seeds}"] if config.seeds else []
     facts = [("command", " ".join(words)), ("measured on", device_name())]
@@ -190,38 +214,3 @@ def _weights(folder: Path, name: str) -> dict[str, Weights]:
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     """Returns a table with six digits, so that the last bits of a sum make no other file."""
     return table.map(lambda value: float(f"{value:.6g}") if isinstance(value, float) else value)
-
-
-def duration(seconds: float) -> str:
-    """Returns a duration in words, such as "12 minutes"."""
-    for size, unit in ((86_400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {unit}"
-    return f"{seconds:.0f} seconds"
-
-
-def device_name() -> str:
-    """Returns the name of the device that Keras computes on."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        device = jax.devices()[0]
-        return str(device.device_kind) if device.platform != "cpu" else processor_name()
-    import tensorflow as tf
-
-    found = tf.config.list_physical_devices("GPU")
-    if not found:
-        return processor_name()
-    return str(tf.config.experimental.get_device_details(found[0]).get("device_name", "GPU"))
-
-
-def processor_name() -> str:
-    """Returns how many cores of which processor this process may use."""
-    import os
-
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{len(os.sched_getaffinity(0))} cores of {names[0] if names else platform.processor() or 'a processor'}"

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from pipelines.config.setting import DATA, TRAINING, Checked, documented, setting
+from pipelines.config.setting import DATA, NETWORK, TRAINING, Checked, documented, setting
 
 # What `pipelines.experiments.table` describes, and the sizes in which it does.
-EXPERIMENT_NAMES = ("degradation", "shortcuts", "depth", "responses", "bottleneck")
+EXPERIMENT_NAMES = ("degradation", "shortcuts", "depth", "responses", "bottleneck", "thirty-classes")
 SCALE_NAMES = ("quick", "half", "paper")
 
 
@@ -17,7 +17,8 @@ class ReproduceConfig(Checked):
     name: str = setting("experiment", choices=EXPERIMENT_NAMES, positional=True, metavar="NAME")
     out: str = setting("folder for results.csv, the figures and the page; the same command continues it", metavar="DIR")
     data: str | None = setting(
-        "CIFAR-10: a folder or a zip with train/ and test/ by class, or cifar-10-binary.tar.gz",
+        "CIFAR-10: a folder or a zip with train/ and test/ by class, or cifar-10-binary.tar.gz; for thirty-classes, a "
+        "folder of photos as finetune takes it",
         None,
         group=DATA,
         metavar="FILE",
@@ -46,4 +47,11 @@ class ReproduceConfig(Checked):
         group=DATA,
         option="--from",
         metavar="DIR",
+    )
+    weights: str | None = setting(
+        "ImageNet weights for thirty-classes: imagenet, or a folder with files such as resnet18_imagenet.safetensors",
+        None,
+        group=NETWORK,
+        metavar="WEIGHTS",
+        none_is="rows with such weights are left out, and their commands are printed",
     )

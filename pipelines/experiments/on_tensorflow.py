@@ -41,12 +41,11 @@ class Trainer:
         self.optimizer.build(network.trainable_variables)
         self._step = tf.function(self._take_step)
         self._logits = tf.function(lambda images: network(images, training=False))
-        self._gradients = tf.function(self._gradients_of)
 
     def start(self) -> State:
         """Returns the state before the first step: weights, statistics of the batch norms, and momentum."""
-        trainable = [v.numpy() for v in self.network.trainable_variables]
-        others = [v.numpy() for v in self.network.non_trainable_variables]
+        trainable = [v.value.numpy() for v in self.network.trainable_variables]
+        others = [v.value.numpy() for v in self.network.non_trainable_variables]
         return trainable, others, [np.zeros_like(v) for v in trainable]
 
     def seconds_per_step(self) -> float:
@@ -75,7 +74,7 @@ class Trainer:
         rates = self.recipe.rate_at(number * self.steps + np.arange(self.steps), total, np)
         losses, errors = self._take_steps(np.random.default_rng((seed, number)), list(rates))
         trainable, others, _ = self.start()
-        return (trainable, others, [v.numpy() for v in self.optimizer.momentums]), losses, errors
+        return (trainable, others, [v.value.numpy() for v in self.optimizer.momentums]), losses, errors
 
     def errors(self, state: State, of_test: bool) -> float:
         """Returns the share of errors on the test images, or on the training images without augmentation."""
@@ -96,8 +95,10 @@ class Trainer:
                 nothing before the first step, so that the network has none.
         """
         self._take(state)
-        labels = tf.constant(images.labels, tf.int32)
-        found = self._gradients(self.normalized(images.pixels), labels, normalized)
+        images_seen, labels = self.normalized(images.pixels), tf.constant(images.labels, tf.int32)
+        with tf.GradientTape() as tape:  # it is taken a few times, and tracing takes longer
+            loss = self._loss(self.network(images_seen, training=normalized), labels)
+        found = tape.gradient(loss, [v.value for v in self.network.trainable_variables])
         self._take(state)  # batch norms have followed the batch
         return [gradient.numpy() for gradient in found]
 
@@ -137,13 +138,10 @@ class Trainer:
         variables = self.network.trainable_variables
         with tf.GradientTape() as tape:
             logits = self.network(images, training=True)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
+            loss = self._loss(logits, labels)
         self.optimizer.apply(tape.gradient(loss, [v.value for v in variables]), variables)
         wrong = tf.argmax(logits, 1, tf.int32) != labels
         return loss, tf.reduce_mean(tf.cast(wrong, tf.float32))
 
-    def _gradients_of(self, images: Any, labels: Any, normalized: bool) -> Any:
-        with tf.GradientTape() as tape:
-            logits = self.network(images, training=normalized)
-            loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))
-        return tape.gradient(loss, [v.value for v in self.network.trainable_variables])
+    def _loss(self, logits: Any, labels: Any) -> Any:
+        return tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, logits))

@@ -46,7 +46,8 @@ class Experiment:
         source: Where it says so.
         networks: Networks that are trained for it, by the scale; none where nothing is trained.
         in_paper: What the paper measured, as rows of a table: what it is of, and its value in words.
-        data: When it needs images of CIFAR-10: "always", "for the training", "optional", or "never".
+        data: When it needs images of CIFAR-10: "always", "for the training", "optional", or "never"; or "photos" of
+            the user's own.
         trains: Whether its networks are trained.
     """
 
@@ -55,7 +56,7 @@ class Experiment:
     source: str
     networks: dict[str, tuple[str, ...]]
     in_paper: tuple[tuple[str, str], ...]
-    data: Literal["always", "for the training", "optional", "never"] = "for the training"
+    data: Literal["always", "for the training", "optional", "never", "photos"] = "for the training"
     trains: bool = True
 
 
@@ -129,6 +130,20 @@ EXPERIMENTS = {
             ("ResNet-50, multiply-adds; top-1 error", "3.8 × 10⁹; 22.85 %"),
         ),
         data="never",
+        trains=False,
+    ),
+    "thirty-classes": Experiment(
+        title="Thirty classes, from scratch and from ImageNet weights",
+        claim="Residual nets have lower errors than VGG nets for less computation, and features that were learned on "
+        "ImageNet carry over to other data.",
+        source=f"{HE_2015}, sections 4.1 and 4.3",
+        networks=dict.fromkeys(("quick", "half", "paper"), ("vgg16", "resnet18", "resnet50")),
+        in_paper=(
+            ("VGG-16, top-1 error on ImageNet, 10 crops", "28.07 % (table 3)"),
+            ("ResNet-50, top-1 error on ImageNet, 10 crops", "22.85 % (table 3)"),
+            ("the thirty classes", "no paper has this table"),
+        ),
+        data="photos",
         trains=False,
     ),
 }

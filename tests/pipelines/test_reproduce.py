@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from pipelines import cli
+from pipelines import cli, thirty_classes
 from pipelines.config.experiments import EXPERIMENT_NAMES, SCALE_NAMES
-from pipelines.experiments import table, training
+from pipelines.experiments import depth, table, training
 from pipelines.experiments.cifar10 import CLASSES, Images, read_cifar10, synthetic
 from pipelines.experiments.on_tensorflow import Trainer
 from pipelines.experiments.recipe import Recipe
@@ -46,6 +46,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, EIGHT.name, EIGHT)
     monkeypatch.setitem(table.SCALES, "quick", Scale(4, 40, 20, batch_size=20, seeds=1))
     monkeypatch.setattr(training, "SAVED_EVERY", 0.0)
+    monkeypatch.setitem(depth._GRIDS, "quick", Grid(3, 20))
     for name in ("degradation", "depth", "responses"):
         monkeypatch.setitem(table.EXPERIMENTS[name].networks, "quick", ("plain8", "resnet8"))
 
@@ -85,15 +86,32 @@ def test_an_experiment_is_the_same_each_time_and_after_a_stop(
     assert layers.groupby("network").size().to_dict() == {"plain8": 7, "resnet8": 7}
     gradients = pd.read_csv(tmp_path / "depth" / "gradients.csv")
     assert set(gradients["moment"]) == {"start", "2", "end"}
-    assert len(pd.read_csv(tmp_path / "depth" / "surface.csv")) == 2 * 9 * 9
+    assert len(pd.read_csv(tmp_path / "depth" / "surface.csv")) == 2 * 3 * 3
     # The folder is that of another experiment.
     assert cli.main([*again, "--seeds", "2"]) == 2
     assert "another seeds" in capsys.readouterr().err
 
 
+def test_rows_of_the_table_train_on_photos_and_those_without_weights_are_commands(
+    images: Path, tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(thirty_classes, "NETWORKS", (tiny,))
+    monkeypatch.setitem(thirty_classes.MINUTES, "quick", 0.05)
+    words = ["reproduce", "thirty-classes", "--data", str(images), "--out", str(tmp_path / "out")]
+    assert cli.main(words) == 0
+    said = capsys.readouterr().out
+    assert f"resnet-tf finetune {images} --run RUN --arch tiny --weights imagenet --seed 0 --minutes 0.05" in said
+    results = pd.read_csv(tmp_path / "out" / "results.csv")
+    assert results[["network", "start"]].to_numpy().tolist() == [["tiny", "none"]]
+    assert results["low"][0] < results["accuracy"][0] < results["high"][0] or results["accuracy"][0] in (0.0, 1.0)
+    assert (tmp_path / "out" / "confusion_matrices.svg").stat().st_size
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (["thirty-classes"], "thirty-classes needs photos"),
+        (["degradation", "--weights", "imagenet"], "takes no ImageNet weights"),
         (["degradation"], "degradation needs images; --data takes CIFAR-10"),
         (["degradation", "--data", "absent.zip"], "there is no file 'absent.zip'"),
         (["degradation", "--from", "absent"], "cannot read 'absent/results.csv'"),
