@@ -180,7 +180,7 @@ def _draw_surfaces(surfaces: dict[str, np.ndarray]) -> Drawing:
         side = np.linspace(-1.0, 1.0, len(losses))
         shown = np.clip(losses, levels[0], levels[-1])
         filled = panel.contourf(side, side, np.log10(shown), np.log10(levels), cmap="cividis")
-        panel.contour(side, side, np.log10(shown), np.log10(levels), colors="white", linewidths=0.4)
+        panel.contour(side, side, np.log10(shown), np.log10(levels), colors="white", linewidths=0.4, linestyles="solid")
         panel.plot(0, 0, "+", color=LIGHT.ink, markersize=9)
         panel.set_title(name, fontsize=10)
         panel.set_xlabel("first direction")
