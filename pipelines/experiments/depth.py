@@ -19,7 +19,7 @@ from pipelines.experiments.weights import state_of
 from pipelines.report.look import LIGHT
 
 _BATCH = 128
-_GRIDS = {"quick": Grid(9, 128), "half": Grid(17, 256), "paper": Grid(51, 1000)}
+_GRIDS = {"quick": Grid(13, 128), "half": Grid(17, 256), "paper": Grid(51, 1000)}
 
 
 def show(material: Material) -> Outcome:

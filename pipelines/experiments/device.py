@@ -15,6 +15,15 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} seconds"
 
 
+def on_accelerator() -> bool:
+    """Whether Keras computes on JAX and JAX on something else than a processor."""
+    if keras.backend.backend() != "jax":
+        return False
+    import jax
+
+    return bool(jax.devices()[0].platform != "cpu")
+
+
 def device_name() -> str:
     """Returns the name of the device that Keras computes on."""
     if keras.backend.backend() == "jax":

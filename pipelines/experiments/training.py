@@ -16,6 +16,7 @@ import numpy as np
 
 from pipelines.console.terminal import say
 from pipelines.experiments.cifar10 import Images
+from pipelines.experiments.device import on_accelerator
 from pipelines.experiments.networks import find_network
 from pipelines.experiments.recipe import Recipe
 from pipelines.experiments.weights import Weights, read_moments, weights_of, write_moments
@@ -111,9 +112,12 @@ class Trainings:
         return self.epochs * self.steps * self.seconds_by_step[name] + judged * self._seconds_by_test[name]
 
     def trainer(self, name: str) -> Any:
-        """Returns the trainer of a network on Keras's backend, TensorFlow or JAX."""
+        """Returns the trainer of a network on Keras's backend, TensorFlow or JAX; a GPU gets bfloat16 from JAX."""
         if name not in self._trainers:
+            policy = keras.config.dtype_policy()
+            keras.config.set_dtype_policy("mixed_bfloat16" if on_accelerator() else "float32")
             self._trainers[name] = make_trainer(name, self.images, self.batch_size)
+            keras.config.set_dtype_policy(policy)
         return self._trainers[name]
 
     def run(self) -> Iterator[list[dict[str, Any]]]:
