@@ -70,7 +70,7 @@ def _on_cifar10(config: ReproduceConfig, experiment: Experiment) -> tuple[Outcom
     images = _images(config)
     _claim_folder(config, images)
     rows: list[dict[str, Any]] = []
-    cost: dict[str, Any] = {"device": device_name()}
+    cost: dict[str, Any] = {}
     if config.trained is not None:
         cost = _cost_of(Path(config.trained))
         rows = [row for row in read_rows(Path(config.trained, "results.csv")) if row["network"] in networks]
