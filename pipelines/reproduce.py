@@ -82,7 +82,7 @@ def _on_cifar10(config: ReproduceConfig, experiment: Experiment) -> tuple[Outcom
         rows, cost = _train(config, networks, images)
     weights_in = Path(config.trained or config.out)
     material = Material(networks, as_table(rows), lambda name: _weights(weights_in, name), images, config.scale)
-    return import_module(f"pipelines.experiments.{config.name}").show(material), cost
+    return import_module(f"pipelines.experiments.{config.name.replace('-', '_')}").show(material), cost
 
 
 def _check_data(config: ReproduceConfig, experiment: Experiment) -> None:

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from pipelines.config.setting import DATA, NETWORK, TRAINING, Checked, documented, setting
 
 # What `pipelines.experiments.table` describes, and the sizes in which it does.
-EXPERIMENT_NAMES = ("degradation", "shortcuts", "depth", "responses", "bottleneck", "thirty-classes")
+EXPERIMENT_NAMES = (
+    "degradation",
+    "shortcuts",
+    "depth",
+    "responses",
+    "bottleneck",
+    "identity-mappings",
+    "thirty-classes",
+)
 SCALE_NAMES = ("quick", "half", "paper")
 
 

@@ -132,6 +132,19 @@ EXPERIMENTS = {
         data="never",
         trains=False,
     ),
+    "identity-mappings": Experiment(
+        title="Do identity mappings train better?",
+        claim="With batch norm and ReLU before the convolutions, shortcuts are identities throughout; very deep nets "
+        "then train more easily and have lower errors.",
+        source=f"{HE_2016}, tables 2 and 3",
+        networks=dict.fromkeys(("quick", "half", "paper"), ("resnet110", "preact110")),
+        in_paper=(
+            ("ResNet-110, test error, of their own training", "6.61 %"),
+            ("pre-activation ResNet-110, test error", "6.37 %"),
+            ("ResNet-164 (bottlenecks), test error", "5.93 %"),
+            ("pre-activation ResNet-164, test error", "5.46 %"),
+        ),
+    ),
     "thirty-classes": Experiment(
         title="Thirty classes, from scratch and from ImageNet weights",
         claim="Residual nets have lower errors than VGG nets for less computation, and features that were learned on "

@@ -16,6 +16,7 @@ from pipelines import cli, thirty_classes
 from pipelines.config.experiments import EXPERIMENT_NAMES, SCALE_NAMES
 from pipelines.experiments import depth, table, training
 from pipelines.experiments.cifar10 import CLASSES, Images, read_cifar10, synthetic
+from pipelines.experiments.networks import find_network
 from pipelines.experiments.on_tensorflow import Trainer
 from pipelines.experiments.recipe import Recipe
 from pipelines.experiments.surface import Grid, loss_surface, share_of_negative_curvature
@@ -46,6 +47,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(ARCHITECTURES, EIGHT.name, EIGHT)
     monkeypatch.setitem(table.SCALES, "quick", Scale(4, 40, 20, batch_size=20, seeds=1))
     monkeypatch.setattr(training, "SAVED_EVERY", 0.0)
+    monkeypatch.setitem(table.EXPERIMENTS["identity-mappings"].networks, "quick", ("resnet8", "preact8"))
     monkeypatch.setitem(depth._GRIDS, "quick", Grid(3, 20))
     for name in ("degradation", "depth", "responses"):
         monkeypatch.setitem(table.EXPERIMENTS[name].networks, "quick", ("plain8", "resnet8"))
@@ -212,6 +214,19 @@ def test_a_gradient_without_batch_norm_is_the_slope_of_the_loss(monkeypatch: pyt
     assert slope[place] == pytest.approx((losses[0] - losses[1]) / (2 * step), rel=0.05)
     middle = loss_surface(trainer, state, images, Grid(3, 20))[1, 1]
     assert middle == pytest.approx(np.mean(losses), rel=0.01)
+
+
+def test_a_preactivated_net_is_the_identity_where_its_branches_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(ARCHITECTURES, EIGHT.name, EIGHT)
+    network = find_network("preact8").build()
+    for variable in network.trainable_variables:
+        if "_2_conv" in variable.path:
+            variable.assign(np.zeros(variable.shape))
+    images = np.random.default_rng(0).standard_normal((2, 32, 32, 3), "float32")
+    stem, end = keras.Model(
+        network.inputs, [network.get_layer(name).output for name in ("conv1_conv", "conv4_block1_out")]
+    )(images)
+    np.testing.assert_allclose(end[..., 6:10], stem[:, ::4, ::4], rtol=1e-6)  # option A, between channels of zeros
 
 
 def test_curvature_tells_a_bowl_from_a_saddle() -> None:
