@@ -57,7 +57,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_an_experiment_is_the_same_each_time_and_after_a_stop(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    whole, stopped = tmp_path / "<i>whole", tmp_path / "stopped"
     assert cli.main(["reproduce", "degradation", "--data", str(data), "--out", str(whole)]) == 0
     write, calls = training.Trainings._write, []
 
@@ -80,6 +80,8 @@ def test_an_experiment_is_the_same_each_time_and_after_a_stop(
     page = (whole / "page.html").read_text()
     assert "8.75 %" in page
     assert "data:image/png" in page
+    assert "&lt;i&gt;whole" in page  # the command, with the folder's name
+    assert "<i>whole" not in page
     assert (whole / "degradation.svg").read_bytes() == (stopped / "degradation.svg").read_bytes()
     for name in ("responses", "depth"):  # what is measured in the networks that are trained
         out = tmp_path / name
