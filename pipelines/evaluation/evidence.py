@@ -22,6 +22,8 @@ from resnet_tf.classifier import head
 from resnet_tf.recursion import deep_recursion
 
 EXACT, GRAD_CAM = "exact", "Grad-CAM"
+# Stages of more pixels at a time would take gigabytes.
+_PIXELS_AT_ONCE = 16 * 224 * 224
 
 
 @dataclass(frozen=True)
@@ -97,6 +99,15 @@ class Explainer:
             images: uint8 [images, height, width, 3], as the network sees them.
             classes: int [images, k], the classes of each image that are asked for.
         """
+        step = max(1, _PIXELS_AT_ONCE // (images.shape[1] * images.shape[2]))
+        parts = [
+            self._explained(images[begin : begin + step], classes[begin : begin + step])
+            for begin in range(0, len(images), step)
+        ]
+        names = ("maps", "logits", "bias", "features")
+        return Evidence(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+
+    def _explained(self, images: Any, classes: np.ndarray) -> Evidence:
         outputs = self._graph(tf.convert_to_tensor(images))
         if self.parts is None:
             return self._grad_cam(outputs, classes)
@@ -119,11 +130,11 @@ class Explainer:
         tensors = frontier if isinstance(frontier, list | tuple) else [frontier]
         last = tensors[-1]
         maps = np.zeros((*classes.shape, *last.shape[1:3]), np.float32)
+        logits, features = self._rest(frontier)
         for place in range(classes.shape[1]):
             with tf.GradientTape() as tape:
                 tape.watch(last)
-                logits, features = self._rest(frontier)
-                chosen = tf.gather(logits, tf.constant(classes[:, place]), batch_dims=1)
+                chosen = tf.gather(self._rest(frontier)[0], tf.constant(classes[:, place]), batch_dims=1)
             importance = tf.reduce_mean(tape.gradient(chosen, last), axis=(1, 2), keepdims=True)
             maps[:, place] = tf.nn.relu(tf.reduce_sum(importance * last, axis=-1)).numpy()
         nothing = np.full(classes.shape, np.nan, np.float32)

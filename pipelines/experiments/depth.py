@@ -35,7 +35,7 @@ def show(material: Material) -> Outcome:
         for moment, weights in kept.items():
             if moment != "start":
                 gradients += _rows(name, moment, True, trainer, state_of(trainer.network, weights), batch)
-        say(f"{name}: gradients of {1 + len(kept.keys() - {'start'})} moments")
+        say(f"{name}: its gradients are measured")
         if "end" in kept and find_network(name).depth == max(find_network(n).depth for n in material.networks):
             grid = _GRIDS[material.scale]
             surfaces[name] = loss_surface(trainer, state_of(trainer.network, kept["end"]), images, grid)

@@ -14,11 +14,9 @@ from pipelines.config.verbs import ImportConfig
 from pipelines.data.manifest import load_manifest
 from pipelines.evaluation.predictions import preprocessing_of
 from pipelines.runs.directory import Run, read_config
+from pipelines.runs.files import sha256
 from pipelines.runs.tables import read_table
 from resnet_tf.errors import UserError
-
-# The problems of images in words, by their codes in the manifest.
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -57,16 +55,21 @@ def how_it_was_made(run: Run, best: str = "") -> Made:
         UserError: Its config.json or its manifest cannot be read.
     """
     content = read_config(run.config)
-    arguments = content["arguments"]
+    arguments, history = content["arguments"], _history(run)
+    try:
+        facts = [pair for pair in _facts(run, content, history) if pair[1]]
+        weights = str((content.get("weights") or {}).get("file", ""))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{str(run.config)!r} is not as a run writes it: {error!r}; bring the original back") from error
     return Made(
         _command(content, run),
-        [pair for pair in _facts(run, content) if pair[1]],
-        _history(run),
+        facts,
+        history,
         best,
         _findings(load_manifest(run.manifest)),
         str(arguments.get("arch", "")),
         Path(str(arguments.get("data") or "")).name,
-        str((content.get("weights") or {}).get("file", "")),
+        weights,
     )
 
 
@@ -78,7 +81,7 @@ def _command(content: dict[str, Any], run: Run) -> str:
         value = content["arguments"].get(each.name, each.default)
         if each.name == "run":
             value = str(run.path)
-        if value is None or value is False or (value == each.default and each.default is not MISSING):
+        if value is None or value is False or value is MISSING or value == each.default:
             continue
         words = [shlex.quote(str(value))] if value is not True else []
         if each.setting.positional:
@@ -88,41 +91,42 @@ def _command(content: dict[str, Any], run: Run) -> str:
     return " ".join(["resnet-tf", verb, *positional, *options])
 
 
-def _facts(run: Run, content: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(run: Run, content: dict[str, Any], history: pd.DataFrame) -> list[tuple[str, str]]:
     recipe, data = content.get("recipe") or {}, content.get("data") or {}
     weights, devices = content.get("weights") or {}, content.get("devices") or {}
     splits = ", ".join(f"{count:,} {name}" for name, count in (data.get("splits") or {}).items())
     look = preprocessing_of(run)
     size = recipe.get("image_size") or content["arguments"].get("image_size")
+    processes = "" if devices.get("workers", 1) == 1 else f" in {devices['workers']} processes"
     return [
         ("network", f"{content['arguments'].get('arch', '')} at {size} pixels, view {look.view}"),
         ("images", f"{data.get('images', 0):,} ({splits})" if data else ""),
         ("fingerprint of the images", str(data.get("fingerprint", ""))),
         ("weights it began with", str(weights.get("file", "none, random values"))),
         ("SHA-256 of these weights", str(weights.get("sha256", ""))),
+        ("SHA-256 of model.keras", sha256(run.model)),
         ("seed", str(content["arguments"].get("seed", ""))),
         ("training", f"{recipe['epochs']} epochs, {recipe['optimizer']}" if recipe else ""),
         ("precision of the training", str(content.get("precision", ""))),
-        ("devices", f"{devices['devices']} in {devices['workers']} process(es)" if devices else ""),
-        ("minutes of training", _minutes(run)),
+        ("devices of the training", f"{devices['devices']}{processes}" if devices else ""),
+        ("minutes of training", _minutes(history)),
         ("versions", ", ".join(f"{name} {version}" for name, version in (content.get("versions") or {}).items())),
     ]
 
 
 def _history(run: Run) -> pd.DataFrame:
-    if not run.history.is_file():
-        return pd.DataFrame()
+    """Returns history.csv, or an empty table where there is none that can be drawn."""
     try:
         table = read_table(run.history, ("phase",))
-    except (OSError, ValueError) as error:
-        raise UserError(f"cannot read {str(run.history)!r}: {error}") from error
+    except (OSError, ValueError):
+        return pd.DataFrame()
     for name in table.columns.drop("phase", errors="ignore"):
         table[name] = pd.to_numeric(table[name], errors="coerce")
-    return table
+    drawn = {"epoch", "phase", "loss", "accuracy", "val_accuracy", "val_log_loss"} <= set(table)
+    return table if drawn and len(table) and table["epoch"].notna().all() else pd.DataFrame()
 
 
-def _minutes(run: Run) -> str:
-    history = _history(run)
+def _minutes(history: pd.DataFrame) -> str:
     if "seconds" not in history or not history["seconds"].notna().any():
         return ""
     return f"{history['seconds'].sum() / 60:.1f} for the epochs"

@@ -54,14 +54,16 @@ def _environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(name=_name, percent=percent, figure=figure, count=count, yaml=_yaml, cell=_cell)
+    environment.filters.update(
+        name=_name, plain=_plain, percent=percent, figure=figure, count=count, yaml=_yaml, cell=_cell
+    )
     environment.globals.update(page_style=page_style, report_script=report_script)
     return environment
 
 
 def percent(share: float | None, digits: int = 1) -> str:
     """Returns a share in percent, or a dash where there is none."""
-    return "–" if share is None or share != share else f"{100 * share:.{digits}f} %"
+    return "–" if share is None or share != share else f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def figure(value: float | None, digits: int = 3) -> str:
@@ -77,6 +79,11 @@ def count(number: int) -> str:
 def _name(text: object) -> Markup:
     """A name of a file or class: escaped, with its own direction of writing, which does not turn what stands beside."""
     return Markup("<bdi>{}</bdi>").format(escape(visible(str(text))))
+
+
+def _plain(text: object) -> str:
+    """A name in an attribute, where there are no elements; it is escaped like every text."""
+    return visible(str(text))
 
 
 def _yaml(value: object) -> str:

@@ -9,7 +9,7 @@ from pipelines.cli import main
 from pipelines.config.verbs import ExplainConfig
 from pipelines.evaluation.evidence import EXACT, GRAD_CAM, Explainer, smoothed, spread
 from pipelines.evaluation.neighbours import compared, nearest
-from pipelines.explain import explain
+from pipelines.explain import explain, explained
 from resnet_tf.classifier import build_classifier
 from resnet_tf.errors import UserError
 from tests.conftest import randomize
@@ -56,6 +56,16 @@ def test_the_evidence_lies_where_the_only_thing_in_a_picture_is(tiny):
     assert centre == pytest.approx([48, 16], abs=6)
 
 
+def test_positions_with_the_same_largest_value_share_it():
+    inputs = keras.Input((4, 6, 3))
+    x = keras.layers.Conv2D(5, 1, bias_initializer="ones")(inputs)
+    pooled = keras.layers.GlobalMaxPooling2D()(x)
+    model = keras.Model(inputs, keras.layers.Dense(2, name="predictions")(pooled))
+    found = Explainer(model)(np.ones((1, 4, 6, 3), np.float32), np.array([[0, 1]]))
+    share = (found.logits - found.bias)[..., None, None] / 24
+    np.testing.assert_allclose(found.maps, np.broadcast_to(share, (1, 2, 4, 6)), atol=1e-6)
+
+
 def test_hidden_layers_have_grad_cam_and_it_says_so():
     # The classifier of a VGG in small: hidden layers between the positions and the logits.
     inputs = keras.Input((32, 32, 3), dtype="uint8")
@@ -73,6 +83,9 @@ def test_hidden_layers_have_grad_cam_and_it_says_so():
     assert np.isnan(found.bias).all()
     np.testing.assert_allclose(found.logits, model(images), atol=1e-5)
     assert found.features.shape == (2, 16)
+    first, second = explained(explainer, images, ["a", "b"], ["x", "y", "z"], top=2)
+    assert first.logits[0] == pytest.approx(found.logits[0].max())
+    assert second.maps.shape == (2, 8, 8)
 
 
 @pytest.mark.parametrize(

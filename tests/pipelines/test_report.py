@@ -1,7 +1,10 @@
 """What is in a report, in which order, and how much of it; and the model card."""
 
 import re
+import shlex
+import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +14,12 @@ from PIL import Image
 from pipelines.evaluation.seriation import by_error, seriated
 from pipelines.report.album import LISTED, frame_of, least_sure_right, order_of_photos, small_copy, surest_mistakes
 from pipelines.report.card import render_card
+from pipelines.report.made import how_it_was_made
 from pipelines.report.page import render_page
+from pipelines.runs.directory import Run
+from pipelines.runs.files import read_json, sha256, write_json
+from pipelines.runs.tables import read_table
+from resnet_tf.errors import UserError
 from tests.pipelines.reports import ODD_NAMES, made_report
 
 
@@ -150,3 +158,28 @@ def test_names_in_the_card_are_no_markup(report):
     rows = [line for line in body.splitlines() if line.startswith("|")]
     assert len({row.count("|") for row in rows}) == 1
     assert ODD_NAMES[2] in body
+
+
+def test_the_report_says_how_the_run_was_made(finished):
+    made = how_it_was_made(finished, "epoch 1")
+    arguments = read_json(finished.config)["arguments"]
+    words = shlex.split(made.command)
+    assert words[:3] == ["resnet-tf", "finetune", arguments["data"]]
+    assert words[words.index("--weights") + 1] == arguments["weights"]
+    assert "--seed" not in words  # it is the default
+    facts = dict(made.facts)
+    assert facts["SHA-256 of these weights"] == sha256(Path(arguments["weights"]))
+    assert facts["SHA-256 of model.keras"] == sha256(finished.model)
+    assert facts["images"].startswith("30 (")
+    assert len(made.history) == len(read_table(finished.history))
+
+
+def test_a_run_without_a_history_that_can_be_read_has_a_report_without_curves(finished, tmp_path):
+    copy = Run(shutil.copytree(finished.path, tmp_path / "run"))
+    copy.history.write_text("epoch,phase\nx,y\n")
+    assert how_it_was_made(copy).history.empty
+    copy.history.unlink()
+    assert how_it_was_made(copy).history.empty
+    write_json(copy.config, {**read_json(copy.config), "data": {"images": "many"}})
+    with pytest.raises(UserError, match=r"config\.json' is not as a run writes it"):
+        how_it_was_made(copy)

@@ -146,6 +146,8 @@ def test_the_table_of_classes_follows_from_the_predictions(marked, judged):
             )
         if images or named:
             assert float(values[5]) == pytest.approx(f1_of(judged, name), abs=1e-6)
+            ends = [200 * end / (1 + end) for end in wilson(hits, images + named - hits)]  # F1 grows with this share
+            assert numbers(cells[5])[-2:] == pytest.approx(ends, abs=0.051)
         others = [each for true, each, _ in judged if true == name != each]
         most = max((others.count(each) for each in others), default=0)
         assert (numbers(cells[6])[-1] if most else 0) == most
