@@ -4,6 +4,7 @@ TensorFlow is imported only when a verb needs it. Without it, --help and errors 
 """
 
 import dataclasses
+import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -80,7 +81,7 @@ def _parse_and_run(words: list[str]) -> int:
         if is_lost(sys.stdout):
             return COULD_NOT
         raise
-    set_up_tensorflow()
+    set_up_tensorflow(jax_too=given["verb"] == "reproduce")
     return _run(given.pop("verb"), given)
 
 
@@ -262,6 +263,14 @@ def _info(config: Any) -> int:
     return DONE
 
 
+def _reproduce(config: Any) -> int:
+    with imports(tensorflow=os.environ["KERAS_BACKEND"] == "tensorflow"):
+        from pipelines.reproduce import reproduce
+
+    reproduce(config)
+    return DONE
+
+
 _DO = {
     "demo": _demo,
     "sample": _sample,
@@ -275,4 +284,5 @@ _DO = {
     "import": _import,
     "convert": _convert,
     "info": _info,
+    "reproduce": _reproduce,
 }

@@ -28,8 +28,23 @@ def resnetv2_stages(x: Any, row: Architecture, options: Options) -> dict[str, An
         [batch, height / 32, width / 32, channels].
     """
     x = stem_pool(convolution(x, row.stem, 7, 2, True, "conv1"), options.stem_pool)
+    return preactivated_stages(x, row, options, strided=-1)
+
+
+def preactivated_stages(x: Any, row: Architecture, options: Options, *, strided: int = 0) -> dict[str, Any]:
+    """Builds all blocks, and the batch norm and ReLU after the last one.
+
+    Args:
+        x: Output of the stem, [batch, height, width, channels].
+        row: Architecture of the network.
+        options: What its blocks share.
+        strided: Index of the block in each stage that carries the stage's stride: 0 the first, -1 the last.
+
+    Returns:
+        The output of each stage, first to last.
+    """
     stages = {}
-    for spec in block_specs(row, options, strided=-1):
+    for spec in block_specs(row, options, strided=strided):
         x = stages[spec.stage] = _preactivated_block(x, spec, row, options)
     stages[spec.stage] = layers.Activation("relu", name="post_relu")(batch_norm(x, row.epsilon, "post"))
     return stages

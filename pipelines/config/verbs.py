@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from pipelines.config.experiments import ReproduceConfig
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.judging import CompareConfig, EvaluateConfig, PredictConfig
 from pipelines.config.setting import DATA, NETWORK, RUN, Checked, absolute, documented, setting
@@ -237,4 +238,5 @@ VERBS: dict[str, tuple[str, Any]] = {
     "import": ("a network that others trained, classifier included, as a run", ImportConfig),
     "convert": ("weights of one format into another, bit for bit", ConvertConfig),
     "info": ("a network's layers, parameters, multiply-adds and known weights", NetworkConfig),
+    "reproduce": ("repeat an experiment of the ResNet papers", ReproduceConfig),
 }

@@ -9,13 +9,18 @@ from contextlib import contextmanager, suppress
 from pipelines.console.signals import ending_at_once
 
 
-def set_up_tensorflow() -> None:
-    """Sets what TensorFlow reads from the environment when it is imported. The user's own choices take precedence."""
+def set_up_tensorflow(*, jax_too: bool = False) -> None:
+    """Sets what TensorFlow reads from the environment when it is imported. The user's own choices take precedence.
+
+    Args:
+        jax_too: Whether KERAS_BACKEND=jax is left as it is, for a command that needs no TensorFlow.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # oneDNN's convolutions are off by default on processors without AVX512-VNNI. On two such cores (AMD EPYC 7003)
     # they make a step of ResNet-18 with 32 images 1.3 (224 pixels) to 3.6 (64 pixels) times faster than Eigen's.
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
-    os.environ["KERAS_BACKEND"] = "tensorflow"  # the streams and the export are TensorFlow's
+    if not (jax_too and os.environ.get("KERAS_BACKEND") == "jax"):
+        os.environ["KERAS_BACKEND"] = "tensorflow"  # the streams and the export are TensorFlow's
 
 
 def import_tensorflow() -> None:

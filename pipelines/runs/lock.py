@@ -14,7 +14,7 @@ from resnet_tf.errors import UserError
 
 
 @contextmanager
-def locked(run: Run) -> Iterator[None]:
+def locked(run: Run, option: str = "--run") -> Iterator[None]:
     """Keeps other processes from writing a run until the end of the `with` block.
 
     What a killed process was writing in the run directory is removed. At the end, a directory that contains nothing but
@@ -22,12 +22,13 @@ def locked(run: Run) -> Iterator[None]:
 
     Args:
         run: Run to lock; its directory is made if it is missing.
+        option: Option that chooses another directory.
 
     Raises:
         UserError: Another process has locked the run.
     """
     run.path.mkdir(parents=True, exist_ok=True)
-    with _held(run.lock, f"the run {str(run.path)!r} is in use", "wait for its end, or choose another --run"):
+    with _held(run.lock, f"the run {str(run.path)!r} is in use", f"wait for its end, or choose another {option}"):
         parts = (run.path, run.checkpoints, run.cache, run.saved_model.parent, *run.evaluation("").glob("*/"))
         for folder in parts:
             remove_leftovers(folder, ours=True)
