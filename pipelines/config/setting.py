@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
 from pipelines.config.checks import check_choice, check_ending, check_range
+from resnet_tf.architectures import find_architecture
 from resnet_tf.errors import UserError
 
 Config = TypeVar("Config")
@@ -35,6 +36,7 @@ class Setting:
         positional: Whether the command line takes it without an option.
         parse: What makes a value of a word, where that is not its kind.
         written: Whether it names a file that the command writes, so that "-" is standard output.
+        left_out: What the command line takes where it is left out, in words, although the config must have it.
     """
 
     help: str
@@ -52,6 +54,7 @@ class Setting:
     positional: bool = False
     parse: Callable[[str], Any] | None = None
     written: bool = False
+    left_out: str = ""
 
 
 class Described(NamedTuple):
@@ -85,7 +88,7 @@ class Described(NamedTuple):
     def default_in_words(self) -> str:
         """The default as --help shows it; "" where the setting must be given."""
         if self.default is MISSING:
-            return ""
+            return self.setting.left_out
         if self.default is None and self.setting.none_is:
             return self.setting.none_is
         return shown(self.default)
@@ -132,6 +135,15 @@ def check(config: Any) -> None:
             check_range(option, value, found.low, found.high)
         if found.ending and value != STANDARD_OUTPUT:
             check_ending(option, value, found.ending)
+
+
+class Checked:
+    """A config whose values are checked when it is made."""
+
+    def __post_init__(self) -> None:
+        if getattr(self, "arch", None) is not None:
+            find_architecture(self.arch)  # type: ignore[attr-defined]
+        check(self)
 
 
 def documented(kind: type[Config]) -> type[Config]:

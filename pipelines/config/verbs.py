@@ -4,8 +4,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from pipelines.config.finetune import FinetuneConfig
-from pipelines.config.setting import DATA, NETWORK, RUN, absolute, check, documented, setting
+from pipelines.config.first_steps import CompletionConfig, DoctorConfig, GoConfig, PushConfig
+from pipelines.config.setting import DATA, NETWORK, RUN, Checked, absolute, documented, setting
 from pipelines.config.shared import (
+    RUNS,
     SEED,
     SPLITS,
     arch_setting,
@@ -23,39 +25,35 @@ from pipelines.config.shared import (
     source_setting,
     strategy_setting,
     stride_setting,
+    track_setting,
     view_setting,
 )
-from resnet_tf.architectures import Shortcut, StridePlace, find_architecture
+from resnet_tf.architectures import Shortcut, StridePlace
 from resnet_tf.errors import UserError
-from resnet_tf.source_kinds import is_path
+from resnet_tf.source_kinds import DRAWN, is_path
 
 TENSOR_NAMES = ("keras", "torchvision")
-DEMO_RUN = "saved_models/demo"
-
-
-class _Checked:
-    """A config whose values are checked when it is made."""
-
-    def __post_init__(self) -> None:
-        if hasattr(self, "arch"):
-            find_architecture(self.arch)
-        check(self)
+DEMO_RUN = f"{RUNS}/demo"
 
 
 @documented
 @dataclass(frozen=True)
-class DemoConfig(_Checked):
+class DemoConfig(Checked):
     """The main job from nothing."""
 
     run: str = setting("run directory to make", DEMO_RUN, metavar="RUN")
     weights: str = setting(
-        "weights, as finetune takes them", "none", group=NETWORK, metavar="WEIGHTS", why="The demo downloads nothing."
+        "weights, as finetune takes them",
+        DRAWN,
+        group=NETWORK,
+        metavar="WEIGHTS",
+        why="They are in this package, and have seen other drawn pictures. The demo downloads nothing.",
     )
 
 
 @documented
 @dataclass(frozen=True)
-class SampleConfig(_Checked):
+class SampleConfig(Checked):
     """The built-in folder of drawn images."""
 
     folder: str = setting("folder to make; it must not exist, or be empty", positional=True, metavar="DIR")
@@ -67,7 +65,7 @@ class SampleConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class AuditConfig(_Checked):
+class AuditConfig(Checked):
     """What to look at before any training, and where to write what was found."""
 
     data: str = data_setting()
@@ -97,7 +95,7 @@ class AuditConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class ShowBatchConfig(_Checked):
+class ShowBatchConfig(Checked):
     """What the network would see in training."""
 
     data: str = data_setting()
@@ -116,7 +114,7 @@ class ShowBatchConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class RangeTestConfig(_Checked):
+class RangeTestConfig(Checked):
     """A range test of the learning rate (finetune --find-learning-rate).
 
     Nothing is read from the training's run or written there, and what is about epochs, checkpoints and the cache does
@@ -146,7 +144,7 @@ class FinetuneWords:
 
 @documented
 @dataclass(frozen=True)
-class EvaluateConfig(_Checked):
+class EvaluateConfig(Checked):
     """Which images of a finished run to judge it by."""
 
     run: str = run_setting()
@@ -156,11 +154,12 @@ class EvaluateConfig(_Checked):
     data: str | None = moved_data_setting()
     mirror: bool = mirror_setting()
     strategy: str = strategy_setting()
+    track: str | None = track_setting()
 
 
 @documented
 @dataclass(frozen=True)
-class PredictConfig(_Checked):
+class PredictConfig(Checked):
     """Which images to name, and what of the answer to show."""
 
     run: str = run_setting()
@@ -176,7 +175,7 @@ class PredictConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class ExportConfig(_Checked):
+class ExportConfig(Checked):
     """Which run to export."""
 
     run: str = run_setting()
@@ -187,7 +186,7 @@ class ExportConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class ImportConfig(_Checked):
+class ImportConfig(Checked):
     """A trained network that becomes a run."""
 
     source: str = source_setting()
@@ -218,7 +217,7 @@ class ImportConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class ConvertConfig(_Checked):
+class ConvertConfig(Checked):
     """A file of weights to convert."""
 
     source: str = source_setting()
@@ -235,7 +234,7 @@ class ConvertConfig(_Checked):
 
 @documented
 @dataclass(frozen=True)
-class NetworkConfig(_Checked):
+class NetworkConfig(Checked):
     """A network to look at."""
 
     arch: str = arch_setting(positional=True, metavar="ARCH")
@@ -248,7 +247,9 @@ class NetworkConfig(_Checked):
 
 # name: (what the verb does, its settings)
 VERBS: dict[str, tuple[str, Any]] = {
-    "demo": ("the main job from nothing: sample images, fine-tune, evaluate, export, predict", DemoConfig),
+    "go": ("audit, finetune, evaluate and export in one go; `resnet-tf PHOTOS` is the same", GoConfig),
+    "demo": ("the main job on drawn images: sample, finetune, evaluate, export, predict", DemoConfig),
+    "doctor": ("what this machine has, and how fast it is", DoctorConfig),
     "sample": ("draw the built-in folder of images", SampleConfig),
     "audit": ("look at every image before any training", AuditConfig),
     "show-batch": ("a picture of what the network will see, with labels", ShowBatchConfig),
@@ -256,7 +257,9 @@ VERBS: dict[str, tuple[str, Any]] = {
     "evaluate": ("metrics and the confusion matrix of a run", EvaluateConfig),
     "predict": ("classes of image files", PredictConfig),
     "export": ("a SavedModel to serve, checked in a fresh process", ExportConfig),
+    "push": ("a run's model and its card to the Hugging Face hub", PushConfig),
     "import": ("a network that others trained, classifier included, as a run", ImportConfig),
     "convert": ("weights of one format into another, bit for bit", ConvertConfig),
     "info": ("a network's layers, parameters, multiply-adds and known weights", NetworkConfig),
+    "completion": ("a script that completes commands and options in a shell", CompletionConfig),
 }
