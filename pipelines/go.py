@@ -6,15 +6,16 @@ from typing import Any
 
 import pandas as pd
 
-from pipelines.audit import AuditReport, audit
+from pipelines.audit import AuditReport, add_losses, audit_report
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.first_steps import GoConfig
 from pipelines.config.setting import absolute
-from pipelines.config.verbs import AuditConfig
 from pipelines.console.clock import Stopwatch, in_minutes
 from pipelines.console.escapes import visible
-from pipelines.console.terminal import answer, say, warn
+from pipelines.console.terminal import answer, quiet, say, warn
 from pipelines.data.archives import is_archive, unpack, unpacked_from
+from pipelines.data.manifest import look_at_images
+from pipelines.data.split import with_test
 from pipelines.evaluate import Evaluation, evaluate
 from pipelines.export import export
 from pipelines.finetune import finetune
@@ -23,9 +24,9 @@ from pipelines.report.trackers import track_evaluation
 from pipelines.runs.directory import Run, foreign_files, read_config
 from pipelines.runs.files import write_text
 from pipelines.runs.newest import new_run
-from pipelines.training.estimate import estimate
+from pipelines.training.estimate import Estimate, estimate
 from pipelines.training.plan import Plan
-from pipelines.training.setup import make_plan
+from pipelines.training.setup import divide_images, make_plan
 from pipelines.training.starting_weights import Start, choose_start
 from resnet_tf.errors import UserError
 
@@ -78,18 +79,15 @@ def go(config: GoConfig) -> Done:
         f"exports it.\nrun      {run.path}\nweights  {start.weights}: {start.reason}"
     )
     data = _data_of(Path(config.photos), run)
-    report = audit(AuditConfig(str(data), follow_links=config.follow_links))
+    report = _audited(data, config)
     if report.damages:
         warn("the photos have faults, which are named above; the training goes on with what can be used")
-    plan = make_plan(_training(config, str(data), run, start))
-    if not run.config.exists():
-        _say_what_it_takes(plan, run)
-    finetune(plan if not run.config.exists() else plan.config, stopwatch=stopwatch)
+    training = _training(config, str(data), run, start)
+    finetune(training if run.config.exists() else _planned(training), stopwatch=stopwatch)
     write_text(run.path / "audit.html", report.html())
-    split = "test" if len(plan.rows["test"]) else "val"
-    evaluation = evaluate(run, split)
+    evaluation = evaluate(run)
     if config.track:
-        track_evaluation(config.track, run, split)
+        track_evaluation(config.track, run, "test")
     done = Done(run, evaluation, export(run), sentence_of(evaluation))
     _say_end(done, report)
     return done
@@ -99,10 +97,9 @@ def sentence_of(evaluation: Evaluation) -> str:
     """Returns how good a run is: its accuracy with the 95 % interval, and the class that it knows least."""
     metrics = evaluation.metrics
     low, high = metrics["accuracy_ci95"]
-    photos = "new photos" if metrics["split"] == "test" else "validation photos, which also chose the model,"
     weakest = weakest_class(evaluation.per_class)
     found = f"weakest: {weakest}" if weakest else "no class was missed"
-    return f"{metrics['accuracy']:.2f} ({low:.2f}–{high:.2f}) of {photos} right; {found}"
+    return f"{metrics['accuracy']:.2f} ({low:.2f}–{high:.2f}) of new photos right; {found}"
 
 
 def weakest_class(per_class: pd.DataFrame) -> str:
@@ -150,9 +147,30 @@ def _training(config: GoConfig, data: str, run: Run, start: Start) -> FinetuneCo
     )
 
 
-def _say_what_it_takes(plan: Plan, run: Run) -> None:
-    takes = estimate(plan)
-    folder = next(folder for folder in run.path.absolute().parents if folder.exists())
+def _audited(data: Path, config: GoConfig) -> AuditReport:
+    """Looks at every photo, and says what was found."""
+    table = look_at_images(data, follow_links=config.follow_links)
+    add_losses(table.images, FinetuneConfig.range)
+    report = AuditReport(str(data), table, audit_report(table))
+    say(str(report))
+    return report
+
+
+def _planned(training: FinetuneConfig) -> Plan:
+    """Returns the plan of a new run, and says what it will take; the audit has said already what the photos are."""
+    with quiet():
+        divided = divide_images(training)
+        manifest = with_test(divided, training.val_fraction, training.seed)
+        plan = make_plan(training, find_manifest=lambda: manifest)
+        takes = estimate(plan)
+    if manifest is not divided:
+        say("no folder is for the test, so that the validation photos judge, and some of the others choose")
+    _say_what_it_takes(plan, takes)
+    return plan
+
+
+def _say_what_it_takes(plan: Plan, takes: Estimate) -> None:
+    folder = next(folder for folder in Path(plan.config.run).absolute().parents if folder.exists())
     check_disk(takes.disk, folder, "the run")
     images = {split: len(rows) for split, rows in plan.rows.items()}
     say(

@@ -50,7 +50,8 @@ def push(config: PushConfig) -> str:
             api.upload_folder(repo_id=found[1], folder_path=folder, commit_message=f"{run.path.name}, by resnet-tf")
         except Exception as error:  # errors of huggingface_hub, of its HTTP library, or of the file system
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
-            raise UserError(f"could not push to {config.target!r}: {reason}; `hf auth login` signs you in") from error
+            sign_in = "; `hf auth login` signs you in" if re.search(r"\b40[13]\b", reason) else ""
+            raise UserError(f"could not push to {config.target!r}: {reason}{sign_in}") from error
     answer(f"{address}\n`resnet-tf finetune DATA --weights {config.target} --arch {_arch(run)}` starts from it")
     return address
 
@@ -107,7 +108,7 @@ def card_of(
         f"---\n{data.to_yaml()}\n---\n\n# {name}\n",
         f"{said.architecture}, fine-tuned with resnet-tf {__version__} for {len(classes)} classes.\n",
         *_figures(metrics),
-        f"It takes uint8 RGB images of {said.image_size} pixels, view {said.preprocessing.view!r}, and returns logits.\n",
+        f"It takes uint8 RGB images of {said.image_size} pixels, view {said.preprocessing.view!r}, and gives logits.\n",
         "```python\nimport keras\nfrom huggingface_hub import hf_hub_download\n",
         f'model = keras.saving.load_model(hf_hub_download("{repository}", "model.keras"))\n```\n',
         f"`resnet-tf finetune PHOTOS --weights hf:{repository} --arch {said.architecture}` starts from it.\n",

@@ -1,10 +1,12 @@
 """Unpacks somebody's archive of photos: only files, only below one folder, and no more than a disk can hold."""
 
+import lzma
 import re
 import shutil
 import stat
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -22,7 +24,10 @@ _LEFT_FREE = 2 * 2**30  # bytes for the training
 # DEFLATE cannot do more than 1032 : 1; photos, which are compressed already, hardly shrink at all.
 _MOST_SHRUNK, _CHUNK = 200, 2**20
 _MARK = ".archive"  # a hidden file in the unpacked folder, with the fingerprint of the archive
-_DAMAGED = (zipfile.BadZipFile, tarfile.TarError, EOFError, OSError, ValueError, RuntimeError, NotImplementedError)
+_DAMAGED = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError),
+    *(EOFError, OSError, ValueError, RuntimeError, NotImplementedError),
+)
 
 
 @dataclass(frozen=True)
@@ -81,7 +86,7 @@ def unpack(archive: Path, folder: Path) -> Path:
             raise UserError(f"{str(archive)!r} holds no files")
         (inside / _MARK).write_text(fingerprint_of(archive), encoding="utf-8")
         inside.rename(folder)
-    skipped = f"; {left_out} links, devices and system files were left out" if left_out else ""
+    skipped = f"; left out: {left_out}, since links, devices and system files are no photos" if left_out else ""
     say(f"unpacked {archive.name}: {done} files into {folder}{skipped}")
     return _only_folder(folder)
 
@@ -172,7 +177,7 @@ def _copy(content: IO[bytes], target: Path, room: int, archive: Path) -> int:
 
 def _only_folder(folder: Path) -> Path:
     """Returns the folder that holds something else than one folder of folders."""
-    entries = list(folder.iterdir())
+    entries = [entry for entry in folder.iterdir() if entry.name != _MARK]
     if len(entries) == 1 and entries[0].is_dir() and any(each.is_dir() for each in entries[0].iterdir()):
         return _only_folder(entries[0])
     return folder

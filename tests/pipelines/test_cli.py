@@ -33,7 +33,12 @@ def test_help_needs_no_tensorflow(words):
 WRONG = [
     ([], "required: COMMAND"),
     (["finetune"], "required: DATA"),
-    (["finetune", "{data}"], "one of the arguments --run --find-learning-rate is required"),
+    (["finetun", "{data}"], "no folder or archive, 'finetun' (did you mean finetune?)"),
+    (["help", "evalute"], "'evalute' (did you mean evaluate?)"),
+    (
+        ["finetune", "{data}", "--run", "{new}", "--learnin-rate", "1"],
+        "--learnin-rate 1 (did you mean --learning-rate?)",
+    ),
     (["finetune", "{data}", "--run", "{new}", "--find-learning-rate", "x.png"], "not allowed with argument --run"),
     (["finetune", "{data}", "--find-learning-rate", "{new}.jpg"], "must end in .png, received"),
     (["finetune", "{data}", "--find-learning-rate", "{run}/config.json/x.png", "--weights", "none"], "cannot write '"),
