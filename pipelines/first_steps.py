@@ -68,6 +68,9 @@ def _is_picture(word: str) -> bool:
 
 
 def _go(config: Any) -> int:
+    from pipelines.data.find import check_exists
+
+    check_exists(config.photos)
     with imports():
         from pipelines.go import go
 

@@ -21,8 +21,10 @@ def understood(words: Sequence[str]) -> list[str]:
         UserError: The first word is neither a verb nor something that exists.
     """
     words = list(words)
-    if not words or words[0].startswith("-") or words[0] in VERBS:
+    if not words or words[0] in (*VERBS, "-h", "--help", "--version"):
         return words
+    if words[0].startswith("-"):  # options of `go`, unless a verb follows
+        return words if any(word in VERBS for word in words) else [ALL_STEPS, *words]
     if words[0] == "help":
         return [*_checked(words[1:2]), "--help"]
     if Path(words[0]).exists():

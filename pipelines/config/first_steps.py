@@ -14,8 +14,8 @@ class GoConfig(Checked):
     """The main job on somebody's photos, in one go."""
 
     photos: str = setting(
-        "folder with one sub-folder per class, folder with train/, val/ and test/ of such folders, CSV, or a .zip or "
-        ".tar of one of these",
+        "folder with one sub-folder per class, folder with train/, val/ and test/ of such folders, a zip or a tar of "
+        "one of these, or a CSV",
         group=DATA,
         positional=True,
         metavar="PHOTOS",

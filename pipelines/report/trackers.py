@@ -188,8 +188,8 @@ class _Wandb:
 
         self.wandb = wandb
         project = os.environ.get("WANDB_PROJECT", "resnet-tf")
-        folder = str(run.path)
-        self.run = wandb.init(project=project, id=_wandb_id(run), name=run.path.name, resume="allow", dir=folder)
+        same = {"id": _wandb_id(run), "resume": "allow", "settings": wandb.Settings(silent=True)}
+        self.run = wandb.init(project=project, name=run.path.name, dir=str(run.path), **same)
 
     def settings(self, values: dict[str, Any]) -> None:
         self.run.config.update(values, allow_val_change=True)
@@ -214,7 +214,7 @@ def _numbers(row: dict[Any, Any]) -> dict[str, float]:
     for name, value in row.items():
         with suppress(TypeError, ValueError):  # text, a list, or nothing
             number = float(value)
-            if math.isfinite(number):
+            if math.isfinite(number) and not isinstance(value, bool):
                 numbers[str(name)] = number
     return numbers
 

@@ -245,6 +245,16 @@ def test_mlflow_has_the_figures_of_the_files(at_desk, tmp_path, monkeypatch):
     assert {file.path for file in client.list_artifacts(kept.info.run_id)} == {"evaluation", "photos"}
 
 
+def test_wandb_is_told_offline(at_desk, monkeypatch, capsys):
+    pytest.importorskip("wandb")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    track_evaluation("wandb", Run(Path("saved_models/My-Photos-1")), "test")
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert "wandb has the evaluation on test" in captured.out
+    assert list(at_desk.glob("saved_models/My-Photos-1/wandb/offline-run-*/*.wandb"))
+
+
 def test_a_tracker_that_fails_is_a_warning_once_and_one_that_is_missing_an_error(at_desk, monkeypatch, capsys):
     def fail(run):
         raise ConnectionError("no server")
