@@ -19,14 +19,7 @@ from pipelines.console.quiet import imports, set_up_tensorflow
 from pipelines.console.results import result, results
 from pipelines.console.signals import INTERRUPTED, TERMINATED, Interrupts, Terminated
 from pipelines.console.streams import is_lost, lasting_streams
-from pipelines.console.terminal import (
-    answers,
-    complain,
-    complain_in_full,
-    note_start,
-    quiet,
-    standard_output_for_data,
-)
+from pipelines.console.terminal import answers, complain, complain_in_full, quiet, standard_output_for_data
 from pipelines.first_steps import FIRST_STEPS, add_run, run_for_training, run_in_json
 from pipelines.runs.places import is_standard_output
 from pipelines.runs.temporaries import remove_own
@@ -140,8 +133,6 @@ def _sample(config: Any) -> int:
 
 
 def _audit(config: Any) -> int:
-    if "pandas" not in sys.modules:  # whose import takes a second
-        note_start(f"looking at {config.data} …")
     with imports(tensorflow=config.html is not None):
         from pipelines.audit import audit, undo
 
