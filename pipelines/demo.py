@@ -21,7 +21,7 @@ from pipelines.training.starting_weights import choose_start
 from resnet_tf.errors import UserError
 
 _IMAGE_SIZE = 64
-_PER_CLASS = 40
+_PER_CLASS = 32
 _EPOCHS = 3  # given, so that nobody looks at the pictures first, which are square and small
 _LEAST_MINUTES = 0.25  # a training from scratch cannot do anything in less
 
