@@ -78,7 +78,7 @@ def _from_scratch(config: FinetuneConfig, seconds: float) -> float:
     """Trains the same network on the same pictures from random weights, for as long, and returns its accuracy."""
     say(f"\nThe same network once more, from random weights, in the same time ({seconds:.0f} s) …")
     minutes = max(_LEAST_MINUTES, seconds / 60)
-    with temporary_folder(Path(config.run).parent) as temporary, quiet():
+    with temporary_folder(Path(config.run).parent) as temporary, quiet(warnings=False):
         run = finetune(replace(config, run=str(temporary / "scratch"), weights="none", epochs=None, minutes=minutes))
         return float(evaluate(run, strategy="one").metrics["accuracy"])
 

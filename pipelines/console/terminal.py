@@ -19,8 +19,9 @@ Item = TypeVar("Item")
 
 # Where `say` prints: standard output, or standard error while that is for data.
 _for_data: ContextVar[bool] = ContextVar("for_data", default=False)
-# Whether `say` prints nothing, and progress bars do not show.
+# Whether `say` prints nothing, and progress bars do not show; and whether warnings are left out, too.
 _quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+_unwarned: ContextVar[bool] = ContextVar("unwarned", default=False)
 # Whether an answer was lost, in a list that `answers` makes.
 _answers: ContextVar[list[bool] | None] = ContextVar("answers", default=None)
 
@@ -55,17 +56,19 @@ def answers() -> Iterator[list[bool]]:
 
 
 @contextmanager
-def quiet(wanted: bool = True) -> Iterator[None]:
+def quiet(wanted: bool = True, *, warnings: bool = True) -> Iterator[None]:
     """Within it, only answers, warnings and errors are printed.
 
     Args:
         wanted: Whether to do so; False changes nothing.
+        warnings: Whether warnings are printed.
     """
-    token = _quiet.set(wanted or _quiet.get())
+    tokens = _quiet.set(wanted or _quiet.get()), _unwarned.set(not warnings or _unwarned.get())
     try:
         yield
     finally:
-        _quiet.reset(token)
+        _quiet.reset(tokens[0])
+        _unwarned.reset(tokens[1])
 
 
 @contextmanager
@@ -84,7 +87,8 @@ def standard_output_for_data(wanted: bool) -> Iterator[None]:
 
 def warn(text: str) -> None:
     """Prints a warning as one line to standard error."""
-    complain(f"warning: {shortened(text)}")
+    if not _unwarned.get():
+        complain(f"warning: {shortened(text)}")
 
 
 def note_start(text: str) -> None:
