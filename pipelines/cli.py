@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.arguments import build_parser
+from pipelines.arguments import parse
 from pipelines.config.finetune import FinetuneConfig, known_settings, merged_settings
 from pipelines.config.setting import described
 from pipelines.config.verbs import VERBS, FinetuneWords, RangeTestConfig
 from pipelines.console.clock import Stopwatch
 from pipelines.console.quiet import imports, set_up_tensorflow
+from pipelines.console.results import result, results
 from pipelines.console.signals import INTERRUPTED, TERMINATED, Interrupts, Terminated
 from pipelines.console.streams import is_lost, lasting_streams
-from pipelines.console.terminal import answers, complain, complain_in_full, standard_output_for_data
+from pipelines.console.terminal import answers, complain, complain_in_full, quiet, standard_output_for_data
+from pipelines.first_steps import FIRST_STEPS, add_run, run_for_training, run_in_json
 from pipelines.runs.places import is_standard_output
 from pipelines.runs.temporaries import remove_own
 from resnet_tf.cluster import cluster_of
@@ -75,14 +77,15 @@ def _report(error: BaseException, interrupts: Interrupts) -> int:
 
 def _parse_and_run(words: list[str]) -> int:
     try:
-        given = vars(build_parser().parse_args(words))
+        given = parse(words)
     except SystemExit:  # after --help and --version
         sys.stdout.flush()
         if is_lost(sys.stdout):
             return COULD_NOT
         raise
     set_up_tensorflow(jax_too=given["verb"] == "reproduce")
-    return _run(given.pop("verb"), given)
+    with quiet(given.pop("quiet")):
+        return _run(given.pop("verb"), given)
 
 
 def _one_line(error: BaseException) -> str:
@@ -99,10 +102,11 @@ def _run(verb: str, given: dict[str, Any]) -> int:
 
     If a file is written to standard output, everything else goes to standard error.
     """
-    outputs = _standard_outputs(verb, given)
+    outputs, as_json = _standard_outputs(verb, given), given.pop("as_json", False)
     if len(outputs) > 1:
         raise UserError(f"only one output can be standard output, received {' and '.join(outputs)}")
-    with standard_output_for_data(bool(outputs)):
+    with standard_output_for_data(bool(outputs) or as_json), results(as_json):
+        add_run(verb, given)
         if verb == "finetune":
             return _finetune(given)
         return _DO[verb](VERBS[verb][1](**_settings_of(VERBS[verb][1], given)))
@@ -119,14 +123,6 @@ def _standard_outputs(verb: str, given: dict[str, Any]) -> list[str]:
     kinds = (VERBS[verb][1], FinetuneWords) if verb == "finetune" else (VERBS[verb][1],)
     settings = [each for kind in kinds for each in described(kind)]
     return [each.option for each in settings if each.setting.written and is_standard_output(given.get(each.name, ""))]
-
-
-def _demo(config: Any) -> int:
-    with imports():
-        from pipelines.demo import demo
-
-    demo(Path(config.run), config.weights)
-    return DONE
 
 
 def _sample(config: Any) -> int:
@@ -165,12 +161,15 @@ def _finetune(given: dict[str, Any]) -> int:
         earlier = read_earlier(Path(words.config))
         settings = merged_settings(known_settings(earlier.arguments, words.config), settings)
     config = FinetuneConfig(**{"run": "", **settings})  # a range test makes no run
+    if not config.run and words.find_learning_rate is None:
+        config = run_for_training(config)
     if words.find_learning_rate is not None:
         return _find_learning_rate(RangeTestConfig(config, words.find_learning_rate), earlier)
     with imports():
         from pipelines.finetune import finetune
 
-    finetune(config, earlier, stopwatch)
+    run = finetune(config, earlier, stopwatch)
+    result(lambda: run_in_json(run))
     return DONE
 
 
@@ -187,8 +186,14 @@ def _evaluate(config: Any) -> int:
         _check_finished(config.run, config.strategy)
     with imports():
         from pipelines.evaluate import judge
+        from pipelines.runs.directory import Run
 
-    judge(config)
+    found = judge(config)
+    result(lambda: {"run": config.run, "report": str(found.report), **found.metrics})
+    if config.track:
+        from pipelines.report.trackers import track_evaluation
+
+        track_evaluation(config.track, Run(Path(config.run)), found.folder)
     return DONE
 
 
@@ -230,12 +235,14 @@ def _check_finished(run: str, strategy: str) -> None:
 
 def _export(config: Any) -> int:
     from pipelines.runs.directory import finished_run
+    from pipelines.runs.files import read_json
 
     run = finished_run(config.run)
     with imports():
         from pipelines.export import export
 
-    export(run, config.mirror, unfinished=config.unfinished, data=config.data)
+    path = export(run, config.mirror, unfinished=config.unfinished, data=config.data)
+    result(lambda: {"run": config.run, "path": str(path), **read_json(run.export_report)})
     return DONE
 
 
@@ -272,7 +279,7 @@ def _reproduce(config: Any) -> int:
 
 
 _DO = {
-    "demo": _demo,
+    **FIRST_STEPS,
     "sample": _sample,
     "audit": _audit,
     "show-batch": _show_batch,

@@ -12,6 +12,7 @@ from pipelines.evaluation.integrity import load_run_manifest
 from pipelines.images.cache import remove_cache
 from pipelines.recipe.earlier import Earlier, earlier_for_all, read_earlier
 from pipelines.report.curves import CurvesFile
+from pipelines.report.trackers import check_tracker, following
 from pipelines.runs.chosen_by import chosen_in_words, keep_figures, learned_from
 from pipelines.runs.directory import Run, check_writable, foreign_files
 from pipelines.runs.lock import locked
@@ -71,6 +72,7 @@ def finetune(asked: FinetuneConfig | Plan, repeated: Earlier | None = None, stop
     """
     config = asked.config if isinstance(asked, Plan) else asked
     stopwatch = stopwatch or Stopwatch()
+    check_tracker(config.track)
     with joined(config.strategy) as workers, Interrupts() as interrupts:
         check_settings(workers, {"command": "finetune", "use_all": config.use_all})
         run = Run(Path(config.run), writable=workers.chief)
@@ -106,8 +108,13 @@ def _train_and_choose(
         write_plan(run, plan)
         _say_plan(plan)
         trainer = trainer.with_cache(run.cache)
-        curves = CurvesFile(run.curves, plan.summary())
-        _train(TrainingRun(run, trainer, progress, interrupts, curves.draw, checkpoint, stopwatch))
+        curves, tell = CurvesFile(run.curves, plan.summary()), following(plan.config.track, run)
+
+        def show(progress: Progress, at_end: bool) -> None:
+            curves.draw(progress, at_end)
+            tell()
+
+        _train(TrainingRun(run, trainer, progress, interrupts, show, checkpoint, stopwatch))
     return progress
 
 

@@ -4,6 +4,7 @@ from pipelines.config.verbs import NetworkConfig
 from pipelines.console.terminal import answer
 from resnet_tf.architectures import find_architecture
 from resnet_tf.networks import build
+from resnet_tf.source_kinds import DRAWN, DRAWN_ARCHITECTURE
 from resnet_tf.statistics import LayerCost, layer_costs, multiply_adds, parameters
 from resnet_tf.weights.catalogue import IMAGENET
 
@@ -42,6 +43,8 @@ def info(config: NetworkConfig) -> None:
 
 def known_weights(architecture: str) -> str:
     """Returns a paragraph about the published weights of an architecture."""
+    if architecture == DRAWN_ARCHITECTURE:
+        return f"weights {DRAWN}: in this package, trained on drawn pictures alone, licence Apache-2.0"
     if architecture not in IMAGENET:
         return "weights: no published file is known by name; --weights takes files and addresses"
     known = IMAGENET[architecture]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from resnet_tf.networks import CifarResNet56 as CifarResNet56
     from resnet_tf.networks import CifarResNet110 as CifarResNet110
     from resnet_tf.networks import CifarResNet1202 as CifarResNet1202
+    from resnet_tf.networks import ResNet10Slim as ResNet10Slim
     from resnet_tf.networks import ResNet18 as ResNet18
     from resnet_tf.networks import ResNet34 as ResNet34
     from resnet_tf.networks import ResNet50 as ResNet50
@@ -48,6 +49,7 @@ _NETWORKS = (
     "CifarResNet56",
     "CifarResNet110",
     "CifarResNet1202",
+    "ResNet10Slim",
     "ResNet18",
     "ResNet34",
     "ResNet50",

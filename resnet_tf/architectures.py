@@ -183,6 +183,8 @@ ARCHITECTURES = {
         _preactivated("resnet50v2", (3, 4, 6, 3)),
         _preactivated("resnet101v2", (3, 4, 23, 3)),
         _preactivated("resnet152v2", (3, 8, 36, 3)),
+        # Not of the paper: a twelfth of ResNet-18's work and a twentieth of its parameters, for the weights "drawn".
+        Architecture("resnet10_slim", "resnet", BASIC, (1, 1, 1, 1), widths=(24, 48, 96, 128), stem=24, image_size=64),
         *(_cifar(depth) for depth in (20, 32, 44, 56, 110, 1202)),
         _vgg("vgg16", (2, 2, 3, 3, 3), batch_norm=False),
         _vgg("vgg19", (2, 2, 4, 4, 4), batch_norm=False),

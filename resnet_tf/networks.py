@@ -233,6 +233,7 @@ def _documentation(function: str, row: Architecture, of_build: str) -> str:
     )
 
 
+ResNet10Slim = _named("ResNet10Slim", "resnet10_slim", build)
 ResNet18 = _named("ResNet18", "resnet18", build)
 ResNet34 = _named("ResNet34", "resnet34", build)
 ResNet50 = _named("ResNet50", "resnet50", build)

@@ -17,6 +17,7 @@ from pipelines.config.setting import (
 )
 from pipelines.config.shared import (
     AUTO,
+    RUNS,
     SEED,
     arch_setting,
     augment_setting,
@@ -30,6 +31,7 @@ from pipelines.config.shared import (
     shortcut_setting,
     strategy_setting,
     stride_setting,
+    track_setting,
     view_setting,
 )
 from resnet_tf.architectures import Shortcut, StridePlace, find_architecture
@@ -45,7 +47,7 @@ USE_ALL = ("val", "test")
 _DECIDED = "decided from the data"
 # Settings that may differ from call to call without changing the result. A training on all images may be asked for
 # later, since it changes nothing in the run that chose it.
-_NOT_OF_THE_RESULT = ("run", "checkpoint_seconds", "cache", "use_all")
+_NOT_OF_THE_RESULT = ("run", "checkpoint_seconds", "cache", "use_all", "track")
 
 
 @documented
@@ -54,12 +56,17 @@ class FinetuneConfig:
     """What defines a run. None leaves a decision to the recipe, which takes it from the data and the weights."""
 
     data: str = data_setting()
-    run: str = setting("run directory to make, or to continue", group=RUN, metavar="RUN")
+    run: str = setting(
+        "run directory to make, or to continue",
+        group=RUN,
+        metavar="RUN",
+        left_out=f"{RUNS}/NAME-1, by the name of DATA, or the next number that is free",
+    )
 
     arch: str = arch_setting("resnet50", why="It is the network of the paper that most weights are published for.")
     weights: str = setting(
-        "weights to start from: imagenet, none, timm:NAME, hf:OWNER/NAME, https://…#sha256=…, or a file: "
-        "Keras .h5 and .keras, safetensors, .npz, PyTorch .pth, .caffemodel, SavedModel",
+        "weights to start from: imagenet, drawn (small, in this package), none, timm:NAME, hf:OWNER/NAME, "
+        "https://…#sha256=…, or a file: Keras .h5 and .keras, safetensors, .npz, PyTorch .pth, .caffemodel, SavedModel",
         "imagenet",
         group=NETWORK,
         metavar="WEIGHTS",
@@ -247,6 +254,7 @@ class FinetuneConfig:
         metavar="WHERE",
         why="It pays for large photos, PNG and fast networks, and takes ten times the space of small JPEG files.",
     )
+    track: str | None = track_setting()
 
     def __post_init__(self) -> None:
         find_architecture(self.arch)

@@ -4,12 +4,14 @@ from dataclasses import dataclass
 
 from pipelines.config.setting import DATA, RUN, Checked, documented, setting
 from pipelines.config.shared import (
+    RUNS,
     SPLITS,
     follow_links_setting,
     mirror_setting,
     run_setting,
     scales_of,
     strategy_setting,
+    track_setting,
 )
 from resnet_tf.errors import UserError
 
@@ -20,11 +22,12 @@ class EvaluateConfig(Checked):
     """What to judge, and by which images."""
 
     run: str | None = setting(
-        "run directory; may be left out with --predictions, or with --model of a SavedModel",
+        "run directory; with --predictions, or with --model of a SavedModel, there may be none",
         None,
         group=RUN,
         positional=True,
         metavar="RUN",
+        none_is=f"the newest finished run in {RUNS}",
     )
     split: str = setting(
         "part of the images", "test", group=DATA, choices=SPLITS, metavar="NAME", why="Nothing was chosen by it."
@@ -75,6 +78,7 @@ class EvaluateConfig(Checked):
         parse=scales_of,
     )
     strategy: str = strategy_setting()
+    track: str | None = track_setting()
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -84,6 +88,8 @@ class EvaluateConfig(Checked):
             raise UserError("without a RUN, evaluate needs --out DIR, the folder for the evaluation")
         if self.run is None and self.model is not None and self.data is None:
             raise UserError("--model without a RUN needs --data DATA, the labelled photos to judge by")
+        if self.run is None and self.track is not None:
+            raise UserError("--track tells of a run; name the RUN, or leave --track out")
         if self.predictions is not None and self.model is not None:
             raise UserError("--predictions and --model name two different things to judge; leave one out")
         if self.crops > 1 and self.scales:

@@ -44,7 +44,7 @@ def _table(group: str, settings: Iterable[Described]) -> str:
 
 def _default(each: Described) -> str:
     if each.default is MISSING:
-        return "must be given"
+        return each.setting.left_out or "must be given"
     return "off" if each.setting.kind is bool else each.default_in_words
 
 

@@ -36,6 +36,7 @@ class Setting:
         positional: Whether the command line takes it without an option.
         parse: What makes a value of a word, where that is not its kind.
         written: Whether it names a file that the command writes, so that "-" is standard output.
+        left_out: What the command line takes where it is left out, in words, although the config must have it.
     """
 
     help: str
@@ -53,6 +54,7 @@ class Setting:
     positional: bool = False
     parse: Callable[[str], Any] | None = None
     written: bool = False
+    left_out: str = ""
 
 
 class Described(NamedTuple):
@@ -86,7 +88,7 @@ class Described(NamedTuple):
     def default_in_words(self) -> str:
         """The default as --help shows it; "" where the setting must be given."""
         if self.default is MISSING:
-            return ""
+            return self.setting.left_out
         if self.default is None and self.setting.none_is:
             return self.setting.none_is
         return shown(self.default)
@@ -139,8 +141,8 @@ class Checked:
     """A config whose values are checked when it is made."""
 
     def __post_init__(self) -> None:
-        if hasattr(self, "arch"):
-            find_architecture(self.arch)
+        if getattr(self, "arch", None) is not None:
+            find_architecture(self.arch)  # type: ignore[attr-defined]
         check(self)
 
 

@@ -18,7 +18,9 @@ BALANCES = {
     "sampling": "training shows all classes equally often",
     "logits": "the loss adds the logarithm of each class's share to the logits (Menon et al. 2021)",
 }
+TRACKERS = ("tensorboard", "mlflow", "wandb")
 RANGES = ("auto", "type", "percentiles")
+RUNS = "saved_models"  # the folder of runs that nobody has named
 AUTO = "auto"  # what --epochs may be beside a number
 
 # More unreadable files than this share mean that something is wrong with the folder, not with a file.
@@ -59,10 +61,11 @@ def moved_data_setting() -> Any:
 
 def run_setting(help: str = "run directory") -> Any:
     """RUN: the directory of a finished run."""
-    return setting(help, group=RUN, positional=True, metavar="RUN")
+    newest = f"the newest finished run in {RUNS}"
+    return setting(help, group=RUN, positional=True, metavar="RUN", left_out=newest)
 
 
-def arch_setting(*default: str, **more: Any) -> Any:
+def arch_setting(*default: str | None, **more: Any) -> Any:
     """--arch, or ARCH: the name of a network."""
     return setting(
         f"architecture: {', '.join(ARCHITECTURES)}", *default, **{"group": NETWORK, "metavar": "NAME", **more}
@@ -179,6 +182,19 @@ def strategy_setting() -> Any:
         choices=STRATEGIES,
         metavar="NAME",
         why="auto is multiworker where several workers are named, mirrored where there are GPUs, and one elsewhere.",
+    )
+
+
+def track_setting() -> Any:
+    """--track: what else shows a run, beside its own files."""
+    return setting(
+        "tracker that is told what the run's files say: tensorboard, in RUN/tensorboard, adds the matrix and photos; "
+        "mlflow and wandb are their own packages, which take their settings from the environment",
+        None,
+        group=RUN,
+        choices=TRACKERS,
+        metavar="NAME",
+        none_is="none",
     )
 
 

@@ -5,9 +5,11 @@ from typing import Any, Literal
 
 from pipelines.config.experiments import ReproduceConfig
 from pipelines.config.finetune import FinetuneConfig
+from pipelines.config.first_steps import CompletionConfig, DoctorConfig, GoConfig, PushConfig
 from pipelines.config.judging import CompareConfig, EvaluateConfig, PredictConfig
 from pipelines.config.setting import DATA, NETWORK, RUN, Checked, absolute, documented, setting
 from pipelines.config.shared import (
+    RUNS,
     SEED,
     arch_setting,
     augment_setting,
@@ -27,10 +29,10 @@ from pipelines.config.shared import (
 )
 from resnet_tf.architectures import Shortcut, StridePlace
 from resnet_tf.errors import UserError
-from resnet_tf.source_kinds import is_path
+from resnet_tf.source_kinds import DRAWN, is_path
 
 TENSOR_NAMES = ("keras", "torchvision")
-DEMO_RUN = "saved_models/demo"
+DEMO_RUN = f"{RUNS}/demo"
 
 
 @documented
@@ -40,7 +42,11 @@ class DemoConfig(Checked):
 
     run: str = setting("run directory to make", DEMO_RUN, metavar="RUN")
     weights: str = setting(
-        "weights, as finetune takes them", "none", group=NETWORK, metavar="WEIGHTS", why="The demo downloads nothing."
+        "weights, as finetune takes them",
+        DRAWN,
+        group=NETWORK,
+        metavar="WEIGHTS",
+        why="They are in this package, and have seen other drawn pictures. The demo downloads nothing.",
     )
 
 
@@ -225,7 +231,9 @@ class NetworkConfig(Checked):
 
 # name: (what the verb does, its settings)
 VERBS: dict[str, tuple[str, Any]] = {
-    "demo": ("the main job from nothing: sample images, fine-tune, evaluate, export, predict", DemoConfig),
+    "go": ("audit, finetune, evaluate and export in one go; `resnet-tf PHOTOS` is the same", GoConfig),
+    "demo": ("the main job on drawn images: sample, finetune, evaluate, export, predict", DemoConfig),
+    "doctor": ("what this machine has, and how fast it is", DoctorConfig),
     "sample": ("draw the built-in folder of images", SampleConfig),
     "audit": ("look at every image before any training", AuditConfig),
     "show-batch": ("a picture of what the network will see, with labels", ShowBatchConfig),
@@ -235,8 +243,10 @@ VERBS: dict[str, tuple[str, Any]] = {
     "predict": ("classes of image files", PredictConfig),
     "explain": ("a picture of what in photos speaks for their likeliest classes", ExplainConfig),
     "export": ("a SavedModel to serve, checked in a fresh process", ExportConfig),
+    "push": ("a run's model and its card to the Hugging Face hub", PushConfig),
     "import": ("a network that others trained, classifier included, as a run", ImportConfig),
     "convert": ("weights of one format into another, bit for bit", ConvertConfig),
     "info": ("a network's layers, parameters, multiply-adds and known weights", NetworkConfig),
     "reproduce": ("repeat an experiment of the ResNet papers", ReproduceConfig),
+    "completion": ("a script that completes commands and options in a shell", CompletionConfig),
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from pipelines.console.signals import ending_at_once
+from pipelines.console.terminal import note_start
 
 
 def set_up_tensorflow(*, jax_too: bool = False) -> None:
@@ -42,6 +43,8 @@ def imports(*, tensorflow: bool = True) -> Iterator[None]:
     """
     with ending_at_once():
         if tensorflow:
+            if "tensorflow" not in sys.modules:
+                note_start("starting TensorFlow …")
             import_tensorflow()
         yield
 

@@ -19,18 +19,26 @@ Item = TypeVar("Item")
 
 # Where `say` prints: standard output, or standard error while that is for data.
 _for_data: ContextVar[bool] = ContextVar("for_data", default=False)
+# Whether `say` prints nothing, and progress bars do not show; and whether warnings are left out, too.
+_quiet: ContextVar[bool] = ContextVar("quiet", default=False)
+_unwarned: ContextVar[bool] = ContextVar("unwarned", default=False)
 # Whether an answer was lost, in a list that `answers` makes.
 _answers: ContextVar[list[bool] | None] = ContextVar("answers", default=None)
 
 
 def say(text: str = "") -> None:
-    """Prints one line, or several, at once; characters that harm a terminal are escaped."""
+    """Prints one line, or several, at once, unless it is `quiet`; characters that harm a terminal are escaped."""
+    if not _quiet.get():
+        _print(text)
+
+
+def _print(text: str) -> None:
     print(visible_lines(text), file=sys.stderr if _for_data.get() else sys.stdout, flush=True)
 
 
 def answer(text: str) -> None:
     """Prints what a command was asked for, where no file has it; `answers` says whether it arrived."""
-    say(text)
+    _print(text)
     kept = _answers.get()
     if kept is not None and not _for_data.get():
         kept.append(is_lost(sys.stdout))
@@ -48,13 +56,29 @@ def answers() -> Iterator[list[bool]]:
 
 
 @contextmanager
+def quiet(wanted: bool = True, *, warnings: bool = True) -> Iterator[None]:
+    """Within it, only answers, warnings and errors are printed.
+
+    Args:
+        wanted: Whether to do so; False changes nothing.
+        warnings: Whether warnings are printed.
+    """
+    tokens = _quiet.set(wanted or _quiet.get()), _unwarned.set(not warnings or _unwarned.get())
+    try:
+        yield
+    finally:
+        _quiet.reset(tokens[0])
+        _unwarned.reset(tokens[1])
+
+
+@contextmanager
 def standard_output_for_data(wanted: bool) -> Iterator[None]:
     """Within it, `say` prints on standard error, so that standard output has nothing but data.
 
     Args:
         wanted: Whether to do so; False changes nothing.
     """
-    token = _for_data.set(wanted)
+    token = _for_data.set(wanted or _for_data.get())
     try:
         yield
     finally:
@@ -63,7 +87,14 @@ def standard_output_for_data(wanted: bool) -> Iterator[None]:
 
 def warn(text: str) -> None:
     """Prints a warning as one line to standard error."""
-    complain(f"warning: {shortened(text)}")
+    if not _unwarned.get():
+        complain(f"warning: {shortened(text)}")
+
+
+def note_start(text: str) -> None:
+    """Prints one line to standard error, so that somebody who waits sees at once that it goes on."""
+    if not _quiet.get():
+        complain(text)
 
 
 def complain(line: str) -> None:
@@ -105,4 +136,5 @@ def progress_bar(total: int | None, label: str, unit: str) -> "tqdm[Any]":
     """
     from tqdm import tqdm
 
-    return tqdm(total=total, desc=label, unit=unit, disable=None if label else True, leave=False, file=sys.stderr)
+    shown = label and not _quiet.get()
+    return tqdm(total=total, desc=label, unit=unit, disable=None if shown else True, leave=False, file=sys.stderr)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipelines.data.groups import tied_units
 from resnet_tf.errors import UserError
 
 # The splits take their share of a class in this order; training gets the rest.
@@ -216,3 +217,23 @@ def _size(chosen: np.ndarray, units: np.ndarray) -> str:
 def _part(images: int, fraction: float) -> int:
     """Returns the number of a class's images for a fraction: at least one, unless the fraction is 0."""
     return max(1, round(images * fraction)) if fraction else 0
+
+
+def with_test(manifest: pd.DataFrame, val_fraction: float, seed: int) -> pd.DataFrame:
+    """Returns a manifest whose validation images are its test, if it has no test; training gives new ones.
+
+    What has chosen a model flatters it, so that the only images that are held out judge it better than they choose.
+
+    Args:
+        manifest: Table of all images, divided into splits.
+        val_fraction: Share of each class of the training images that is for validation then.
+        seed: Seed of the split.
+
+    Raises:
+        UserError: A class has too few training images.
+    """
+    if (manifest["split"] != "val").all() or (manifest["split"] == "test").any():
+        return manifest
+    units = tied_units(manifest["similar"], manifest["group"])
+    given = manifest["split"].replace("val", "test")
+    return manifest.assign(split=assign_splits(manifest["label"], given, val_fraction, 0.0, seed, units))

@@ -17,7 +17,7 @@ def check_disk(needed: int, folder: Path, option: str) -> None:
     Args:
         needed: Number of bytes to be written.
         folder: Existing folder that they are written to.
-        option: Command-line option that asked for this, named in the error.
+        option: Command-line option, or another name, of what asked for this; the error names it.
 
     Raises:
         UserError: Writing would leave less than `MARGIN_BYTES` free.
@@ -51,9 +51,10 @@ def megabytes(count: int) -> str:
 
 def _check(needed: int, free: int, where: str, option: str) -> None:
     if needed + MARGIN_BYTES > free:
+        other = ", or choose another --cache" if option.startswith("--cache") else ""
         raise UserError(
             f"{option} needs {megabytes(needed)} {where} and {megabytes(MARGIN_BYTES)} beside it, and "
-            f"{megabytes(free)} are free; make room, or choose another --cache"
+            f"{megabytes(free)} are free; make room{other}"
         )
 
 

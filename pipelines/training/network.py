@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import tensorflow as tf
 
+from pipelines.console.terminal import say
 from pipelines.images.balance import class_weights, log_prior
 from pipelines.recipe.decision import Recipe
 from pipelines.recipe.schedule import make_schedule
@@ -55,7 +56,11 @@ def build_network(plan: Plan) -> Network:
         tf.config.experimental.enable_op_determinism()
     with scope(plan.devices.strategy):
         model = _build(plan)
-        return Network(model, tuple(load_weights(model, plan.weights).random_layers) if plan.weights else ())
+        if plan.weights is None:
+            return Network(model)
+        report = load_weights(model, plan.weights, verbose=False)
+        say(str(report))
+        return Network(model, tuple(report.random_layers))
 
 
 def build_trainer(plan: Plan, network: Network | None = None) -> Trainer:

@@ -12,6 +12,7 @@ from resnet_tf.weights.neighbours import CONFIG, check_name, known_as, of_config
 from resnet_tf.weights.preprocessing import Preprocessing
 
 WEIGHTS = "model.safetensors"
+MADE_BY = "resnet_tf"  # in the config.json of a repository that `resnet-tf push` has made: our version
 _SOURCE = re.compile(r"(?:timm:(?P<timm>[\w.-]+)|hf:(?P<hf>[\w.-]+/[\w.-]+))(?:@(?P<revision>[\w./-]+))?")
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # PIL.Image.Resampling
 
@@ -29,7 +30,8 @@ def from_hub(source: str, architecture: str) -> tuple[Path, Preprocessing | None
         architecture: Name of the architecture, as in `resnet_tf.build`.
 
     Returns:
-        The file in huggingface_hub's cache, and the preprocessing, or None if the repository states none.
+        The file in huggingface_hub's cache, and the preprocessing, or None if the repository states none beside the
+        file, as those of `resnet-tf push`.
 
     Raises:
         UserError: huggingface_hub is not installed, the download failed, or the repository holds a different
@@ -47,7 +49,7 @@ def from_hub(source: str, architecture: str) -> tuple[Path, Preprocessing | None
     of_config(config, f"its {CONFIG}", source)
     try:
         preprocessing = _of_timm(config["pretrained_cfg"]) if "pretrained_cfg" in config else None
-        if preprocessing is None and match["hf"]:
+        if preprocessing is None and match["hf"] and MADE_BY not in config:
             preprocessing = _of_transformers(_json(repository, "preprocessor_config.json", match["revision"], source))
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"the preprocessing of {source!r} is not understood: {error!r}") from error

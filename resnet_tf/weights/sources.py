@@ -1,4 +1,4 @@
-"""Finds the weights that a user asks for: `imagenet`, `timm:…`, `hf:…`, an address with its hash, or a file."""
+"""Finds the weights that a user asks for: `imagenet`, `drawn`, `timm:…`, `hf:…`, an address, or a file."""
 
 import os
 import re
@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import urlsplit
 
 from resnet_tf.errors import UserError
-from resnet_tf.source_kinds import KINDS, is_path
+from resnet_tf.source_kinds import DRAWN, DRAWN_ARCHITECTURE, KINDS, is_path
 from resnet_tf.weights.catalogue import IMAGENET
 from resnet_tf.weights.download import download
 from resnet_tf.weights.hub import from_hub, is_hub_source
@@ -21,7 +21,8 @@ def find_weights(source: str, architecture: str, *, include_top: bool = True) ->
     """Reads weights, and downloads them first if necessary.
 
     Args:
-        source: Source of the weights: "imagenet" for the published file of the architecture; a name such as
+        source: Source of the weights: "imagenet" for the published file of the architecture; "drawn" for the small
+            file in this package, of resnet10_slim; a name such as
             "timm:resnet50.a1_in1k" or "hf:microsoft/resnet-50" for the Hugging Face hub, with "@revision" for a
             certain revision; an address that ends in "#sha256=" and the file's hash; or a path.
         architecture: Name of the architecture, as in `resnet_tf.build`.
@@ -37,16 +38,26 @@ def find_weights(source: str, architecture: str, *, include_top: bool = True) ->
     if source == "imagenet":
         file = read_weights(_imagenet_file(architecture, include_top))
         return replace(file, preprocessing=IMAGENET[architecture].preprocessing, assumed=False, untold=False)
+    if source == DRAWN:
+        return read_weights(_drawn_file(architecture))
     if is_hub_source(source):
         path, preprocessing = from_hub(source, architecture)
         file = read_weights(path)
-        return replace(file, preprocessing=preprocessing or file.preprocessing, assumed=preprocessing is None)
+        return replace(
+            file, preprocessing=preprocessing or file.preprocessing, assumed=file.assumed and preprocessing is None
+        )
     if not is_path(source):
         return read_weights(_from_address(source))
     path = Path(source)
     if not path.exists() and not path.with_name(f"{path.name}.index").is_file():
         raise UserError(f"there is no weights file {source!r}; give {KINDS}")
     return read_weights(path)
+
+
+def downloaded(architecture: str) -> bool:
+    """Returns whether the ImageNet weights of an architecture, without their classifier, are on this machine."""
+    published = IMAGENET[architecture]
+    return (_cache() / (published.file_without_top or published.file).name).is_file()
 
 
 def _imagenet_file(architecture: str, include_top: bool) -> Path:
@@ -62,6 +73,15 @@ def _imagenet_file(architecture: str, include_top: bool) -> Path:
         return download(url, _cache() / file.name, file.digest, file.algorithm)
     except UserError as error:
         raise UserError(f"{error}; or name a mirror of these files in {ADDRESS_VARIABLE}") from error
+
+
+def _drawn_file(architecture: str) -> Path:
+    if architecture != DRAWN_ARCHITECTURE:
+        raise UserError(
+            f"the weights {DRAWN!r} are of {DRAWN_ARCHITECTURE}, not of {architecture}; give --arch "
+            f"{DRAWN_ARCHITECTURE}, or other weights"
+        )
+    return Path(__file__).with_name(f"{DRAWN}.safetensors")
 
 
 def _from_address(address: str) -> Path:

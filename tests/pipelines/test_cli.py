@@ -12,6 +12,8 @@ from PIL import Image
 from pipelines.audit import audit_report
 from pipelines.cli import main
 from pipelines.data.manifest import look_at_images
+from pipelines.data.outlines import OTHER_OUTLINES, SAMPLE_OUTLINES
+from pipelines.data.patterns import OTHER_PATTERNS, SAMPLE_PATTERNS
 from pipelines.data.sample import CLASSES, draw_image
 
 
@@ -33,7 +35,12 @@ def test_help_needs_no_tensorflow(words):
 WRONG = [
     ([], "required: COMMAND"),
     (["finetune"], "required: DATA"),
-    (["finetune", "{data}"], "one of the arguments --run --find-learning-rate is required"),
+    (["finetun", "{data}"], "no folder or archive, 'finetun' (did you mean finetune?)"),
+    (["help", "evalute"], "'evalute' (did you mean evaluate?)"),
+    (
+        ["finetune", "{data}", "--run", "{new}", "--learnin-rate", "1"],
+        "--learnin-rate 1 (did you mean --learning-rate?)",
+    ),
     (["finetune", "{data}", "--run", "{new}", "--find-learning-rate", "x.png"], "not allowed with argument --run"),
     (["finetune", "{data}", "--find-learning-rate", "{new}.jpg"], "must end in .png, received"),
     (["finetune", "{data}", "--find-learning-rate", "{run}/config.json/x.png", "--weights", "none"], "cannot write '"),
@@ -157,6 +164,12 @@ def test_colour_alone_does_not_tell_the_classes_of_the_sample_apart():
     test = np.arange(len(pictures)) % 4 == 0
     accuracy = LogisticRegression(max_iter=2000).fit(features[~test], labels[~test]).score(features[test], labels[test])
     assert accuracy < 0.25
+
+
+def test_the_drawn_weights_have_seen_no_outline_and_no_pattern_of_the_sample():
+    assert not set(SAMPLE_OUTLINES) & set(OTHER_OUTLINES)
+    assert not set(SAMPLE_PATTERNS) & set(OTHER_PATTERNS)
+    assert not any(ours == theirs for ours in SAMPLE_OUTLINES.values() for theirs in OTHER_OUTLINES.values())
 
 
 def test_sample_writes_class_folders(tmp_path):

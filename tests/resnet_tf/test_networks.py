@@ -100,7 +100,7 @@ def test_named_functions_build_what_their_name_says(monkeypatch):
     monkeypatch.setattr(networks, "build", lambda name, **arguments: (name, arguments))
     functions = [name for name in resnet_tf.__all__ if name.startswith(("ResNet", "CifarResNet", "VGG"))]
     for name in functions:
-        expected = re.sub(r"^cifarresnet", "cifar_resnet", re.sub(r"bn$", "_bn", name.lower()))
+        expected = re.sub(r"^cifarresnet", "cifar_resnet", re.sub(r"(bn|slim)$", r"_\1", name.lower()))
         assert getattr(networks, name)(classes=2) == (expected, {"classes": 2})
         assert getattr(resnet_tf, name) is getattr(networks, name)
     assert len(functions) == len(ARCHITECTURES)

@@ -1,0 +1,98 @@
+"""The settings of the verbs for the first minutes: everything in one go, the machine, the shell, the hub."""
+
+from dataclasses import dataclass
+
+from pipelines.config.setting import DATA, NETWORK, RUN, TRAINING, Checked, documented, setting
+from pipelines.config.shared import RUNS, arch_setting, follow_links_setting, run_setting, track_setting
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+@documented
+@dataclass(frozen=True)
+class GoConfig(Checked):
+    """The main job on somebody's photos, in one go."""
+
+    photos: str = setting(
+        "folder with one sub-folder per class, folder with train/, val/ and test/ of such folders, a zip or a tar of "
+        "one of these, or a CSV",
+        group=DATA,
+        positional=True,
+        metavar="PHOTOS",
+    )
+    run: str | None = setting(
+        "run directory to make",
+        None,
+        metavar="RUN",
+        none_is=f"{RUNS}/NAME-1, by the name of PHOTOS, or the next number that is free",
+    )
+    weights: str | None = setting(
+        "weights to start from, as finetune takes them",
+        None,
+        group=NETWORK,
+        metavar="WEIGHTS",
+        none_is="imagenet; offline, what was downloaded before, or else drawn",
+    )
+    arch: str | None = arch_setting(None, none_is="resnet50, or what the weights are of")
+    image_size: int | None = setting(
+        "height and width of what the network sees, in pixels",
+        None,
+        group=NETWORK,
+        kind=int,
+        low=32,
+        high=2048,
+        metavar="N",
+        none_is="decided from the data",
+    )
+    minutes: float | None = setting(
+        "time for the training, in minutes",
+        None,
+        group=TRAINING,
+        kind=float,
+        positive=True,
+        metavar="M",
+        none_is="as long as the epochs take",
+    )
+    follow_links: bool = follow_links_setting()
+    track: str | None = track_setting()
+
+
+@documented
+@dataclass(frozen=True)
+class DoctorConfig(Checked):
+    """What this machine has."""
+
+    seconds: float = setting(
+        "seconds of the speed test; 0 leaves it out",
+        10.0,
+        kind=float,
+        low=0.0,
+        high=600.0,
+        metavar="X",
+        why="It is enough to be repeated within a tenth.",
+    )
+
+
+@documented
+@dataclass(frozen=True)
+class CompletionConfig(Checked):
+    """A shell whose completion is wanted."""
+
+    shell: str = setting("shell", choices=SHELLS, positional=True, metavar="SHELL")
+
+
+@documented
+@dataclass(frozen=True)
+class PushConfig(Checked):
+    """A finished run, and the repository of the Hugging Face hub that it goes to."""
+
+    run: str = run_setting()
+    target: str = setting("repository of the Hugging Face hub, hf:OWNER/NAME", positional=True, metavar="TARGET")
+    private: bool = setting("make the repository private if it is new", False, kind=bool)
+    licence: str | None = setting(
+        "licence of the model, as the hub names it, such as apache-2.0",
+        None,
+        group=RUN,
+        metavar="NAME",
+        none_is="none is stated",
+    )
