@@ -176,9 +176,14 @@ def _say_what_it_takes(plan: Plan, takes: Estimate) -> None:
     images = {split: len(rows) for split, rows in plan.rows.items()}
     say(
         f"\n{images['train']} photos to learn from, {images['val']} to choose by and {images['test']} to judge by: "
-        f"about {in_minutes(max(1, round(takes.seconds / 60)))} on this machine (more if the photos are hard), and "
-        f"{megabytes(takes.disk)} on the disk"
+        f"about {_minutes(takes)} on this machine, and {megabytes(takes.disk)} on the disk"
     )
+
+
+def _minutes(takes: Estimate) -> str:
+    """Returns the time as one number of minutes, or two where it depends on how hard the photos are."""
+    least, most = (max(1, round(seconds / 60)) for seconds in (takes.seconds, takes.most))
+    return in_minutes(least) if least == most else f"{least} to {in_minutes(most)} (more, if the photos are hard)"
 
 
 def _say_end(done: Done, report: AuditReport) -> None:

@@ -64,6 +64,7 @@ def check_files(wheel: str) -> None:
     assert not others, others
     assert "pipelines/evaluation/check_saved_model.py" in names
     assert "resnet_tf/weights/imagenet_classes.txt" in names
+    assert {"resnet_tf/weights/drawn.safetensors", "resnet_tf/weights/drawn.md"} <= set(names)
     print("\n".join(names))
 
 
