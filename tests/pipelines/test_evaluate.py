@@ -63,6 +63,7 @@ def test_the_evaluation_has_what_the_design_names(folder):
         "confusion_matrix.csv",
         "confusion_matrix.png",
         "slices.csv",
+        "photos.csv",
         "summary.txt",
         "report.html",
     }
@@ -91,6 +92,8 @@ def test_the_evaluation_has_what_the_design_names(folder):
         "baseline",
         "refusing",
         "sets",
+        "model_sha256",
+        "root",
         "never_recognized",
         "classes",
         "split",
