@@ -37,7 +37,7 @@ def main() -> None:
     images = look_at_images(arguments.data).images
     images = images[images["readable"]].reset_index(drop=True)
     classes, truth = np.unique(images["label"].to_numpy(str), return_inverse=True)
-    model = build_classifier(arguments.arch, len(classes), head_stages=3, head_pooling="avg+max")
+    model = build_classifier(arguments.arch, len(classes), head_stages=3, head_pooling="avg+max", precision="bfloat16")
     resnet_tf.load_weights(model, arguments.weights)
     batches = images_of(evaluation_stream(ImageSource(images, Path(arguments.data), []), InputSpec(224), BATCH_SIZE))
     features = outputs(Inference(feature_extractor(model)), batches, len(images), BATCH_SIZE, "features")

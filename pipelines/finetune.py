@@ -208,7 +208,7 @@ def _train(training: TrainingRun) -> None:
     train_all_layers(training)
     if recipe.head_first and recipe.epochs:
         _average_with_start(training)
-    training.record()
+    training.record(at_end=True)
     if progress.best:
         calibrate(training)
     progress.finished = progress.stopped or f"all {recipe.epochs} epochs"

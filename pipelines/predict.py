@@ -59,8 +59,8 @@ def predict(config: PredictConfig) -> bool:
     known = Run(Path(config.run))
     with joined(config.strategy) as workers, Interrupts(), finished_run_for_all(known, workers) as run:
         check_settings(workers, {"command": "predict", "mirror": config.mirror})
-        calibration = load_calibration(run)
-        check_level(calibration, config.level)
+        if config.level is not None:  # before anything is computed
+            check_level(load_calibration(run), config.level)
         found = workers.from_chief(lambda: _find(config))
         paths, classes = found["rows"]["path"], load_classes(run)
         unfinished = workers.from_chief(lambda: state_of(known).text)
@@ -75,6 +75,7 @@ def predict(config: PredictConfig) -> bool:
             looks=Looks(config.mirror),
             label="predicted",
         )
+        calibration = load_calibration(run)
         more = certainty_columns(calibration, probabilities, classes, config.level)
         if calibration is not None and workers.chief:
             say(f"calibrated: temperature {calibration.temperature:.3g}; unsure below {calibration.threshold:.3g}")

@@ -1,6 +1,8 @@
 """Fixtures that the tests share: small real images, a small file of weights, one finished run."""
 
+import fcntl
 import os
+import shutil
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
@@ -8,7 +10,7 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["KERAS_BACKEND"] = "tensorflow"
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +38,27 @@ tf.config.set_logical_device_configuration(
 # A shell makes its background jobs ignore SIGINT, and all processes of the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+FILE = "model.safetensors"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Returns a folder that the first process of the tests makes for all of them.
+
+    Args:
+        tmp_path_factory: Pytest's own.
+        name: Name of the folder.
+        make: Function that makes the folder at a path.
+    """
+    own = tmp_path_factory.getbasetemp()
+    folder = (own.parent if "PYTEST_XDIST_WORKER" in os.environ else own) / name
+    with open(folder.with_suffix(".lock"), "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            half = folder.with_suffix(".half")
+            make(half)
+            half.rename(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")
@@ -50,24 +72,24 @@ def shared() -> Path:
 @pytest.fixture(scope="session")
 def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns a folder of three classes with ten drawn images each, which tests must not change."""
-    folder = tmp_path_factory.mktemp("data") / "images"
-    return draw_sample(SampleConfig(str(folder), classes=3, per_class=10, size=48))
+
+    def draw(folder: Path) -> None:
+        draw_sample(SampleConfig(str(folder / "images"), classes=3, per_class=10, size=48))
+
+    return made_once(tmp_path_factory, "data", draw) / "images"
 
 
 @pytest.fixture(scope="session")
 def torch_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Returns the weights of a whole ResNet-18, random numbers in torchvision's names."""
-    path = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
-    keras.utils.set_random_seed(1)
-    save_file(torch_tensors(resnet_tf.ResNet18(classes=10, input_shape=(64, 64, 3))), path)
-    return path
 
+    def write(folder: Path) -> None:
+        keras.utils.set_random_seed(1)
+        folder.mkdir()
+        tensors = torch_tensors(resnet_tf.ResNet18(classes=10, input_shape=(64, 64, 3)))
+        save_file(tensors, folder / FILE)
 
-@pytest.fixture(scope="session")
-def finished(tmp_path_factory: pytest.TempPathFactory, images: Path, torch_weights: Path) -> Run:
-    """Returns a run that trained the head and one epoch of all layers, which tests must not change."""
-    run = tmp_path_factory.mktemp("runs") / "finished"
-    return finetune(small_config(images, run, weights=str(torch_weights)))
+    return made_once(tmp_path_factory, "resnet18", write) / FILE
 
 
 @pytest.fixture
@@ -88,10 +110,25 @@ def small() -> Iterator[str]:
 @pytest.fixture(scope="module")
 def small_weights(tmp_path_factory: pytest.TempPathFactory, small: str) -> Path:
     """Returns the weights of the whole small network, random numbers in torchvision's names."""
-    path = tmp_path_factory.mktemp("weights") / "small.safetensors"
-    keras.utils.set_random_seed(0)
-    save_file(torch_tensors(resnet_tf.build(small, classes=10, input_shape=(64, 64, 3))), path)
-    return path
+
+    def write(folder: Path) -> None:
+        keras.utils.set_random_seed(0)
+        folder.mkdir()
+        save_file(torch_tensors(resnet_tf.build(small, classes=10, input_shape=(64, 64, 3))), folder / FILE)
+
+    return made_once(tmp_path_factory, "small", write) / FILE
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, images: Path, small: str, small_weights: Path) -> Run:
+    """Returns a run that trained the head and one epoch of all layers, which tests must not change."""
+
+    def train(folder: Path) -> None:
+        finetune(small_config(images, folder, arch=small, weights=str(small_weights)))
+
+    run = tmp_path_factory.mktemp("runs") / "finished"
+    shutil.copytree(made_once(tmp_path_factory, "finished", train), run)  # each process evaluates its own
+    return Run(run)
 
 
 def small_config(data: Path, run: Path, **settings: object) -> FinetuneConfig:

@@ -125,8 +125,18 @@ class Comparison:
         what = f"a difference of {100 * size:.1f} points" if size else f"a difference of {100 * WORTH_SEEING:g} point"
         return (
             f"No difference is seen between {first} and {second}: {figures} ({certainty}). To see {what}, it would "
-            f"take about {_rounded(self.photos_needed):,} photos."
+            f"take about {_rounded(self.photos_needed):,} photos.{self._probabilities_in_words()}"
         )
+
+    def _probabilities_in_words(self) -> str:
+        """Returns a further sentence if the probabilities differ, though the accuracies do not."""
+        loss = self.figures["log_loss"]
+        ends = [loss.ci95, *([loss.seeds] if loss.seeds else [])]
+        if not all(low > 0 or high < 0 for low, high in ends):
+            return ""
+        better = self.names[1] if loss.difference < 0 else self.names[0]
+        lower, higher = sorted((loss.a, loss.b))
+        return f" The probabilities of {better} are better: log loss {lower:.3f} against {higher:.3f}."
 
     def _test_in_words(self) -> str:
         if not self._by_seeds:

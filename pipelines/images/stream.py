@@ -5,6 +5,7 @@ Each image is a pure function of (seed, epoch, position), whatever the paralleli
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ Cached = Callable[[Any, ChooseRegion, Callable[[], Any]], Any]
 UNKNOWN_LABEL = -1  # the index that pandas gives to a value it does not find
 # The key of a batch has this number in place of an image's position, so that no batch shares its key with an image.
 _MIX = -1
+# The number of decoders whose graphs are kept. A training has two, and one more for each view and size it looks at.
+_DECODERS = 16
 
 
 @dataclass(frozen=True)
@@ -64,6 +67,15 @@ class InputSpec:
             shape: int32 [2], height and width of the picture.
         """
         return evaluation_region(shape, self.size, self.crop_fraction, self.interpolation, self.view, self.place)
+
+    def training_region(self, key: Any) -> ChooseRegion:
+        """Returns the function that chooses the region that training sees of an upright picture.
+
+        Args:
+            key: int64 [2], which determines what varies.
+        """
+        size, view = self.size, self.view
+        return lambda shape: choose_region(self.augment, shape, key, size, self.min_area, self.interpolation, view)
 
     def for_evaluation(self, image: Any) -> Any:
         """Returns an upright image, uint8 [height, width, 3], as evaluation and serving see it.
@@ -139,7 +151,8 @@ def training_stream(
         Dataset of (uint8 [batch_size / parts, size, size, 3], int32 [batch_size / parts]). If the input spec mixes
         images, the labels are float32 [batch_size / parts, classes].
     """
-    files, batch_size, spec = _Files(source, input_spec.value_range), order.batch_size, input_spec
+    files, batch_size, spec = _Files(source), order.batch_size, input_spec
+    decode, changed = _training_decoder(spec), _changer(spec.augment)
     index_at = image_order(source.rows, input_spec, order.seed)
     per_epoch = steps_per_epoch(len(source.rows), batch_size) * batch_size
 
@@ -147,11 +160,8 @@ def training_stream(
         epoch, position = number // per_epoch, number % per_epoch
         key = key_of(order.seed, epoch, position)
 
-        def choose(shape: Any) -> Region:
-            return choose_region(spec.augment, shape, key, spec.size, spec.min_area, spec.interpolation, spec.view)
-
-        image, label = files.load(index_at(epoch, position), choose)
-        return change(input_spec.augment, image, key), label
+        image, label = files.load(index_at(epoch, position), spec.training_region(key), decode, key)
+        return changed(image, key), label
 
     first = order.first_epoch * per_epoch + order.first_step * batch_size
     last = (order.first_epoch + order.epochs) * per_epoch
@@ -176,10 +186,10 @@ def evaluation_stream(
     Returns:
         Dataset of (uint8 [batch, size, size, 3], int32 [batch]).
     """
-    files = _Files(source, input_spec.value_range)
+    files, decode = _Files(source), _evaluation_decoder(input_spec)
 
     def load(index: Any) -> tuple[Any, Any]:
-        return files.load(index, input_spec.evaluation_region)
+        return files.load(index, input_spec.evaluation_region, decode)
 
     return _batched(tf.data.Dataset.range(len(source.rows)), load, batch_size, parallel).prefetch(2)
 
@@ -204,7 +214,7 @@ class _Files:
     Python object for each row.
     """
 
-    def __init__(self, source: ImageSource, value_range: ValueRange) -> None:
+    def __init__(self, source: ImageSource) -> None:
         rows, root = source.rows, source.root
         numbers = pd.Index(source.classes).get_indexer(pd.Index(rows["label"]))  # UNKNOWN_LABEL if it is not a class
         self.folder = "" if root == Path() else f"{root}/"  # without a root, paths may be absolute
@@ -212,15 +222,50 @@ class _Files:
         self.with_pillow = tf.constant((rows["decoder"] == "pillow").to_numpy())
         self.orientations = tf.constant(rows["orientation"].to_numpy(np.int32))
         self.labels = tf.constant(numbers.astype(np.int32))
-        self.cached, self.value_range = source.cached, value_range
+        self.cached = source.cached
 
-    def load(self, index: Any, choose: Callable[[Any], Region]) -> tuple[Any, Any]:
-        def decode() -> Any:
+    def load(self, index: Any, choose: ChooseRegion, decode: Callable[..., Any], *chance: Any) -> tuple[Any, Any]:
+        """Returns a part of one image, and its label.
+
+        Args:
+            index: Number of the image.
+            choose: Function that chooses the part.
+            decode: Function that decodes this part of a file.
+            chance: What the choice depends on besides the image.
+        """
+
+        def from_file() -> Any:
             path = tf.strings.join([self.folder, self.paths[index]])
-            facts = self.with_pillow[index], self.orientations[index]
-            return decode_region(path, *facts, choose, self.value_range)
+            return decode(path, self.with_pillow[index], self.orientations[index], *chance)
 
-        return self.cached(index, choose, decode) if self.cached else decode(), self.labels[index]
+        return self.cached(index, choose, from_file) if self.cached else from_file(), self.labels[index]
+
+
+# Building the graph of a decoder takes a second, so that all streams with the same input spec share one.
+@lru_cache(maxsize=_DECODERS)
+def _evaluation_decoder(spec: InputSpec) -> Callable[..., Any]:
+    """Returns a function from path, with_pillow and orientation, see `decode_region`, to what evaluation sees."""
+
+    def decode(path: Any, with_pillow: Any, orientation: Any) -> Any:
+        return decode_region(path, with_pillow, orientation, spec.evaluation_region, spec.value_range)
+
+    return tf.function(decode, autograph=False)
+
+
+@lru_cache(maxsize=_DECODERS)
+def _training_decoder(spec: InputSpec) -> Callable[..., Any]:
+    """Returns the same for training, from a key as well."""
+
+    def decode(path: Any, with_pillow: Any, orientation: Any, key: Any) -> Any:
+        return decode_region(path, with_pillow, orientation, spec.training_region(key), spec.value_range)
+
+    return tf.function(decode, autograph=False)
+
+
+@lru_cache(maxsize=_DECODERS)
+def _changer(augment: str) -> Callable[..., Any]:
+    """Returns a function from an image and a key to the image with the changes of training."""
+    return tf.function(partial(change, augment), autograph=False)
 
 
 def _numbers(first: int, last: int, order: Order, before: int) -> tf.data.Dataset:

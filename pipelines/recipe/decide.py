@@ -92,9 +92,10 @@ def decide(
     _overrule(rows, passed, "as passed", USER)
     check_choice("the view", rows["view"].value, VIEWS)
     check_choice("the balance", rows["balance"].value, tuple(BALANCES))
-    same_balance = recorded.get("balance") == rows["balance"].value
-    if "choose_by" not in passed and not ("choose_by" in recorded and same_balance):
-        rows["choose_by"] = choice_of_model(rows["balance"])
+    choice = choice_of_model(rows["balance"])
+    other = recorded.get("choose_by") != choice.value and recorded.get("balance") == rows["balance"].value
+    if "choose_by" not in passed and not ("choose_by" in recorded and other):
+        rows["choose_by"] = choice
 
     steps = math.ceil(images / config.batch_size)
     total = max(1, steps * rows["epochs"].value)

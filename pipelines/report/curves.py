@@ -1,5 +1,7 @@
 """The figure of a training: losses, accuracies and learning rate over the epochs, the phases, and the best model."""
 
+import math
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,6 +46,8 @@ _MOST_MARKERS = 40
 _LOG_FROM = 30.0
 # Distance of networks that share their epoch, in parts of all epochs; and the smallest one, in epochs.
 _SPREAD, _SMALLEST_SPREAD = 0.06, 0.5
+# A picture takes half a second, which is longer than an epoch of a few small images.
+SECONDS_BETWEEN = 10.0
 # Margins as shares of the figure. They are fixed, since to fit them to each picture takes longer than to draw it.
 _MARGINS = {"left": 0.105, "right": 0.985, "bottom": 0.07, "top": 0.87, "hspace": 0.1}
 
@@ -76,21 +80,28 @@ class CurvesFile:
         path: Path of the PNG.
         title: Title above the figure.
         failed: Whether it could not be drawn before, which has been said.
+        drawn: Time at which it was drawn last, as `time.monotonic` counts.
     """
 
     path: Path
     title: str
     failed: bool = False
+    drawn: float = -math.inf
 
-    def draw(self, progress: Progress) -> None:
-        """Draws the picture. If that fails, it says so the first time, and the training continues without it.
+    def draw(self, progress: Progress, at_end: bool = False) -> None:
+        """Draws the picture, unless it was drawn a few seconds ago. If that fails, it says so the first time, and the
+        training continues without it.
 
         Args:
             progress: Progress of the run, with its history and the name of its best model so far.
+            at_end: Whether the training has ended, so that the picture is drawn in any case.
         """
+        if not at_end and time.monotonic() - self.drawn < SECONDS_BETWEEN:
+            return
         history = history_of(progress)
         if not _panels_of(history):  # such as after a head that nothing has judged
             return
+        self.drawn = time.monotonic()
         try:
             write_atomically(self.path, lambda path: draw_curves(history, progress.best, path, self.title))
         except Exception as error:  # whatever Matplotlib or the disk raise, the picture is worth less than the training

@@ -113,7 +113,7 @@ def learn_from_all(training: TrainingRun) -> None:
         assign_average(training, start, values_of(model), chosen.share)
     training.save_best()
     progress.best, progress.best_epoch, progress.best_share = chosen.model, chosen.epochs, chosen.share
-    training.record()
+    training.record(at_end=True)
     progress.finished = f"all {chosen.epochs} epochs"
     training.save_checkpoint()
 

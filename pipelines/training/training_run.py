@@ -32,7 +32,8 @@ class TrainingRun:
         progress: Progress of the run so far; the steps change it in place.
         interrupts: Signals that are held while layers are trained, and let through between steps once everything is
             saved.
-        draw: Function that draws the curves of a progress. It must not raise errors.
+        draw: Function that draws the curves of a progress, and is told whether the training has ended. It must not
+            raise errors.
         checkpoint: Checkpoint that the network was restored from, or None.
         stopwatch: Stopwatch of all calls of the run.
     """
@@ -41,7 +42,7 @@ class TrainingRun:
     trainer: Trainer
     progress: Progress
     interrupts: Interrupts
-    draw: Callable[[Progress], None]
+    draw: Callable[[Progress, bool], None]
     checkpoint: Checkpoint | None = None
     stopwatch: Stopwatch = field(default_factory=Stopwatch)
 
@@ -71,11 +72,15 @@ class TrainingRun:
         self.progress.spent = self.stopwatch.seconds
         save_checkpoint(self.run, self.trainer.model, self.progress)
 
-    def record(self) -> None:
-        """Writes history.csv, and then the picture that is made of it, if this process may write there."""
+    def record(self, at_end: bool = False) -> None:
+        """Writes history.csv, and then the picture that is made of it, if this process may write there.
+
+        Args:
+            at_end: Whether the training has ended.
+        """
         if self.run.writable:
             write_history(self.run, self.progress)
-            self.draw(self.progress)
+            self.draw(self.progress, at_end)
 
     def save_best(self) -> None:
         """Writes the present network as the best model."""

@@ -81,6 +81,7 @@ def test_a_run_has_its_curves_and_they_mark_its_best_model(finished):
 
 def test_a_continued_run_draws_all_epochs_and_says_what_remains(images, tiny, tmp_path, monkeypatch, capsys):
     drawn = []
+    monkeypatch.setattr(module, "SECONDS_BETWEEN", 0.0)
     monkeypatch.setattr(module, "draw_curves", lambda history, *_: drawn.append(history["epoch"].tolist()))
     with cut_off_before_epoch(2):
         finetune(small_config(images, tmp_path / "run", arch=tiny, epochs=4))
@@ -92,12 +93,23 @@ def test_a_continued_run_draws_all_epochs_and_says_what_remains(images, tiny, tm
     assert not any("at most" in line for line in lines)
 
 
+def test_epochs_that_take_no_time_are_not_drawn_one_by_one(tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(module, "draw_curves", lambda history, *_: drawn.append(len(history)))
+    file, progress = CurvesFile(tmp_path / "curves.png", "title"), Progress(best="head on frozen features")
+    for last in (False, False, True):
+        progress.rows.append(HEAD)
+        file.draw(progress, last)
+    assert drawn == [1, 3]
+
+
 @pytest.mark.parametrize("failure", [OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), ValueError("no font")])
 def test_a_picture_that_cannot_be_drawn_is_said_once(failure, tmp_path, monkeypatch, capsys):
     def fail(*_):
         raise failure
 
     monkeypatch.setattr(module, "draw_curves", fail)
+    monkeypatch.setattr(module, "SECONDS_BETWEEN", 0.0)
     file = CurvesFile(tmp_path / "curves.png", "title")
     for _ in range(2):
         file.draw(Progress(rows=[HEAD], best="head on frozen features"))
@@ -107,7 +119,7 @@ def test_a_picture_that_cannot_be_drawn_is_said_once(failure, tmp_path, monkeypa
     assert (failure.strerror if isinstance(failure, OSError) else str(failure)) in warning
     assert not list(tmp_path.iterdir())
     monkeypatch.undo()
-    file.draw(Progress(rows=[HEAD], best="head on frozen features"))  # there is room again
+    file.draw(Progress(rows=[HEAD], best="head on frozen features"), at_end=True)  # there is room again
     assert file.path.is_file()
 
 

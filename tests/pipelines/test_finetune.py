@@ -77,16 +77,16 @@ def test_the_best_model_is_the_best_row_of_the_history_and_its_head_has_seen_val
     assert kept < judged
 
 
-def test_a_finished_run_has_nothing_left_to_do(finished, images, torch_weights, capsys):
+def test_a_finished_run_has_nothing_left_to_do(finished, images, small, small_weights, capsys):
     before = finished.model.stat().st_mtime_ns
-    finetune(small_config(images, finished.path, weights=str(torch_weights)))
+    finetune(small_config(images, finished.path, arch=small, weights=str(small_weights)))
     assert "nothing is left to do" in capsys.readouterr().out
     assert finished.model.stat().st_mtime_ns == before
 
 
-def test_a_run_with_other_settings_is_not_touched(finished, images, torch_weights):
+def test_a_run_with_other_settings_is_not_touched(finished, images, small, small_weights):
     with pytest.raises(UserError, match=r"exists with other settings \(seed 0, now 1\); choose another --run"):
-        finetune(small_config(images, finished.path, weights=str(torch_weights), seed=1))
+        finetune(small_config(images, finished.path, arch=small, weights=str(small_weights), seed=1))
 
 
 def test_a_folder_that_is_no_run_is_not_touched(images, tmp_path):
@@ -300,10 +300,10 @@ def test_each_decision_is_printed_with_its_reason(images):
     assert all(": " in line for line in lines[1:])
 
 
-def test_the_saved_model_has_our_layers_and_loads_in_safe_mode(finished):
+def test_the_saved_model_has_our_layers_and_loads_in_safe_mode(finished, small):
     model = load_model(finished)
     assert type(model.get_layer("conv1_bn")).__name__ == "FusedBatchNormalization"
-    reference = build_classifier("resnet18", 3, head_stages=3, head_pooling="avg+max")
+    reference = build_classifier(small, 3, head_stages=3, head_pooling="avg+max")
     assert [layer.name for layer in model.layers] == [layer.name for layer in reference.layers]
 
 

@@ -173,6 +173,15 @@ def test_no_difference_is_said_with_the_number_of_photos_that_would_show_it(tmp_
     assert "No difference is seen" in found["sentence"]
     assert "it would take about" in found["sentence"]
     assert found["photos_needed"] > 100
+    assert "probabilities of" not in found["sentence"]
+
+
+def test_better_probabilities_are_said_where_the_classes_are_the_same(tmp_path):
+    surer = table_of(300, sharpness=4.0)
+    found = compared(tmp_path, written(surer, tmp_path, "surer"), written(table_of(300), tmp_path, "calm"))
+    assert found["only_a_right"] == found["only_b_right"] == 0
+    assert "To see a difference of 1 point" in found["sentence"]
+    assert "The probabilities of calm are better: log loss" in found["sentence"]
 
 
 def test_mcnemar_is_that_of_statsmodels():

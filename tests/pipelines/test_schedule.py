@@ -86,11 +86,11 @@ def test_the_decision_is_printed_with_its_reason(images):
 
 
 @pytest.fixture(scope="module")
-def command(images, torch_weights):
+def command(images, small, small_weights):
     """Returns the arguments of the command without the run directory."""
-    options = "--arch resnet18 --image-size 32 --view crop --batch-size 8 --precision float32 --deterministic"
+    options = f"--arch {small} --image-size 32 --view crop --batch-size 8 --precision float32 --deterministic"
     until = "--epochs auto --learning-rate 3e-4"
-    return ["finetune", str(images), "--weights", str(torch_weights), *options.split(), *until.split()]
+    return ["finetune", str(images), "--weights", str(small_weights), *options.split(), *until.split()]
 
 
 @pytest.fixture(scope="module")

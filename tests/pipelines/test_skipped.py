@@ -44,7 +44,7 @@ def test_system_files_of_all_kinds_are_skipped_with_their_number_by_every_verb(f
     assert len(pd.read_csv(tmp_path / "p.csv")) == 30
     assert len(make_manifest(root, 0.2, 0.2, 0)) == 30
     assert said in capsys.readouterr().out
-    words = ["--arch", "resnet18", "--image-size", "32", "--run", str(tmp_path / "imported"), "--data", str(root)]
+    words = ["--arch", "small", "--image-size", "32", "--run", str(tmp_path / "imported"), "--data", str(root)]
     assert main(["import", str(finished.model), *words]) == 0
     assert said in capsys.readouterr().out
 

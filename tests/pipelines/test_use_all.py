@@ -13,6 +13,7 @@ from pipelines.data.manifest import load_manifest
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import Inference, images_of, outputs
 from pipelines.evaluation.predictions import input_spec_of
+from pipelines.evaluation.run_calibration import load_calibration
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.images.stream import ImageSource, evaluation_stream
@@ -143,6 +144,13 @@ def test_an_export_says_what_the_model_has_learned_from(repeated):
     run = repeated(KEPT_HEAD)
     export(run.all)
     assert read_json(run.all.export_report)["trained_on"].startswith("all 30 images")
+
+
+def test_the_model_of_all_images_has_the_calibration_of_the_run_that_chose_it(repeated):
+    run = repeated(KEPT_HEAD)
+    own, of_all = load_calibration(run), load_calibration(run.all)
+    assert of_all.temperature == own.temperature
+    assert of_all.fitted_on == f"validation of {run.path}, which chose this training"
 
 
 def test_another_choice_is_refused(config, repeated):

@@ -232,14 +232,14 @@ def test_a_config_that_says_another_view_than_the_model_is_refused(run, tmp_path
         input_spec_of(copy)
 
 
-def test_a_run_of_an_earlier_version_saw_the_crop(finished, images, torch_weights, tmp_path):
+def test_a_run_of_an_earlier_version_saw_the_crop(finished, images, small, small_weights, tmp_path):
     copy = Run(shutil.copytree(finished.path, tmp_path / "copy"))
     content = read_json(copy.config)
     for part in ("arguments", "recipe", "preprocessing"):
         assert content[part].pop("view") in (None, "crop")
     write_json(copy.config, content)
     assert input_spec_of(copy).view == "crop"
-    config, earlier = small_config(images, copy.path, weights=str(torch_weights)), read_earlier(copy.config)
+    config, earlier = small_config(images, copy.path, arch=small, weights=str(small_weights)), read_earlier(copy.config)
     assert repeated_recipe(earlier, config)["view"] == "crop"
     assert not any("view" in line for line in differences(earlier, config, content["structure"], content["data"], {}))
 

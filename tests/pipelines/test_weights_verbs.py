@@ -125,7 +125,7 @@ WRONG = [
         ".safetensors and .npz",
     ),
     (["convert", "{file}", "{new}.npz", "--arch", "cifar_resnet20", "--names", "caffe"], "received 'caffe'"),
-    (["convert", "{run}", "{new}.npz", "--arch", "resnet18"], "sees the last 3 stages"),
+    (["convert", "{run}", "{new}.npz", "--arch", "small"], "sees the last 3 stages"),
     (["import", "{more}", "--arch", "cifar_resnet20", "--run", "{new}", "--data", "{data}"], "has 1 tensors that the"),
     (["import", "{file}", "--arch", "cifar_resnet20", "--run", "{new}"], "has 3 classes, and names are known"),
     (["import", "{file}", "--arch", "cifar_resnet20", "--run", "{data}", "--data", "{data}"], "exists; choose another"),
@@ -225,7 +225,7 @@ def test_a_saved_model_of_ours_brings_its_preprocessing_along(finished, images, 
     """This applies when it is imported as a run of its own, and when it is the start of a training."""
     export(finished)
     run = tmp_path / "again"
-    words = ["--arch", "resnet18", "--image-size", "32"]
+    words = ["--arch", "small", "--image-size", "32"]
     assert main(["import", str(finished.saved_model), *words, "--run", str(run), "--data", str(images)]) == 0
     files = sorted(str(path) for path in images.rglob("*.jpg"))[:5]
     for source, out in ((finished.path, "one.csv"), (run, "two.csv")):
@@ -262,7 +262,7 @@ def test_a_network_for_bgr_is_the_same_in_a_run_a_saved_model_and_a_converted_fi
 
 def test_a_finished_run_is_imported_with_its_classifier(finished, images, tmp_path):
     run = tmp_path / "again"
-    words = ["--arch", "resnet18", "--image-size", "32", "--run", str(run), "--data", str(images)]
+    words = ["--arch", "small", "--image-size", "32", "--run", str(run), "--data", str(images)]
     assert main(["import", str(finished.model), *words]) == 0
     theirs, ours = load_model(finished), load_model(Run(run))
     for expected, found in zip(theirs.weights, ours.weights, strict=True):
