@@ -120,7 +120,7 @@ def test_a_pair_in_the_list_opens_as_many_photos_as_it_says(desktop):
     number = int(button.inner_text())
     button.click()
     assert desktop.inner_text("#opened-title").endswith(f": {number} photo" + ("s" if number > 1 else ""))
-    assert desktop.locator("#opened figure").count() == min(number, 24)
+    assert desktop.locator("#opened figure").count() == min(number, 12)
     desktop.click("#close")
 
 

@@ -1,5 +1,5 @@
 // A photo with its probabilities, the map of the evidence over it, and the nearest training photos below it.
-const PER_TURN = 24;
+const PER_TURN = 12;
 let mapShown = "predicted"; // "none", "predicted" or "true"
 
 function photoCard(image) {
