@@ -30,6 +30,7 @@ from pipelines.training.continuation import check_choice
 from pipelines.training.head import probe_for_all
 from pipelines.training.linear_probe import fit_linear_probe
 from pipelines.training.open_end import OpenEnd
+from pipelines.training.setup import make_plan
 from pipelines.training.training_run import what_is_missed
 from resnet_tf.errors import UserError
 from resnet_tf.losses import SmoothedCrossentropy
@@ -247,7 +248,8 @@ def test_a_class_that_is_given_up_is_named_by_finetune_and_evaluate(
     images, rare, small, small_weights, tmp_path, capsys
 ):
     settings = {"arch": small, "weights": str(small_weights), "precision": "float32"}
-    run = finetune(small_config(rare, tmp_path / "run", epochs=0, balance="none", **settings))
+    plan = make_plan(small_config(rare, tmp_path / "run", epochs=0, balance="none", **settings))
+    run = finetune(plan.changed(refit_head=False))  # so that evaluate judges the head that validation has judged
     named = "images of 'rare' none is recognized (3 are called 'common'); try --balance logits"
     assert f"warning: of 3 validation {named}" in capsys.readouterr().err
     progress = load_checkpoint(run).progress

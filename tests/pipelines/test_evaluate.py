@@ -69,7 +69,6 @@ def test_the_evaluation_has_what_the_design_names(folder):
         "summary.txt",
         "report.html",
         "card.md",
-        "photos.csv",
     }
     metrics = json.loads((folder / "metrics.json").read_text())
     with_interval = {

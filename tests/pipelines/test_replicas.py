@@ -58,7 +58,7 @@ def trained(manifest, images, folder, strategy, **settings):
     config = small_config(images, folder, strategy=strategy, precision="float32", **settings)
     trainer = build_trainer(plan_of(config, manifest))
     with Interrupts() as interrupts:
-        training = Unsaved(Run(folder), trainer, Progress(), interrupts, lambda progress: None)
+        training = Unsaved(Run(folder), trainer, Progress(), interrupts, lambda *_: None)
         callback = TrainingCallback(training)
         callback.chance = 1.0  # nothing counts as collapsed
         fit(training, callback)

@@ -1,5 +1,7 @@
 """The validator returns the score of the current model, whichever part it computes once and keeps."""
 
+import shutil
+
 import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, log_loss
@@ -18,10 +20,11 @@ from tests.conftest import small_config
 
 
 @pytest.fixture(params=[2, 4])
-def trainer(images, small, small_weights, request):
-    """Returns a session in which one or several tensors pass from the frozen stages to the others."""
-    config = small_config(images, "run", arch=small, weights=str(small_weights), precision="float32")
-    manifest = make_manifest(images, 0.2, 0.0, 0)
+def trainer(images, small, small_weights, request, tmp_path):
+    """Returns a trainer in which one or several tensors pass from the frozen stages to the others."""
+    own = shutil.copytree(images, tmp_path / "images")  # a test moves them away
+    config = small_config(own, "run", arch=small, weights=str(small_weights), precision="float32")
+    manifest = make_manifest(own, 0.2, 0.0, 0)
     weights = find_weights(config.weights, config.arch, include_top=False)
     frozen = find_architecture(config.arch).parts[: request.param]
     return build_trainer(plan_of(config, manifest, weights).changed(frozen_stages=frozen))

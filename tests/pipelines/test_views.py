@@ -16,6 +16,7 @@ from pipelines.data.inspect import inspect_image
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import softmax
 from pipelines.evaluation.predictions import input_spec_of
+from pipelines.evaluation.run_calibration import temperature_of
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.images.augment import choose_region, key_of
@@ -202,7 +203,7 @@ def test_evaluate_predict_and_the_saved_model_see_a_runs_own_view(run, long_phot
     classifier = resnet_tf.load(run.path)
     assert classifier.preprocessing.view == view
     seen = np.stack([by_pillow(Image.open(file), 32, view, Image.Resampling.BILINEAR) for file in files])
-    expected = softmax(classifier.model.predict(seen.astype(np.uint8), verbose=0))
+    expected = softmax(classifier.model.predict(seen.astype(np.uint8), verbose=0) / temperature_of(run))
     # Pillow's pixels differ by one level at most. The views differ by tens, and the probabilities by much more.
     np.testing.assert_allclose(evaluated[["p:a", "p:b"]], expected, atol=0.01)
 

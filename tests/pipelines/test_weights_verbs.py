@@ -223,16 +223,17 @@ def test_an_import_that_the_disk_does_not_take_leaves_nothing(cifar_file, images
 
 def test_a_saved_model_of_ours_brings_its_preprocessing_along(finished, images, tmp_path):
     """This applies when it is imported as a run of its own, and when it is the start of a training."""
-    export(finished)
-    run = tmp_path / "again"
+    plain, run = Run(shutil.copytree(finished.path, tmp_path / "plain")), tmp_path / "again"
+    plain.calibration.unlink()  # a network that is imported has no temperature
+    export(plain)
     words = ["--arch", "small", "--image-size", "32"]
-    assert main(["import", str(finished.saved_model), *words, "--run", str(run), "--data", str(images)]) == 0
+    assert main(["import", str(plain.saved_model), *words, "--run", str(run), "--data", str(images)]) == 0
     files = sorted(str(path) for path in images.rglob("*.jpg"))[:5]
-    for source, out in ((finished.path, "one.csv"), (run, "two.csv")):
+    for source, out in ((plain.path, "one.csv"), (run, "two.csv")):
         assert main(["predict", str(source), *files, "--out", str(tmp_path / out)]) == 0
     one, two = (pd.read_csv(tmp_path / out).iloc[:, 2:] for out in ("one.csv", "two.csv"))
     np.testing.assert_allclose(one, two, atol=1e-6)
-    words += ["--weights", str(finished.saved_model), "--run", str(tmp_path / "tuned"), "--epochs", "0"]
+    words += ["--weights", str(plain.saved_model), "--run", str(tmp_path / "tuned"), "--epochs", "0"]
     assert main(["finetune", str(images), *words]) == 0
     config = json.loads((tmp_path / "tuned" / "config.json").read_text())
     assert len(config["weights"]["sha256"]) == 64

@@ -39,7 +39,7 @@ RUN = "<run>"
 PATIENCE = 60.0  # seconds within which the others must notice that one has ended
 COLUMNS = ["epoch", "loss", "accuracy", "val_accuracy", "val_log_loss", "learning_rate"]
 # Sums are made of different parts, and the head's solver stops at 1e-4. A worker's mistake shows in the first digit.
-TOLERANCE = 5e-3
+TOLERANCE = 1e-2
 
 
 class Group:
