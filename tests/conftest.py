@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from safetensors.numpy import save_file
+from tensorflow.python.framework import config as tf_config
 
 import resnet_tf
 from pipelines.config.finetune import FinetuneConfig
@@ -40,6 +41,13 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 FILE = "model.safetensors"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def undetermined() -> Iterator[None]:
+    """Turns determinism off after a module that has turned it on, for which TensorFlow has no public way."""
+    yield
+    tf_config.disable_op_determinism()
 
 
 def made_once(tmp_path_factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
