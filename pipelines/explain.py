@@ -9,12 +9,10 @@ from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import say, warn
 from pipelines.data.named_files import expand, readable_rows
 from pipelines.evaluation.evidence import EXACT, Explainer
-from pipelines.evaluation.inference import softmax
+from pipelines.evaluation.inference import named_images_of, softmax
 from pipelines.evaluation.integrity import load_network
 from pipelines.evaluation.predictions import BATCH_SIZE, input_spec_of
 from pipelines.evaluation.run_calibration import temperature_of
-from pipelines.images.lost_images import lost_images_named
-from pipelines.images.stream import ImageSource, evaluation_stream
 from pipelines.report.evidence_figure import Explained, draw_evidence
 from pipelines.runs.directory import finished_run
 from pipelines.runs.files import check_place, write_atomically
@@ -51,11 +49,9 @@ def explain(config: ExplainConfig) -> list[Explained]:
         model, classes = load_network(run)
         explainer, spec, temperature = Explainer(model), input_spec_of(run), temperature_of(run)
         found: list[Explained] = []
-        with lost_images_named(rows, _CURRENT, BATCH_SIZE, spec.value_range) as watched:
-            stream = evaluation_stream(ImageSource(rows, _CURRENT, []), spec, BATCH_SIZE)
-            for images in watched(pictures.numpy() for pictures, _ in stream):
-                names = rows["path"].iloc[len(found) : len(found) + len(images)]
-                found += explained(explainer, images, names.tolist(), classes, config.top, temperature)
+        for images in named_images_of(rows, _CURRENT, spec, BATCH_SIZE):
+            names = rows["path"].iloc[len(found) : len(found) + len(images)]
+            found += explained(explainer, images.numpy(), names.tolist(), classes, config.top, temperature)
         write_atomically(Path(config.out), lambda path: draw_evidence(found, explainer.method, path))
     what = "parts of the logit" if explainer.method == EXACT else "Grad-CAM, since the head is not linear in positions"
     say(f"wrote {config.out}: {len(found)} photos, {what}")

@@ -16,7 +16,7 @@ from pipelines.console.escapes import visible
 from pipelines.console.signals import Interrupts
 from pipelines.console.terminal import answer, say, warn
 from pipelines.data.named_files import expand, readable_rows
-from pipelines.evaluation.inference import Inference, images_of, outputs
+from pipelines.evaluation.inference import Inference, named_images_of, outputs
 from pipelines.evaluation.integrity import load_network
 from pipelines.evaluation.looks import Looks
 from pipelines.evaluation.predictions import (
@@ -31,8 +31,7 @@ from pipelines.evaluation.predictions import (
 )
 from pipelines.evaluation.run_calibration import UNSURE, load_calibration, temperature_of
 from pipelines.images.decode import rgb_array
-from pipelines.images.lost_images import lost_images_named
-from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
+from pipelines.images.stream import InputSpec
 from pipelines.runs.directory import Run, finished_run, load_classes
 from pipelines.runs.files import check_place, write_csv
 from pipelines.runs.state import state_of
@@ -143,9 +142,7 @@ def _views_of_files(files: list[Path], spec: InputSpec) -> np.ndarray:
     rows, unreadable = readable_rows(files)
     if unreadable:
         raise UserError(f"{str(unreadable[0][0])!r} is no readable image: {unreadable[0][1]}")
-    with lost_images_named(rows, _CURRENT, BATCH_SIZE, spec.value_range) as watched:
-        batches = evaluation_stream(ImageSource(rows, _CURRENT, []), spec, BATCH_SIZE)
-        return np.concatenate([images.numpy() for images in watched(images_of(batches))])
+    return np.concatenate([images.numpy() for images in named_images_of(rows, _CURRENT, spec, BATCH_SIZE)])
 
 
 def _find(config: PredictConfig) -> dict[str, Any]:

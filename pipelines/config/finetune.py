@@ -26,6 +26,7 @@ from pipelines.config.shared import (
     epochs_of,
     follow_links_setting,
     image_size_setting,
+    minutes_setting,
     mix_setting,
     range_setting,
     shortcut_setting,
@@ -161,14 +162,8 @@ class FinetuneConfig:
         none_is=_DECIDED,
         parse=epochs_of,
     )
-    minutes: float | None = setting(
-        "time for the whole command, in minutes: as many epochs as fit into it on this machine; in place of --epochs",
-        None,
-        group=TRAINING,
-        kind=float,
-        positive=True,
-        metavar="M",
-        none_is="as long as the epochs take",
+    minutes: float | None = minutes_setting(
+        "time for the whole command, in minutes: as many epochs as fit into it on this machine; in place of --epochs"
     )
     batch_size: int = setting(
         "images per step, over all devices together",

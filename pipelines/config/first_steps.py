@@ -2,8 +2,16 @@
 
 from dataclasses import dataclass
 
-from pipelines.config.setting import DATA, NETWORK, RUN, TRAINING, Checked, documented, setting
-from pipelines.config.shared import RUNS, arch_setting, follow_links_setting, run_setting, track_setting
+from pipelines.config.setting import DATA, NETWORK, RUN, Checked, documented, setting
+from pipelines.config.shared import (
+    RUNS,
+    arch_setting,
+    follow_links_setting,
+    image_size_setting,
+    minutes_setting,
+    run_setting,
+    track_setting,
+)
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -34,25 +42,8 @@ class GoConfig(Checked):
         none_is="imagenet; offline, what was downloaded before, or else drawn",
     )
     arch: str | None = arch_setting(None, none_is="resnet50, or what the weights are of")
-    image_size: int | None = setting(
-        "height and width of what the network sees, in pixels",
-        None,
-        group=NETWORK,
-        kind=int,
-        low=32,
-        high=2048,
-        metavar="N",
-        none_is="decided from the data",
-    )
-    minutes: float | None = setting(
-        "time for the training, in minutes",
-        None,
-        group=TRAINING,
-        kind=float,
-        positive=True,
-        metavar="M",
-        none_is="as long as the epochs take",
-    )
+    image_size: int | None = image_size_setting(None, none_is="decided from the data")
+    minutes: float | None = minutes_setting("time for the training, in minutes")
     follow_links: bool = follow_links_setting()
     track: str | None = track_setting()
 

@@ -113,6 +113,19 @@ def image_size_setting(default: int | None, low: int = 32, **more: Any) -> Any:
     )
 
 
+def minutes_setting(help: str) -> Any:
+    """--minutes: the time that there is."""
+    return setting(
+        help,
+        None,
+        group=TRAINING,
+        kind=float,
+        positive=True,
+        metavar="M",
+        none_is="as long as the epochs take",
+    )
+
+
 def view_setting(default: str | None, **more: Any) -> Any:
     """--view: what the network sees of a picture that is no square."""
     return setting(

@@ -3,13 +3,17 @@
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 
 from pipelines.console.terminal import progress
+from pipelines.images.lost_images import lost_images_named
+from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
 from resnet_tf.distribution import local_replicas
 
 # From so many shapes of batches on, one graph for all of them is faster.
@@ -102,6 +106,23 @@ def logits_of(model: Any, mirror: bool, temperature: float = 1.0) -> Callable[[A
 def images_of(stream: tf.data.Dataset) -> Iterator[Any]:
     """Returns the batches of a stream without their labels."""
     return (images for images, _ in stream)
+
+
+def named_images_of(rows: pd.DataFrame, root: Path, spec: InputSpec, batch_size: int) -> Iterator[Any]:
+    """Yields the images of some rows as evaluation sees them, uint8 tensors [batch, size, size, 3].
+
+    Args:
+        rows: Rows of a manifest.
+        root: Folder that their paths are relative to.
+        spec: Size and view of the images.
+        batch_size: Number of images in a batch; the last batch may have fewer.
+
+    Raises:
+        LostImage: One of the images is missing or can no longer be read.
+    """
+    stream = evaluation_stream(ImageSource(rows, root, []), spec, batch_size)
+    with lost_images_named(rows, root, batch_size, spec.value_range) as watched:
+        yield from watched(images_of(stream))
 
 
 def outputs(inference: Inference, batches: Iterable[Any], images: int, batch_size: int, label: str) -> np.ndarray:

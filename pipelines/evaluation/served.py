@@ -10,10 +10,10 @@ import tensorflow as tf
 
 from pipelines.console.terminal import progress
 from pipelines.data.value_range import UNKNOWN, ValueRange
-from pipelines.evaluation.inference import images_of, softmax
+from pipelines.evaluation.inference import named_images_of, softmax
 from pipelines.images.decode import decode_file
 from pipelines.images.lost_images import lost_images_named
-from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
+from pipelines.images.stream import InputSpec
 from resnet_tf.errors import UserError
 
 BATCH_SIZE = 32
@@ -80,14 +80,12 @@ def onnx_probabilities(file: Path, rows: pd.DataFrame, root: Path, spec: InputSp
         UserError: onnxruntime is not installed, or the file is no such model.
     """
     run, kind = _onnx_session(file)
-    stream = evaluation_stream(ImageSource(rows, root, []), spec, BATCH_SIZE)
-    found = []
-    with lost_images_named(rows, root, BATCH_SIZE, spec.value_range) as watched:
-        for images in progress(watched(images_of(stream)), len(rows), "computed by ONNX Runtime", size=BATCH_SIZE):
-            try:
-                found.append(run(images.numpy().astype(kind)))
-            except Exception as error:  # ONNX Runtime raises errors of its own kinds
-                raise UserError(f"the ONNX model {str(file)!r} fails: {_first_line(error)}") from error
+    found, pictures = [], named_images_of(rows, root, spec, BATCH_SIZE)
+    for images in progress(pictures, len(rows), "computed by ONNX Runtime", size=BATCH_SIZE):
+        try:
+            found.append(run(images.numpy().astype(kind)))
+        except Exception as error:  # ONNX Runtime raises errors of its own kinds
+            raise UserError(f"the ONNX model {str(file)!r} fails: {_first_line(error)}") from error
     values = np.concatenate(found).astype(np.float64)
     if values.ndim != 2 or not np.isfinite(values).all():
         raise UserError(f"the ONNX model {str(file)!r} must return finite numbers [n, classes], not {values.shape}")

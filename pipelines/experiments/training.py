@@ -17,13 +17,13 @@ import numpy as np
 from pipelines.console.terminal import say
 from pipelines.experiments.cifar10 import Images
 from pipelines.experiments.device import on_accelerator
+from pipelines.experiments.judging import TESTS, row_of
 from pipelines.experiments.networks import find_network
 from pipelines.experiments.recipe import Recipe
 from pipelines.experiments.weights import Weights, read_moments, weights_of, write_moments
 from pipelines.runs.files import write_atomically
 from resnet_tf.errors import UserError
 
-TESTS = 40  # number of times that a training is judged
 SAVED_EVERY = 30.0  # seconds; a killed experiment loses as much
 _STATE = ("trainable", "others", "velocity")
 
@@ -154,7 +154,9 @@ class Trainings:
             began = time.monotonic()
             state, loss, error = trainer.epoch(state, seed, progress.epochs, total)
             progress.epochs += 1
-            progress.rows.append(self._row(name, seed, progress.epochs, state, (float(loss), float(error))))
+            means, last = (float(loss), float(error)), progress.epochs == self.epochs
+            row = row_of(trainer, state, (name, seed), done=progress.epochs, epochs=self.epochs, means=means, last=last)
+            progress.rows.append(row)
             progress.seconds += time.monotonic() - began
             if seed == 0 and progress.epochs in (1, self.epochs // 2, self.epochs):
                 done = progress.epochs
@@ -163,23 +165,6 @@ class Trainings:
                 break
         progress.state = state
         self._write(name, seed, progress)
-
-    def _row(self, name: str, seed: int, done: int, state: Any, means: tuple[float, float]) -> dict[str, Any]:
-        trainer, total = self.trainer(name), self.epochs * self.steps
-        row = {
-            "network": name,
-            "seed": seed,
-            "iteration": done * self.steps,
-            "iterations": total,
-            "rate": float(trainer.recipe.rate_at(done * self.steps - 1, total, np)),
-            "training_loss": means[0],
-            "training_error": means[1],
-        }
-        if done == self.epochs or done % max(1, self.epochs // TESTS) == 0:
-            row["test_error"] = trainer.errors(state, True)
-        if done == self.epochs:
-            row["training_error_at_rest"] = trainer.errors(state, False)
-        return row
 
     def _keep(self, name: str, moment: str, state: Any) -> None:
         """Adds the weights of the first training to the network's file; one training's are enough to measure."""

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from pipelines.experiments.cifar10 import Images
+from pipelines.experiments.judging import row_of
 from pipelines.experiments.networks import find_network
 from pipelines.experiments.recipe import Recipe
 from pipelines.experiments.weights import weights_of, write_moments
 
-TESTS = 40  # number of times that a training is judged
 POLICIES = {"bfloat16": "mixed_bfloat16", "tf32": "float32", "float32": "float32"}
 PRECISIONS = {"bfloat16": "default", "tf32": "tensorfloat32", "float32": "highest"}
 
@@ -88,7 +88,7 @@ def _train(trainer: Any, starts: dict[int, list[np.ndarray]], order: dict[str, A
         states[seed] = trainer.start()
     kept["start"] = weights_of(trainer.network, (*states[first][0], *states[first][1]))
     epochs, total = order["epochs"], order["epochs"] * trainer.steps
-    began, judged_every = time.time(), max(1, epochs // TESTS)
+    began = time.time()
     for number in range(epochs):
         with _Turn(order["turns"]):
             results = []
@@ -99,21 +99,10 @@ def _train(trainer: Any, starts: dict[int, list[np.ndarray]], order: dict[str, A
             results[-1][1].block_until_ready()
             last = done == epochs or time.time() > order["until"]
             for seed, loss, error in results:
-                row = {
-                    "network": task["network"],
-                    "seed": seed,
-                    "iteration": done * trainer.steps,
-                    "iterations": total,
-                    "rate": float(trainer.recipe.rate_at(done * trainer.steps - 1, total, np)),
-                    "training_loss": float(loss),
-                    "training_error": float(error),
-                    "seconds": time.time() - began,
-                }
-                if last or done % judged_every == 0:
-                    row["test_error"] = trainer.errors(states[seed], True)
-                if last:
-                    row["training_error_at_rest"] = trainer.errors(states[seed], False)
-                _tell(row=row)
+                seconds, means = time.time() - began, (float(loss), float(error))
+                training = task["network"], seed
+                row = row_of(trainer, states[seed], training, done=done, epochs=epochs, means=means, last=last)
+                _tell(row={**row, "seconds": seconds})
         if last or done in (1, epochs // 2):
             reached = (*states[first][0], *states[first][1])
             kept["end" if last else str(row["iteration"])] = weights_of(trainer.network, reached)

@@ -10,12 +10,13 @@ import pandas as pd
 from pipelines.console.terminal import progress, warn
 from pipelines.data.manifest import data_root
 from pipelines.evaluation.evidence import EXACT, Evidence, Explainer, smoothed
+from pipelines.evaluation.inference import named_images_of
 from pipelines.evaluation.integrity import load_network, load_run_manifest
 from pipelines.evaluation.judged import Judged
 from pipelines.evaluation.neighbours import Neighbours, compared, nearest
 from pipelines.evaluation.predictions import BATCH_SIZE, input_spec_of
-from pipelines.images.lost_images import LostImage, lost_images_named
-from pipelines.images.stream import ImageSource, InputSpec, evaluation_stream
+from pipelines.images.lost_images import LostImage
+from pipelines.images.stream import InputSpec
 from pipelines.report.album import (
     GRID,
     LARGE,
@@ -82,11 +83,9 @@ def _photo(found: Evidence, place: int, classes: np.ndarray, method: str) -> Pag
 
 
 def _batches(rows: pd.DataFrame, root: Path, spec: InputSpec, label: str) -> Iterator[np.ndarray]:
-    """Yields the pictures of some rows as the network sees them, uint8 [batch, size, size, 3]."""
-    stream = evaluation_stream(ImageSource(rows, root, []), spec, BATCH_SIZE)
-    with lost_images_named(rows, root, BATCH_SIZE, spec.value_range) as watched:
-        pictures = watched(images for images, _ in stream)
-        yield from (images.numpy() for images in progress(pictures, len(rows), label, size=BATCH_SIZE))
+    """Returns the pictures of some rows as the network sees them, uint8 [batch, size, size, 3]."""
+    pictures = named_images_of(rows, root, spec, BATCH_SIZE)
+    return (images.numpy() for images in progress(pictures, len(rows), label, size=BATCH_SIZE))
 
 
 def bare_album(judged: Judged) -> Album:

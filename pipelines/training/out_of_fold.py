@@ -10,12 +10,10 @@ from sklearn.model_selection import StratifiedGroupKFold
 from pipelines.console.terminal import progress
 from pipelines.data.groups import tied_units
 from pipelines.data.manifest import label_numbers
-from pipelines.evaluation.inference import Inference, images_of, outputs
+from pipelines.evaluation.inference import Inference, named_images_of, outputs
 from pipelines.evaluation.integrity import load_network
 from pipelines.evaluation.label_issues import LabelsLookedAt, label_issue_table, label_issues, pairs_to_merge
 from pipelines.evaluation.predictions import BATCH_SIZE, input_spec_of
-from pipelines.images.lost_images import lost_images_named
-from pipelines.images.stream import ImageSource, evaluation_stream
 from pipelines.runs.directory import Run
 from pipelines.runs.state import progress_of
 from pipelines.training.linear_probe import standards
@@ -79,7 +77,6 @@ def out_of_fold_probabilities(
 
 def _features(run: Run, rows: pd.DataFrame, root: Path) -> np.ndarray:
     model, spec = load_network(run)[0], input_spec_of(run)
-    stream = evaluation_stream(ImageSource(rows, root, []), spec, BATCH_SIZE)
-    with lost_images_named(rows, root, BATCH_SIZE, spec.value_range) as watched:
-        extract = Inference(feature_extractor(model))
-        return outputs(extract, watched(images_of(stream)), len(rows), BATCH_SIZE, "features of all labelled images")
+    pictures = named_images_of(rows, root, spec, BATCH_SIZE)
+    extract = Inference(feature_extractor(model))
+    return outputs(extract, pictures, len(rows), BATCH_SIZE, "features of all labelled images")
