@@ -16,6 +16,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocat
 
 from pipelines.console.terminal import warn
 from pipelines.report.figures import DOTS_PER_INCH
+from pipelines.report.fonts import families_for, without
 from pipelines.report.look import LIGHT
 from pipelines.runs.files import write_atomically
 from pipelines.training.checkpoint import Progress
@@ -134,7 +135,9 @@ def draw_curves(history: pd.DataFrame, best: str, path: Path, title: str) -> Non
         _draw_panel(axes, panel, history, places, star)
     _mark_phases(rows, history, places)
     _mark_epochs(rows[-1], history, places)
-    figure.suptitle(f"{title}\n{_caption(history, best, star)}", fontsize=11, y=0.99, parse_math=False)
+    families, missing = families_for([title])
+    said = f"{without(title, missing)}\n{_caption(history, best, star)}"
+    figure.suptitle(said, fontsize=11, y=0.99, parse_math=False, fontfamily=families)
     named = {line.get_label(): line for axes in rows for line in axes.get_lines()}
     shown = [named[style["label"]] for style in (_TRAINING, _VALIDATION, _BEST) if style["label"] in named]
     figure.legend(handles=shown, loc="upper center", bbox_to_anchor=(0.5, 0.945), ncols=3, frameon=False, fontsize=10)

@@ -14,7 +14,7 @@ from pipelines.console.escapes import visible
 from pipelines.evaluation.evidence import EXACT, smoothed
 from pipelines.report.album import GRID
 from pipelines.report.figures import DOTS_PER_INCH
-from pipelines.report.fonts import families_for
+from pipelines.report.fonts import families_for, without
 from pipelines.report.look import LIGHT, rgb
 
 # Size of a picture, and the height of its captions, in inches.
@@ -61,19 +61,19 @@ def draw_evidence(photos: Sequence[Explained], method: str, path: Path) -> None:
     FigureCanvasAgg(figure)
     grid = figure.subplots(len(photos), columns, squeeze=False)
     figure.subplots_adjust(0.01, 0.01, 0.99, 1 - (0.35 + _CAPTION) / height, 0.03, _CAPTION / _SIDE)
-    families, _ = families_for(visible(text) for photo in photos for text in (photo.name, *photo.classes))
+    families, missing = families_for(visible(text) for photo in photos for text in (photo.name, *photo.classes))
     what = "parts of the logit at each position" if method == EXACT else "Grad-CAM: where the logit is sensitive"
     figure.text(0.01, 1 - 0.22 / height, f"{what}; orange speaks for the class, blue against it", color=LIGHT.quiet)
     for axes, photo in zip(grid, photos, strict=True):
-        _draw_row(list(axes), photo, method, families)
+        _draw_row(list(axes), photo, method, families, missing)
     figure.savefig(path, dpi=DOTS_PER_INCH, format="png", facecolor=LIGHT.paper)
 
 
-def _draw_row(axes: Sequence[Axes], photo: Explained, method: str, families: list[str]) -> None:
+def _draw_row(axes: Sequence[Axes], photo: Explained, method: str, families: list[str], missing: str) -> None:
     maps = smoothed(photo.maps, GRID)
     largest = float(np.abs(maps).max()) or 1.0
     shares = np.sign(maps) * np.abs(maps / largest) ** 0.6  # weak evidence is seen, too
-    _caption(axes[0], f"{_shortened(visible(photo.name))}\n", families)
+    _caption(axes[0], without(f"{_shortened(visible(photo.name))}\n", missing), families)
     axes[0].imshow(photo.picture)
     height, width = photo.picture.shape[:2]
     for place, name in enumerate(photo.classes):
@@ -84,7 +84,7 @@ def _draw_row(axes: Sequence[Axes], photo: Explained, method: str, families: lis
         panel.imshow(shares[place], cmap=_colours(), vmin=-1.0, vmax=1.0, extent=edges, interpolation="bicubic")
         parts = f" = {photo.maps[place].sum():.2f} + bias {photo.bias[place]:.2f}" if method == EXACT else ""
         said = f"{_shortened(visible(name))}: {photo.probabilities[place]:.1%}\nlogit {photo.logits[place]:.2f}{parts}"
-        _caption(panel, said, families)
+        _caption(panel, without(said, missing), families)
     for panel in axes:
         panel.set_axis_off()
 

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 
 from pipelines.console.terminal import warn
 from pipelines.evaluation.metrics import most_confused
-from pipelines.report.fonts import families_for
+from pipelines.report.fonts import families_for, without
 from pipelines.report.look import LIGHT, rgb
 
 DOTS_PER_INCH = 120
@@ -45,10 +45,12 @@ def draw_confusion_matrix(matrix: pd.DataFrame, path: Path, title: str) -> None:
     axes.set_ylabel("true (images)" if size <= MOST_NAMED else "true")
     accuracy = counts.trace() / max(1, counts.sum())
     shown = "counts; colour" if size <= MOST_NAMED else "classes by their numbers; colour"
+    families, missing = families_for([title])
     axes.set_title(
-        f"{title}: {counts.sum()} images, accuracy {accuracy:.1%}\n{shown} is the share of the row",
+        f"{without(title, missing)}: {counts.sum()} images, accuracy {accuracy:.1%}\n{shown} is the share of the row",
         fontsize=11,
         parse_math=False,
+        fontfamily=families,
     )
     if size <= MOST_NAMED:
         shares = counts / np.maximum(images, 1)[:, None]
@@ -72,6 +74,7 @@ def _name_cells(axes: Axes, matrix: pd.DataFrame, shares: np.ndarray) -> None:
     families, missing = families_for(names)
     if missing:
         warn(f"no installed font has the letters {missing[:20]!r} for the figure; install one, such as fonts-noto-cjk")
+        names = [without(name, missing) for name in names]
     axes.set_xticks(range(size), names, rotation=90, fontsize=font)
     rows = [f"{name}  ({count})" for name, count in zip(names, counts.sum(axis=1), strict=True)]
     axes.set_yticks(range(size), rows, fontsize=font)

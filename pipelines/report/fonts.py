@@ -8,6 +8,14 @@ from matplotlib.font_manager import fontManager, get_font
 DEFAULT = "DejaVu Sans"
 
 
+def without(text: str, missing: str) -> str:
+    """Returns a text with a sign for each letter that no installed font has.
+
+    Matplotlib would print a warning for each of them whenever it draws one.
+    """
+    return text.translate(dict.fromkeys(map(ord, missing), "\N{REPLACEMENT CHARACTER}"))
+
+
 def families_for(texts: Iterable[str]) -> tuple[list[str], str]:
     """Returns the font families that together have the letters of some texts.
 

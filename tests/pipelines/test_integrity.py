@@ -209,7 +209,7 @@ def test_a_figure_of_many_classes_stays_small(tmp_path):
 
 def test_names_in_a_script_without_a_font_are_said_once(tmp_path, capsys, recwarn):
     names = ["bonsai", "盆栽", "\U0001f9a4"]
-    draw_confusion_matrix(confusion_matrix(np.arange(3), np.arange(3), names), tmp_path / "matrix.png", "scripts")
+    draw_confusion_matrix(confusion_matrix(np.arange(3), np.arange(3), names), tmp_path / "matrix.png", "文字")
     error = capsys.readouterr().err
     assert error.count("\n") <= 1
     assert error == "" or "no installed font has the letters" in error
