@@ -62,7 +62,7 @@ def check_files(wheel: str) -> None:
         names = archive.namelist()
     others = [name for name in names if not name.startswith(("resnet_tf/", "pipelines/", "resnet_tf-"))]
     assert not others, others
-    assert "pipelines/evaluation/check_saved_model.py" in names
+    assert "pipelines/serving/check_saved_model.py" in names
     assert "resnet_tf/weights/imagenet_classes.txt" in names
     assert {"resnet_tf/weights/drawn.safetensors", "resnet_tf/weights/drawn.md"} <= set(names)
     print("\n".join(names))

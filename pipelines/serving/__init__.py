@@ -1,0 +1,1 @@
+"""What leaves a run: models for other engines, and what serves them."""
