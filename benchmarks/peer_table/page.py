@@ -1,5 +1,6 @@
 """The table and the figures: all methods on all data, and what each gains over one of them."""
 
+import math
 import statistics
 from collections import defaultdict
 from dataclasses import dataclass
@@ -19,6 +20,7 @@ from benchmarks.peer_table.training import listed_test
 TABLE = "table.md"
 TITLES = (
     *("method", "folds", "images", "accuracy", "balanced accuracy", "log loss", "minutes", "prediction, s"),
+    "processor minutes",
     *("accuracy over", "balanced accuracy over", "log loss over"),
 )
 
@@ -33,6 +35,7 @@ class Row:
         images: Per image the means over the seeds, from `averaged`; None if no training succeeded.
         minutes: Mean minutes of a training.
         prediction_seconds: Mean seconds of prediction of a fold.
+        processor_minutes: Mean minutes of all cores together, of a training and its prediction; NaN where unknown.
         reasons: Why trainings failed.
     """
 
@@ -41,6 +44,7 @@ class Row:
     images: pd.DataFrame | None
     minutes: float
     prediction_seconds: float
+    processor_minutes: float
     reasons: list[str]
 
 
@@ -64,7 +68,7 @@ def _row(trainings: list[Result], folder: Path) -> Row:
     done = [result for result in trainings if not result.reason]
     failed = sorted({f"fold {result.fold}: {result.reason}" for result in trainings if result.reason})
     if not done:
-        return Row(trainings[0].title, [], None, 0.0, 0.0, failed)
+        return Row(trainings[0].title, [], None, 0.0, 0.0, math.nan, failed)
     images = []
     for result in done:
         listing = listed_test(folder / result.listing)
@@ -76,6 +80,7 @@ def _row(trainings: list[Result], folder: Path) -> Row:
         averaged(images),
         statistics.mean(result.training_seconds or 0.0 for result in done) / 60,
         statistics.mean(result.prediction_seconds or 0.0 for result in done),
+        statistics.mean(math.nan if (used := result.processor_seconds) is None else used / 60 for result in done),
         failed,
     )
 
@@ -103,6 +108,7 @@ def table_of(rows: dict[str, Row], against: str) -> str:
         folds = " ".join(map(str, row.folds)) + "".join(f"; failed: {reason}" for reason in row.reasons)
         shown = [_shown(each) for each in found.values()]
         times = [f"{row.minutes:.1f}", f"{row.prediction_seconds:.0f}"]
+        times.append("" if math.isnan(row.processor_minutes) else f"{row.processor_minutes:.1f}")
         lines.append(f"| {' | '.join([row.title, folds, str(len(row.images)), *shown, *times, *over])} |")
     return "\n".join(lines)
 

@@ -28,6 +28,8 @@ class Result:
         prediction_seconds: Seconds of prediction of the test images; None after a failure.
         figures: Number of test images, accuracy, balanced accuracy and log loss of this fold alone.
         options: Settings of the method.
+        processor_seconds: Seconds of all cores together, of training and prediction. Other work on the machine changes
+            them much less than it changes the other two. None after a failure, and in older results.
     """
 
     data: str
@@ -43,6 +45,7 @@ class Result:
     prediction_seconds: float | None
     figures: dict[str, float]
     options: dict[str, Any]
+    processor_seconds: float | None = None
 
     @property
     def key(self) -> Key:

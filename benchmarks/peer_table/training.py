@@ -2,12 +2,13 @@
 
 import json
 import os
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -69,9 +70,14 @@ def measure(setup: Setup, case: DividedCase, name: str, method: Method, seed: in
         if not claimed:
             return []
         _empty(folder)
+        before = _processor_seconds()
         reason = _not_installed(setup, method) or _run(setup, case, method, seed, folder)
+        processor_seconds = _processor_seconds() - before
         rows = [
-            _result(setup, case, method, folder, seed, reason, row, *of_row)
+            replace(
+                _result(setup, case, method, folder, seed, reason, row, *of_row),
+                processor_seconds=None if reason else processor_seconds,
+            )
             for row, of_row in method.rows(name).items()
         ]
         add_results(setup.out, rows)
@@ -121,6 +127,12 @@ def _run(setup: Setup, case: DividedCase, method: Method, seed: int, folder: Pat
     if status is None:
         return f"took longer than {setup.limit_minutes:g} minutes"
     return f"ended with {status}: {last_words(folder / LOG)}" if status else ""
+
+
+def _processor_seconds() -> float:
+    """Returns the processors' time of all commands that have ended, with that of their children."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _status(command: list[str], folder: Path, log: object, limit_minutes: float) -> int | None:
