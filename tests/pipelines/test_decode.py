@@ -38,8 +38,14 @@ def served(path):
 
 
 def in_stream(path, facts):
-    arguments = (str(path), facts.decoder, np.int32(facts.orientation))
-    return next(iter(tf.data.Dataset.from_tensors(arguments).map(decode_file))).numpy()
+    return next(in_one_stream([path], [facts]))
+
+
+def in_one_stream(paths, facts):
+    """Returns the pictures of some files one after the other, as a stream decodes them."""
+    columns = [str(path) for path in paths], [each.decoder for each in facts], [each.orientation for each in facts]
+    rows = tf.data.Dataset.from_tensor_slices((*columns[:2], np.array(columns[2], np.int32)))
+    return (picture.numpy() for picture in rows.map(decode_file))
 
 
 def eagerly(path, facts):
@@ -184,15 +190,16 @@ def test_the_shared_odd_files_decode_as_pillow_does(shared):
     and everything else because Pillow decodes it. docs/decoding.md has the table.
     """
     root = shared / "odd"
-    decoders = []
-    for path in sorted(root.iterdir()):
-        facts = inspect_image(path, root)
-        if facts.readable and facts.width * facts.height < 10**7:  # the largest takes seconds and is in the table
-            with Image.open(path) as file:
-                plain = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
-            expected = plain if facts.decoder == "tensorflow" else decode_pillow(path)
-            np.testing.assert_array_equal(in_stream(path, facts), expected, err_msg=path.name)
-            decoders.append(facts.decoder)
+    inspected = [(path, inspect_image(path, root)) for path in sorted(root.iterdir())]
+    # The largest takes seconds and is in the table.
+    readable = [(path, facts) for path, facts in inspected if facts.readable and facts.width * facts.height < 10**7]
+    paths, facts = zip(*readable, strict=True)
+    for path, fact, found in zip(paths, facts, in_one_stream(paths, facts), strict=True):
+        with Image.open(path) as file:
+            plain = np.asarray(ImageOps.exif_transpose(file).convert("RGB"))
+        expected = plain if fact.decoder == "tensorflow" else decode_pillow(path)
+        np.testing.assert_array_equal(found, expected, err_msg=path.name)
+    decoders = [fact.decoder for fact in facts]
     assert decoders.count("tensorflow") >= 10
     assert decoders.count("pillow") >= 10
 

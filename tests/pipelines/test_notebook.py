@@ -18,24 +18,26 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 
 
 @pytest.fixture(scope="module")
-def desk(images, torch_weights, tmp_path_factory):
+def desk(images, small_weights, tmp_path_factory):
     """Returns a folder with the files that the page names."""
     folder = tmp_path_factory.mktemp("desk")
     shutil.copytree(images, folder / "photos")
     first = min(path for path in (folder / "photos").iterdir())
     first.rename(folder / "photos" / "ant")
     (folder / "photos" / "ant" / "0000.jpg").rename(folder / "photos" / "ant" / "1.jpg")
-    shutil.copy(torch_weights, folder / "resnet18.safetensors")
+    shutil.copy(small_weights, folder / "resnet18.safetensors")
     return folder
 
 
 @pytest.fixture(scope="module")
-def after_the_job(desk):
+def after_the_job(desk, small):
     """Runs the page's first block; returns its variables."""
     variables: dict = {}
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(desk)
-        exec(BLOCKS[0].replace('arch="resnet18"', 'arch="resnet18", image_size=64'), variables)  # smaller, for speed
+        assert 'arch="resnet18"' in BLOCKS[0]
+        smaller = f'arch="{small}", image_size=32, view="crop"'
+        exec(BLOCKS[0].replace('arch="resnet18"', smaller), variables)
     return variables
 
 
