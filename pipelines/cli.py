@@ -222,6 +222,18 @@ def _explain(config: Any) -> int:
     return DONE
 
 
+def _page(config: Any) -> int:
+    _check_finished(config.run, "one")
+    from pipelines.serving.listening import listening
+
+    with listening(config.host, config.port) as listener:
+        with imports():
+            from pipelines.page import page
+
+        page(config, listener)
+    return DONE
+
+
 def _check_finished(run: str, strategy: str) -> None:
     """Checks that a run is finished, before TensorFlow is imported.
 
@@ -287,6 +299,7 @@ _DO = {
     "compare": _compare,
     "predict": _predict,
     "explain": _explain,
+    "page": _page,
     "export": _export,
     "import": _import,
     "convert": _convert,

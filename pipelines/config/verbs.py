@@ -6,7 +6,7 @@ from typing import Any, Literal
 from pipelines.config.experiments import ReproduceConfig
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.first_steps import CompletionConfig, DoctorConfig, GoConfig, PushConfig
-from pipelines.config.judging import CompareConfig, EvaluateConfig, PredictConfig
+from pipelines.config.judging import CompareConfig, EvaluateConfig, PageConfig, PredictConfig
 from pipelines.config.setting import DATA, NETWORK, RUN, Checked, absolute, documented, setting
 from pipelines.config.shared import (
     RUNS,
@@ -242,6 +242,7 @@ VERBS: dict[str, tuple[str, Any]] = {
     "compare": ("whether one run is better than another on the same photos", CompareConfig),
     "predict": ("classes of image files", PredictConfig),
     "explain": ("a picture of what in photos speaks for their likeliest classes", ExplainConfig),
+    "page": ("a web page on this machine: drop a photo, see the answer", PageConfig),
     "export": ("a SavedModel to serve, checked in a fresh process", ExportConfig),
     "push": ("a run's model and its card to the Hugging Face hub", PushConfig),
     "import": ("a network that others trained, classifier included, as a run", ImportConfig),
