@@ -1,0 +1,140 @@
+"""The view as a part of an ONNX graph: pictures of any height and width become the network's images.
+
+It is `pipelines.images.regions.evaluation_region` and its resampling, as one product of matrices for each axis. The
+matrices come from the picture's height and width by whole numbers and a few operations in float32, so that runtimes
+compute them alike.
+"""
+
+import numpy as np
+from onnx import TensorProto
+
+from pipelines.serving.onnx_graph import OnnxGraph
+from pipelines.serving.plain_network import View
+
+# As in `pipelines.images.regions`, which needs TensorFlow; a test compares the two.
+MEAN_COLOUR = (124, 116, 104)
+_HALF_WIDTH = {"bilinear": 1.0, "bicubic": 2.0}
+
+
+def add_view(graph: OnnxGraph, images: str, view: View) -> str:
+    """Adds the view to a graph.
+
+    Args:
+        graph: Graph to add to.
+        images: Name of the pictures, uint8 [batch, height, width, 3].
+        view: What the network sees of them.
+
+    Returns:
+        The name of the images, float32 [batch, 3, size, size], whole numbers in 0 … 255.
+    """
+    shape = graph.add("Shape", images)
+    sides = [graph.add("Gather", shape, graph.constant(axis, np.int64), axis=0) for axis in (1, 2)]
+    resized = _resized_sides(graph, sides, view)
+    whole = graph.constant(view.size, np.int64)
+    begins = [graph.add("Div", graph.add("Sub", side, whole), graph.constant(2, np.int64)) for side in resized]
+    if view.view == "pad":  # begin is below 0; ONNX rounds a quotient towards 0, as wanted here
+        begins = [graph.add("Neg", _half(graph, graph.add("Sub", whole, side))) for side in resized]
+    rows, columns = (
+        _matrix(graph, side, other, begin, view) for side, other, begin in zip(sides, resized, begins, strict=True)
+    )
+    x = _resampled(graph, graph.cast(images, TensorProto.FLOAT), sides, rows, columns, view.size)
+    if view.interpolation == "bicubic":  # a kernel with negative parts can overshoot
+        x = graph.add("Clip", x, graph.constant(0.0), graph.constant(255.0))
+    x = graph.add("Round", x)
+    return _padded(graph, x, resized, begins, view) if view.view == "pad" else x
+
+
+def _half(graph: OnnxGraph, number: str) -> str:
+    return graph.add("Div", number, graph.constant(2, np.int64))
+
+
+def _resized_sides(graph: OnnxGraph, sides: list[str], view: View) -> list[str]:
+    """Returns the height and width after the whole picture is resized, int64."""
+    target = graph.constant(view.side, np.int64)
+    if view.view == "squeeze":
+        return [target, target]
+    fitted = graph.add("Max" if view.view == "pad" else "Min", *sides)
+    rounded = [_rounded_quotient(graph, graph.add("Mul", side, target), fitted) for side in sides]
+    if view.view == "crop":
+        return [graph.add("Max", side, target) for side in rounded]
+    one = graph.constant(1, np.int64)
+    return [graph.add("Min", graph.add("Max", side, one), target) for side in rounded]
+
+
+def _rounded_quotient(graph: OnnxGraph, number: str, divisor: str) -> str:
+    """Returns number / divisor, rounded; a half goes to the even neighbour, as in NumPy and TensorFlow."""
+    one, two = graph.constant(1, np.int64), graph.constant(2, np.int64)
+    doubled = graph.add("Add", graph.add("Mul", number, two), divisor)
+    twice = graph.add("Mul", divisor, two)
+    quotient = graph.add("Div", doubled, twice)
+    rest = graph.add("Sub", doubled, graph.add("Mul", quotient, twice))
+    odd = graph.add("Sub", quotient, graph.add("Mul", graph.add("Div", quotient, two), two))
+    is_half = graph.add("Sub", one, graph.add("Min", rest, one))  # 1 where nothing is left, 0 elsewhere
+    return graph.add("Sub", quotient, graph.add("Mul", is_half, odd))
+
+
+def _matrix(graph: OnnxGraph, side: str, resized: str, begin: str, view: View) -> str:
+    """Returns the weights of a picture's pixels in each of the image's, along one axis, float32 [size, side].
+
+    The kernel is as wide as a pixel of the image or of the picture, whichever is larger. Its weights are divided by
+    their sum, which is smaller at the edges.
+    """
+    pixel = graph.add("Div", graph.cast(side, TensorProto.FLOAT), graph.cast(resized, TensorProto.FLOAT))
+    middles = graph.constant(np.arange(view.size)[:, None] + 0.5)
+    centres = graph.add("Mul", graph.add("Add", middles, graph.cast(begin, TensorProto.FLOAT)), pixel)
+    zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
+    numbers = graph.cast(graph.add("Range", zero, side, one), TensorProto.FLOAT)
+    sources = graph.add("Add", numbers, graph.constant(0.5))
+    width = graph.add("Max", pixel, graph.constant(1.0))
+    distance = graph.add("Div", graph.add("Abs", graph.add("Sub", sources, centres)), width)
+    weights = _KERNELS[view.interpolation](graph, distance)
+    total = graph.add("ReduceSum", weights, graph.constant([1], np.int64), keepdims=1)
+    if view.view == "pad":  # beyond the picture there are no weights, and what is computed there is not used
+        total = graph.add("Max", total, graph.constant(1e-3))
+    return graph.add("Div", weights, total)
+
+
+def _triangle(graph: OnnxGraph, distance: str) -> str:
+    return graph.add("Relu", graph.add("Sub", graph.constant(1.0), distance))
+
+
+def _keys_cubic(graph: OnnxGraph, distance: str) -> str:
+    """Returns Keys's kernel with -0.5 (1981), in two pieces: up to 1, and from there to 2, beyond which it is 0."""
+    x = graph.add("Min", distance, graph.constant(2.0))
+
+    def polynomial(*factors: float) -> str:
+        value = graph.constant(factors[0])
+        for factor in factors[1:]:
+            value = graph.add("Add", graph.add("Mul", value, x), graph.constant(factor))
+        return value
+
+    inner, outer = polynomial(1.5, -2.5, 0.0, 1.0), polynomial(-0.5, 2.5, -4.0, 2.0)
+    return graph.add("Where", graph.add("Less", x, graph.constant(1.0)), inner, outer)
+
+
+_KERNELS = {"bilinear": _triangle, "bicubic": _keys_cubic}
+
+
+def _resampled(graph: OnnxGraph, x: str, sides: list[str], rows: str, columns: str, size: int) -> str:
+    """Returns [batch, 3, size, size] of [batch, height, width, 3] and the matrices of both axes."""
+    batch, colours = graph.constant([0], np.int64), graph.constant([3], np.int64)
+    one = graph.constant([0], np.int64)
+    height, width = (graph.add("Unsqueeze", side, one) for side in sides)
+    lines = graph.add("Concat", batch, height, graph.constant([-1], np.int64), axis=0)
+    x = graph.add("MatMul", rows, graph.add("Reshape", x, lines))
+    pixels = graph.add("Concat", batch, graph.constant([size], np.int64), width, colours, axis=0)
+    x = graph.add("Transpose", graph.add("Reshape", x, pixels), perm=[0, 3, 1, 2])
+    return graph.add("MatMul", x, graph.add("Transpose", columns, perm=[1, 0]))
+
+
+def _padded(graph: OnnxGraph, x: str, resized: list[str], begins: list[str], view: View) -> str:
+    """Puts the mean colour where an image shows nothing of the picture."""
+    numbers = graph.constant(np.arange(view.size), np.int64)
+    shown = []
+    for side, begin in zip(resized, begins, strict=True):
+        place = graph.add("Add", numbers, begin)
+        not_before = graph.add("GreaterOrEqual", place, graph.constant(0, np.int64))
+        shown.append(graph.add("And", not_before, graph.add("Less", place, side)))
+    rows, columns = (graph.add("Unsqueeze", each, graph.constant([at], np.int64)) for each, at in zip(shown, (1, 0)))
+    colour = graph.constant(np.reshape(MEAN_COLOUR, (1, 3, 1, 1)))
+    return graph.add("Where", graph.add("And", rows, columns), x, colour)
