@@ -33,7 +33,7 @@ def page(config: PageConfig, listener: socket.socket) -> None:
     with Interrupts() as interrupts:
         run = finished_run(config.run)
         answers, training = Answers(run), TrainingPhotos(run, config.data)
-        server = _server(listener, application(answers, training, _files(run, answers), config.host))
+        server = _server(listener, application(answers, training, page_files(run, answers), config.host))
         training.look(answers.explainer, answers.network, answers.spec)
         answer(f"http://{_named(config.host)}:{server.port}/ answers about photos; Ctrl-C ends it")
         server.serve_forever()  # until a signal, which it catches
@@ -52,7 +52,7 @@ def _named(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
-def _files(run: Run, answers: Answers) -> dict[str, tuple[str, str]]:
+def page_files(run: Run, answers: Answers) -> dict[str, tuple[str, str]]:
     """Returns the files of the page by their paths, each with its media type."""
     name, classes = run.path.resolve().name, len(answers.classes)
     threshold = None if answers.calibration is None else answers.calibration.threshold

@@ -14,7 +14,16 @@ from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from werkzeug.exceptions import BadRequest, Forbidden, HTTPException, InternalServerError, ServiceUnavailable
+from werkzeug.exceptions import (
+    BadRequest,
+    Forbidden,
+    HTTPException,
+    InternalServerError,
+    MethodNotAllowed,
+    NotFound,
+    RequestEntityTooLarge,
+    ServiceUnavailable,
+)
 from werkzeug.wrappers import Request, Response
 
 from pipelines.console.terminal import warn
@@ -29,6 +38,7 @@ if TYPE_CHECKING:
 
 MOST_PHOTOS = 16
 MOST_BYTES = 32 * 2**20  # of one photo
+MOST_BYTES_TOGETHER = 4 * MOST_BYTES  # phones make photos of some megabytes
 # Requests about photos that are received or answered at a time.
 MOST_AT_ONCE = 4
 _MEBIBYTE = 2**20
@@ -49,7 +59,7 @@ HEADERS = {
 class PhotoRequest(Request):
     """A request whose body has a limit."""
 
-    max_content_length = MOST_PHOTOS * MOST_BYTES // 4  # phones send photos of some megabytes
+    max_content_length = MOST_BYTES_TOGETHER
     max_form_parts = 2 * MOST_PHOTOS
 
 
@@ -82,12 +92,15 @@ def application(
         if request.path in files:
             kind, text = files[request.path]
             return Response(text, mimetype=kind)
-        return _in_json({"error": f"there is no {request.path[:_LONGEST_NAME]}"}, 404)
+        raise NotFound(f"there is no {request.path[:_LONGEST_NAME]}")
 
     def answering(environment: "WSGIEnvironment", start: "StartResponse") -> Iterable[bytes]:
         request = PhotoRequest(environment)
         try:
             response = respond(request)
+        except RequestEntityTooLarge:
+            most = f"{MOST_BYTES_TOGETHER // _MEBIBYTE} MiB"
+            response = _in_json({"error": f"a request has more than {most}, or too many parts; send fewer photos"}, 413)
         except HTTPException as error:
             response = _in_json({"error": error.description or error.name}, error.code or 500)
         except MachineFailure as error:
@@ -118,7 +131,10 @@ def check_sender(asked: str, origin: str | None, host: str) -> None:
     Raises:
         Forbidden: It is for another name, or another page has sent it.
     """
-    name = urlsplit(f"//{asked}").hostname or ""
+    try:
+        name = urlsplit(f"//{asked}").hostname or ""
+    except ValueError:  # brackets without an address
+        name = ""
     if name not in ("localhost", host.lower()) and not _is_address(name):
         raise Forbidden(f"this page is not {name[:_LONGEST_NAME]!r}; open the address that the terminal shows")
     if origin is not None and urlsplit(origin).netloc != asked:
@@ -135,9 +151,7 @@ def _is_address(name: str) -> bool:
 
 def _check_method(request: PhotoRequest, method: str) -> None:
     if request.method not in (method, "HEAD" if method == "GET" else method):
-        error = BadRequest(f"{request.path[:_LONGEST_NAME]} takes {method} alone")
-        error.code = 405
-        raise error
+        raise MethodNotAllowed([method], f"{request.path[:_LONGEST_NAME]} takes {method} alone")
 
 
 def _predict(request: PhotoRequest, answers: Answers, training: TrainingPhotos) -> dict[str, Any]:

@@ -11,7 +11,7 @@ export async function answer(file) {
   const photo = await ask(file);
   const classes = Object.entries(photo.probabilities).map(([name, probability]) => ({ name, probability }));
   classes.sort((one, other) => other.probability - one.probability);
-  return { ...photo, classes, unsure: photo.confidence < facts.threshold, nearest: photo.nearest ?? later(file) };
+  return { ...photo, classes, nearest: photo.nearest ?? later(file) };
 }
 
 async function ask(file) {

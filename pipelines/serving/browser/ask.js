@@ -33,6 +33,8 @@ function take(files) {
   if (!busy) work();
 }
 
+const isUnsure = (found) => facts.threshold !== null && found.classes[0].probability < facts.threshold;
+
 async function work() {
   busy = true;
   while (waiting.length) {
@@ -52,16 +54,16 @@ async function work() {
 }
 
 function show(card, name, found) {
-  const first = found.classes[0];
-  card.classList.toggle("is-unsure", found.unsure);
-  const verdict = found.unsure
+  const first = found.classes[0], unsure = isUnsure(found);
+  card.classList.toggle("is-unsure", unsure);
+  const verdict = unsure
     ? ["not sure; most like ", nameOf(first.name)]
     : [nameOf(first.name), ` ${percent(first.probability)}`];
   card.replaceChildren(element("h2", {}, ...verdict), element("p", { class: "name" }, nameOf(name)));
   const frame = element("div", { class: "picture" }, element("img", { src: found.picture, alt: `the photo ${name}` }));
   if (found.picture) card.append(frame);
   card.append(bars(found, frame));
-  if (found.unsure) {
+  if (unsure) {
     card.append(element("p", { class: "note" }, `It is not sure of an answer below ${percent(facts.threshold)}.`));
   }
   if (found.evidence) {
@@ -69,7 +71,7 @@ function show(card, name, found) {
       `Orange speaks for the class that is chosen, and blue against it (${found.evidence.method}).`));
   }
   if (found.nearest) nearest(card, found.nearest);
-  tell(`${name}: ${found.unsure ? "not sure; most like " : ""}${first.name}, ${percent(first.probability)}`);
+  tell(`${name}: ${unsure ? "not sure; most like " : ""}${first.name}, ${percent(first.probability)}`);
 }
 
 function bars(found, frame) {
