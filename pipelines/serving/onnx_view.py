@@ -38,9 +38,6 @@ def add_view(graph: OnnxGraph, images: str, view: View) -> str:
         _matrix(graph, side, other, begin, view) for side, other, begin in zip(sides, resized, begins, strict=True)
     )
     x = _resampled(graph, graph.cast(images, TensorProto.FLOAT), sides, rows, columns, view.size)
-    if view.interpolation == "bicubic":  # a kernel with negative parts can overshoot
-        x = graph.add("Clip", x, graph.constant(0.0), graph.constant(255.0))
-    x = graph.add("Round", x)
     return _padded(graph, x, resized, begins, view) if view.view == "pad" else x
 
 
@@ -78,15 +75,18 @@ def _matrix(graph: OnnxGraph, side: str, resized: str, begin: str, view: View) -
 
     The kernel is as wide as a pixel of the image or of the picture, whichever is larger. Its weights are divided by
     their sum, which is smaller at the edges.
+
+    Distances are whole numbers before they are divided. OpenVINO computes in bfloat16 where a processor has it, with
+    three digits, in which the numbers of neighbouring pixels are the same.
     """
-    pixel = graph.add("Div", graph.cast(side, TensorProto.FLOAT), graph.cast(resized, TensorProto.FLOAT))
-    middles = graph.constant(np.arange(view.size)[:, None] + 0.5)
-    centres = graph.add("Mul", graph.add("Add", middles, graph.cast(begin, TensorProto.FLOAT)), pixel)
-    zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
-    numbers = graph.cast(graph.add("Range", zero, side, one), TensorProto.FLOAT)
-    sources = graph.add("Add", numbers, graph.constant(0.5))
-    width = graph.add("Max", pixel, graph.constant(1.0))
-    distance = graph.add("Div", graph.add("Abs", graph.add("Sub", sources, centres)), width)
+    one, two = graph.constant(1, np.int64), graph.constant(2, np.int64)
+    numbers = graph.add("Range", graph.constant(0, np.int64), side, one)
+    sources = graph.add("Mul", graph.add("Add", graph.add("Mul", numbers, two), one), resized)
+    doubled = graph.constant(2 * np.arange(view.size)[:, None] + 1, np.int64)
+    centres = graph.add("Mul", graph.add("Add", doubled, graph.add("Mul", begin, two)), side)
+    apart = graph.cast(graph.add("Abs", graph.add("Sub", sources, centres)), TensorProto.FLOAT)
+    width = graph.cast(graph.add("Mul", graph.add("Max", side, resized), two), TensorProto.FLOAT)
+    distance = graph.add("Div", apart, width)
     weights = _KERNELS[view.interpolation](graph, distance)
     total = graph.add("ReduceSum", weights, graph.constant([1], np.int64), keepdims=1)
     if view.view == "pad":  # beyond the picture there are no weights, and what is computed there is not used
@@ -116,15 +116,22 @@ _KERNELS = {"bilinear": _triangle, "bicubic": _keys_cubic}
 
 
 def _resampled(graph: OnnxGraph, x: str, sides: list[str], rows: str, columns: str, size: int) -> str:
-    """Returns [batch, 3, size, size] of [batch, height, width, 3] and the matrices of both axes."""
+    """Returns [batch, 3, size, size] of [batch, height, width, 3] and the matrices of both axes.
+
+    A bicubic kernel has negative parts and can overshoot. The columns are the first axis of their product, and not the
+    last, because OpenVINO 2026.4 would fuse what follows with a product whose last axis is the image's, which it cannot
+    where it computes in bfloat16 and 8 bits.
+    """
+    zero, white = graph.constant(0.0), graph.constant(255.0)
     batch, colours = graph.constant([0], np.int64), graph.constant([3], np.int64)
     one = graph.constant([0], np.int64)
     height, width = (graph.add("Unsqueeze", side, one) for side in sides)
     lines = graph.add("Concat", batch, height, graph.constant([-1], np.int64), axis=0)
     x = graph.add("MatMul", rows, graph.add("Reshape", x, lines))
     pixels = graph.add("Concat", batch, graph.constant([size], np.int64), width, colours, axis=0)
-    x = graph.add("Transpose", graph.add("Reshape", x, pixels), perm=[0, 3, 1, 2])
-    return graph.add("MatMul", x, graph.add("Transpose", columns, perm=[1, 0]))
+    x = graph.add("Transpose", graph.add("Reshape", x, pixels), perm=[0, 3, 2, 1])
+    x = graph.add("Round", graph.add("Clip", graph.add("MatMul", columns, x), zero, white))
+    return graph.add("Transpose", x, perm=[0, 1, 3, 2])
 
 
 def _padded(graph: OnnxGraph, x: str, resized: list[str], begins: list[str], view: View) -> str:
