@@ -13,7 +13,10 @@ from pipelines.serving.plain_network import View
 
 # As in `pipelines.images.regions`, which needs TensorFlow; a test compares the two.
 MEAN_COLOUR = (124, 116, 104)
-_HALF_WIDTH = {"bilinear": 1.0, "bicubic": 2.0}
+# Half the width of each kernel, in pixels of the larger of the two grids.
+_HALF_WIDTH = {"bilinear": 1, "bicubic": 2}
+# float32 rounds a place among thousands of pixels by no more than this.
+_MOST_ROUNDED = 5e-4
 
 
 def add_view(graph: OnnxGraph, images: str, view: View) -> str:
@@ -37,7 +40,7 @@ def add_view(graph: OnnxGraph, images: str, view: View) -> str:
     rows, columns = (
         _matrix(graph, side, other, begin, view) for side, other, begin in zip(sides, resized, begins, strict=True)
     )
-    x = _resampled(graph, graph.cast(images, TensorProto.FLOAT), sides, rows, columns, view.size)
+    x = _resampled(graph, _float(graph, images), sides, rows, columns, view.size)
     return _padded(graph, x, resized, begins, view) if view.view == "pad" else x
 
 
@@ -82,16 +85,47 @@ def _matrix(graph: OnnxGraph, side: str, resized: str, begin: str, view: View) -
     one, two = graph.constant(1, np.int64), graph.constant(2, np.int64)
     numbers = graph.add("Range", graph.constant(0, np.int64), side, one)
     sources = graph.add("Mul", graph.add("Add", graph.add("Mul", numbers, two), one), resized)
-    doubled = graph.constant(2 * np.arange(view.size)[:, None] + 1, np.int64)
-    centres = graph.add("Mul", graph.add("Add", doubled, graph.add("Mul", begin, two)), side)
-    apart = graph.cast(graph.add("Abs", graph.add("Sub", sources, centres)), TensorProto.FLOAT)
-    width = graph.cast(graph.add("Mul", graph.add("Max", side, resized), two), TensorProto.FLOAT)
-    distance = graph.add("Div", apart, width)
-    weights = _KERNELS[view.interpolation](graph, distance)
+    places = graph.add("Add", graph.constant(2 * np.arange(view.size)[:, None] + 1, np.int64), graph.add("Mul", begin, two))
+    centres = graph.add("Mul", places, side)  # in a unit of which a pixel of the picture has 2 · resized
+    unit = graph.add("Mul", resized, two)
+    apart = graph.add("Div", _float(graph, graph.add("Sub", sources, centres)), _float(graph, unit))
+    apart = graph.add("Sub", apart, _rounding(graph, side, resized, begin, centres, view))
+    width = graph.add("Div", _float(graph, graph.add("Max", side, resized)), _float(graph, resized))
+    weights = _KERNELS[view.interpolation](graph, graph.add("Div", graph.add("Abs", apart), width))
     total = graph.add("ReduceSum", weights, graph.constant([1], np.int64), keepdims=1)
     if view.view == "pad":  # beyond the picture there are no weights, and what is computed there is not used
         total = graph.add("Max", total, graph.constant(1e-3))
     return graph.add("Div", weights, total)
+
+
+def _rounding(graph: OnnxGraph, side: str, resized: str, begin: str, centres: str, view: View) -> str:
+    """Returns how much TensorFlow's float32 rounds the centres of the image's pixels up, float32 [size, 1].
+
+    It is a hundred-thousandth of a pixel, which decides to which of two gray levels one pixel in a hundred is rounded.
+    The steps are those of TensorFlow's ScaleAndTranslate, which sees the window that `Region.window` cuts out. Where a
+    runtime computes them in bfloat16 they mean nothing, and are cut off.
+    """
+    two = graph.constant(2, np.int64)
+    radius = graph.constant(_HALF_WIDTH[view.interpolation], np.int64)
+    before = graph.add("Sub", graph.add("Mul", begin, side), graph.add("Mul", radius, graph.add("Max", side, resized)))
+    window = graph.add("Div", graph.add("Max", before, graph.constant(0, np.int64)), resized)
+    scale = graph.add("Div", _float(graph, resized), _float(graph, side))
+    moved = graph.add("Sub", graph.add("Mul", window, resized), graph.add("Mul", begin, side))
+    translation = graph.add("Div", _float(graph, moved), _float(graph, side))
+    pixel = graph.add("Div", graph.constant(1.0), scale)
+    scaled = graph.add("Mul", graph.constant(np.arange(view.size)[:, None] + 0.5), pixel)
+    # Abs changes nothing, and keeps OpenVINO from multiplying and adding at once, which rounds only once.
+    sample = graph.add("Sub", graph.add("Abs", scaled), graph.add("Mul", pixel, translation))
+    unit = graph.add("Mul", resized, two)
+    whole = graph.add("Div", centres, unit)
+    rest = graph.add("Sub", centres, graph.add("Mul", whole, unit))
+    exact = graph.add("Div", _float(graph, rest), _float(graph, unit))
+    error = graph.add("Sub", graph.add("Sub", sample, _float(graph, graph.add("Sub", whole, window))), exact)
+    return graph.add("Clip", error, graph.constant(-_MOST_ROUNDED), graph.constant(_MOST_ROUNDED))
+
+
+def _float(graph: OnnxGraph, number: str) -> str:
+    return graph.cast(number, TensorProto.FLOAT)
 
 
 def _triangle(graph: OnnxGraph, distance: str) -> str:
