@@ -1,8 +1,8 @@
 """Serves an export with its own runtime, in a process that imports nothing else, and says how long that takes.
 
-`export` runs this: python -m pipelines.serving.engine FORMAT PATH PRECISION. A question is a line of JSON with the shape
-of a batch and the number of times to compute it, and the batch's bytes. An answer is a line of JSON with the seconds of
-each time, the largest memory of the process so far in bytes and the shape of the probabilities, and their bytes.
+`export` runs this: python -m pipelines.serving.engine FORMAT PATH. A question is a line of JSON with the shape of a
+batch and the number of times to compute it, and the batch's bytes. An answer is a line of JSON with the seconds of each
+time, the largest memory of the process so far in bytes and the shape of the probabilities, and their bytes.
 """
 
 import json
@@ -19,7 +19,7 @@ import numpy as np
 Serve = Callable[[np.ndarray], np.ndarray]
 
 
-def _saved_model(path: Path, precision: str) -> Serve:
+def _saved_model(path: Path) -> Serve:
     import tensorflow as tf
 
     model = tf.saved_model.load(str(path))
@@ -32,14 +32,14 @@ def _saved_model(path: Path, precision: str) -> Serve:
     return serve
 
 
-def _onnx(path: Path, precision: str) -> Serve:
+def _onnx(path: Path) -> Serve:
     import onnxruntime
 
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     return lambda images: session.run(["probabilities"], {"images": images})[0]
 
 
-def _openvino(path: Path, precision: str) -> Serve:
+def _openvino(path: Path) -> Serve:
     """Loads an OpenVINO model; without the hint it would compute in bfloat16 where the processor can."""
     import openvino
 
@@ -47,7 +47,7 @@ def _openvino(path: Path, precision: str) -> Serve:
     return lambda images: model(images)["probabilities"]
 
 
-def _litert(path: Path, precision: str) -> Serve:
+def _litert(path: Path) -> Serve:
     from ai_edge_litert.interpreter import Interpreter
 
     interpreter = Interpreter(model_path=str(path), num_threads=len(os.sched_getaffinity(0)))
@@ -60,7 +60,7 @@ def _litert(path: Path, precision: str) -> Serve:
     return serve
 
 
-def _keras(path: Path, precision: str) -> Serve:
+def _keras(path: Path) -> Serve:
     import keras
     import tensorflow as tf
 
@@ -69,7 +69,7 @@ def _keras(path: Path, precision: str) -> Serve:
     return lambda images: compute(tf.constant(images)).numpy()
 
 
-_LOADERS: dict[str, Callable[[Path, str], Serve]] = {
+_LOADERS: dict[str, Callable[[Path], Serve]] = {
     "saved_model": _saved_model,
     "onnx": _onnx,
     "openvino": _openvino,
@@ -85,10 +85,10 @@ def _peak_bytes() -> int:
     return next((1024 * int(line.split()[1]) for line in lines if line.startswith("VmHWM:")), 0)
 
 
-def main(name: str, path: str, precision: str) -> None:
+def main(name: str, path: str) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a runtime prints is no answer
-    serve = _LOADERS[name](Path(path), precision)
+    serve = _LOADERS[name](Path(path))
     for line in sys.stdin.buffer:
         question = json.loads(line)
         shape = question["shape"]

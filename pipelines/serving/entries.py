@@ -12,7 +12,7 @@ Entry = dict[str, Any]
 
 
 def entries_of(run: Run) -> list[Entry]:
-    """Returns the objects of a run's exports that are still there; none where the file is missing or of another kind."""
+    """Returns the objects of a run's exports that are still there; none if the file is missing or of another kind."""
     if not run.export_report.is_file():
         return []
     try:
@@ -28,7 +28,9 @@ def entries_of(run: Run) -> list[Entry]:
 
 def without(entries: list[Entry], target: Target) -> list[Entry]:
     """Returns the objects of all other exports."""
-    return [each for each in entries if (each.get("format"), each.get("precision")) != (target.format, target.precision)]
+    return [
+        each for each in entries if (each.get("format"), each.get("precision")) != (target.format, target.precision)
+    ]
 
 
 def write_entries(run: Run, entries: list[Entry]) -> None:

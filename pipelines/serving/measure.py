@@ -132,7 +132,8 @@ def _answers(
     """Returns the model's probabilities, those of each export, and the first picture."""
     view = tf.function(photos.spec.for_evaluation, input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     model = tf.function(lambda image: tf.nn.softmax(logits(image[tf.newaxis]))[0])
-    expected, answers, first = [], [[] for _ in engines], None
+    expected, first = [], None
+    answers: list[list[np.ndarray]] = [[] for _ in engines]
     for picture in progress(photos.pictures(), len(photos), "served by each export"):
         image = view(tf.constant(picture))
         expected.append(model(image).numpy())
@@ -196,7 +197,9 @@ def agreement_of(probabilities: np.ndarray, expected: np.ndarray, labels: np.nda
     return Agreement(found.n, found.largest, found.mean, found.changed, only_model, only_export, p)
 
 
-def accuracy_of(probabilities: np.ndarray, labels: np.ndarray | None) -> tuple[float | None, tuple[float, float] | None]:
+def accuracy_of(
+    probabilities: np.ndarray, labels: np.ndarray | None
+) -> tuple[float | None, tuple[float, float] | None]:
     """Returns the share of photos that are named rightly with Wilson's interval, or None twice without labels."""
     if labels is None:
         return None, None

@@ -83,7 +83,9 @@ def _affine(graph: OnnxGraph, operation: Operation, inputs: list[str]) -> str:
         graph.constant(operation.arrays[name].reshape(1, -1, 1, 1), name=f"{operation.name}/{name}")
         for name in ("scale", "shift")
     )
-    return graph.add("Add", graph.add("Mul", inputs[0], scale, name=f"{operation.name}/scaled"), shift, name=operation.name)
+    return graph.add(
+        "Add", graph.add("Mul", inputs[0], scale, name=f"{operation.name}/scaled"), shift, name=operation.name
+    )
 
 
 def _convolution(graph: OnnxGraph, operation: Operation, inputs: list[str]) -> str:

@@ -85,7 +85,9 @@ def _matrix(graph: OnnxGraph, side: str, resized: str, begin: str, view: View) -
     one, two = graph.constant(1, np.int64), graph.constant(2, np.int64)
     numbers = graph.add("Range", graph.constant(0, np.int64), side, one)
     sources = graph.add("Mul", graph.add("Add", graph.add("Mul", numbers, two), one), resized)
-    places = graph.add("Add", graph.constant(2 * np.arange(view.size)[:, None] + 1, np.int64), graph.add("Mul", begin, two))
+    places = graph.add(
+        "Add", graph.constant(2 * np.arange(view.size)[:, None] + 1, np.int64), graph.add("Mul", begin, two)
+    )
     centres = graph.add("Mul", places, side)  # in a unit of which a pixel of the picture has 2 · resized
     unit = graph.add("Mul", resized, two)
     apart = graph.add("Div", _float(graph, graph.add("Sub", sources, centres)), _float(graph, unit))
@@ -176,6 +178,8 @@ def _padded(graph: OnnxGraph, x: str, resized: list[str], begins: list[str], vie
         place = graph.add("Add", numbers, begin)
         not_before = graph.add("GreaterOrEqual", place, graph.constant(0, np.int64))
         shown.append(graph.add("And", not_before, graph.add("Less", place, side)))
-    rows, columns = (graph.add("Unsqueeze", each, graph.constant([at], np.int64)) for each, at in zip(shown, (1, 0)))
+    rows, columns = (
+        graph.add("Unsqueeze", each, graph.constant([at], np.int64)) for each, at in zip(shown, (1, 0), strict=True)
+    )
     colour = graph.constant(np.reshape(MEAN_COLOUR, (1, 3, 1, 1)))
     return graph.add("Where", graph.add("And", rows, columns), x, colour)

@@ -1,6 +1,7 @@
 """Writes an ONNX model of a plain network as OpenVINO's model.xml and model.bin.
 
-`export` runs this in a process of its own: python -m pipelines.serving.openvino_model NETWORK FOLDER PRECISION [PHOTOS].
+`export` runs this in a process of its own: python -m pipelines.serving.openvino_model NETWORK FOLDER PRECISION, and an
+archive of photos for int8.
 """
 
 import sys

@@ -43,7 +43,7 @@ class Photos:
 
     def labels(self, classes: list[str]) -> np.ndarray | None:
         """Returns the number of each photo's class, or None for drawn images."""
-        return pd.Index(classes).get_indexer(self.rows["label"]) if len(self.rows) else None
+        return np.array([classes.index(label) for label in self.rows["label"]]) if len(self.rows) else None
 
     def pictures(self) -> Iterator[np.ndarray]:
         """Yields upright pictures, uint8 [height, width, 3].
@@ -93,7 +93,7 @@ def for_calibration(manifest: pd.DataFrame, root: Path, spec: InputSpec, most: i
 
 
 def _chosen(rows: pd.DataFrame, root: Path, spec: InputSpec, split: str, most: int) -> Photos:
-    places = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int)) if len(rows) else []
+    places = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).round().astype(int))
     chosen = rows.iloc[places]
     check_same_images(chosen, root)
     return Photos(chosen, root, spec, split)

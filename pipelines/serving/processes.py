@@ -29,7 +29,9 @@ def run_module(module: str, *arguments: str, what: str) -> None:
     Raises:
         UserError: It fails.
     """
-    result = subprocess.run(_command(module, arguments), env=_environment(), capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        _command(module, arguments), env=_environment(), capture_output=True, text=True, check=False
+    )
     if result.returncode != 0:
         raise UserError(f"{what} fails: {_reason(result.stderr, result.returncode)}")
 
@@ -49,7 +51,7 @@ class Engine:
     def __enter__(self) -> "Engine":
         self._errors: IO[bytes] = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            _command("pipelines.serving.engine", (self.target.format, str(self.path), self.target.precision)),
+            _command("pipelines.serving.engine", (self.target.format, str(self.path))),
             env=_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
