@@ -246,15 +246,22 @@ def _check_finished(run: str, strategy: str) -> None:
 
 
 def _export(config: Any) -> int:
+    from pipelines.config.formats import check_installed
     from pipelines.runs.directory import finished_run
     from pipelines.runs.files import read_json
 
-    run = finished_run(config.run)
+    run, targets = finished_run(config.run), config.targets()
+    check_installed(targets)
     with imports():
-        from pipelines.export import export
+        from pipelines.export import export, export_formats
 
-    path = export(run, config.mirror, unfinished=config.unfinished, data=config.data)
-    result(lambda: {"run": config.run, "path": str(path), **read_json(run.export_report)})
+    path = run.export_report.parent
+    if targets:
+        more = {"unfinished": config.unfinished, "data": config.data, "runtime": config.runtime}
+        export_formats(run, targets, config.mirror, **more)
+    else:
+        path = export(run, config.mirror, unfinished=config.unfinished, data=config.data)
+    result(lambda: {"run": config.run, "path": str(path), "exports": read_json(run.export_report)})
     return DONE
 
 

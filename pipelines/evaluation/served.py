@@ -1,4 +1,4 @@
-"""Probabilities that an exported model gives to images: a SavedModel's signature, or an ONNX file."""
+"""Probabilities that an exported model gives to images: a SavedModel's signature, or an ONNX or a LiteRT file."""
 
 from collections.abc import Callable
 from pathlib import Path

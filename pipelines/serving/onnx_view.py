@@ -13,7 +13,10 @@ from pipelines.serving.plain_network import View
 
 # As in `pipelines.images.regions`, which needs TensorFlow; a test compares the two.
 MEAN_COLOUR = (124, 116, 104)
-_HALF_WIDTH = {"bilinear": 1.0, "bicubic": 2.0}
+# Half the width of each kernel, in pixels of the larger of the two grids.
+_HALF_WIDTH = {"bilinear": 1, "bicubic": 2}
+# float32 rounds a place among thousands of pixels by no more than this.
+_MOST_ROUNDED = 5e-4
 
 
 def add_view(graph: OnnxGraph, images: str, view: View) -> str:
@@ -37,10 +40,7 @@ def add_view(graph: OnnxGraph, images: str, view: View) -> str:
     rows, columns = (
         _matrix(graph, side, other, begin, view) for side, other, begin in zip(sides, resized, begins, strict=True)
     )
-    x = _resampled(graph, graph.cast(images, TensorProto.FLOAT), sides, rows, columns, view.size)
-    if view.interpolation == "bicubic":  # a kernel with negative parts can overshoot
-        x = graph.add("Clip", x, graph.constant(0.0), graph.constant(255.0))
-    x = graph.add("Round", x)
+    x = _resampled(graph, _float(graph, images), sides, rows, columns, view.size)
     return _padded(graph, x, resized, begins, view) if view.view == "pad" else x
 
 
@@ -78,20 +78,56 @@ def _matrix(graph: OnnxGraph, side: str, resized: str, begin: str, view: View) -
 
     The kernel is as wide as a pixel of the image or of the picture, whichever is larger. Its weights are divided by
     their sum, which is smaller at the edges.
+
+    Distances are whole numbers before they are divided. OpenVINO computes in bfloat16 where a processor has it, with
+    three digits, in which the numbers of neighbouring pixels are the same.
     """
-    pixel = graph.add("Div", graph.cast(side, TensorProto.FLOAT), graph.cast(resized, TensorProto.FLOAT))
-    middles = graph.constant(np.arange(view.size)[:, None] + 0.5)
-    centres = graph.add("Mul", graph.add("Add", middles, graph.cast(begin, TensorProto.FLOAT)), pixel)
-    zero, one = graph.constant(0, np.int64), graph.constant(1, np.int64)
-    numbers = graph.cast(graph.add("Range", zero, side, one), TensorProto.FLOAT)
-    sources = graph.add("Add", numbers, graph.constant(0.5))
-    width = graph.add("Max", pixel, graph.constant(1.0))
-    distance = graph.add("Div", graph.add("Abs", graph.add("Sub", sources, centres)), width)
-    weights = _KERNELS[view.interpolation](graph, distance)
+    one, two = graph.constant(1, np.int64), graph.constant(2, np.int64)
+    numbers = graph.add("Range", graph.constant(0, np.int64), side, one)
+    sources = graph.add("Mul", graph.add("Add", graph.add("Mul", numbers, two), one), resized)
+    places = graph.add(
+        "Add", graph.constant(2 * np.arange(view.size)[:, None] + 1, np.int64), graph.add("Mul", begin, two)
+    )
+    centres = graph.add("Mul", places, side)  # in a unit of which a pixel of the picture has 2 · resized
+    unit = graph.add("Mul", resized, two)
+    apart = graph.add("Div", _float(graph, graph.add("Sub", sources, centres)), _float(graph, unit))
+    apart = graph.add("Sub", apart, _rounding(graph, side, resized, begin, centres, view))
+    width = graph.add("Div", _float(graph, graph.add("Max", side, resized)), _float(graph, resized))
+    weights = _KERNELS[view.interpolation](graph, graph.add("Div", graph.add("Abs", apart), width))
     total = graph.add("ReduceSum", weights, graph.constant([1], np.int64), keepdims=1)
     if view.view == "pad":  # beyond the picture there are no weights, and what is computed there is not used
         total = graph.add("Max", total, graph.constant(1e-3))
     return graph.add("Div", weights, total)
+
+
+def _rounding(graph: OnnxGraph, side: str, resized: str, begin: str, centres: str, view: View) -> str:
+    """Returns how much TensorFlow's float32 rounds the centres of the image's pixels up, float32 [size, 1].
+
+    It is a hundred-thousandth of a pixel, which decides to which of two gray levels one pixel in a hundred is rounded.
+    The steps are those of TensorFlow's ScaleAndTranslate, which sees the window that `Region.window` cuts out. Where a
+    runtime computes them in bfloat16 they mean nothing, and are cut off.
+    """
+    two = graph.constant(2, np.int64)
+    radius = graph.constant(_HALF_WIDTH[view.interpolation], np.int64)
+    before = graph.add("Sub", graph.add("Mul", begin, side), graph.add("Mul", radius, graph.add("Max", side, resized)))
+    window = graph.add("Div", graph.add("Max", before, graph.constant(0, np.int64)), resized)
+    scale = graph.add("Div", _float(graph, resized), _float(graph, side))
+    moved = graph.add("Sub", graph.add("Mul", window, resized), graph.add("Mul", begin, side))
+    translation = graph.add("Div", _float(graph, moved), _float(graph, side))
+    pixel = graph.add("Div", graph.constant(1.0), scale)
+    scaled = graph.add("Mul", graph.constant(np.arange(view.size)[:, None] + 0.5), pixel)
+    # Abs changes nothing, and keeps OpenVINO from multiplying and adding at once, which rounds only once.
+    sample = graph.add("Sub", graph.add("Abs", scaled), graph.add("Mul", pixel, translation))
+    unit = graph.add("Mul", resized, two)
+    whole = graph.add("Div", centres, unit)
+    rest = graph.add("Sub", centres, graph.add("Mul", whole, unit))
+    exact = graph.add("Div", _float(graph, rest), _float(graph, unit))
+    error = graph.add("Sub", graph.add("Sub", sample, _float(graph, graph.add("Sub", whole, window))), exact)
+    return graph.add("Clip", error, graph.constant(-_MOST_ROUNDED), graph.constant(_MOST_ROUNDED))
+
+
+def _float(graph: OnnxGraph, number: str) -> str:
+    return graph.cast(number, TensorProto.FLOAT)
 
 
 def _triangle(graph: OnnxGraph, distance: str) -> str:
@@ -116,15 +152,22 @@ _KERNELS = {"bilinear": _triangle, "bicubic": _keys_cubic}
 
 
 def _resampled(graph: OnnxGraph, x: str, sides: list[str], rows: str, columns: str, size: int) -> str:
-    """Returns [batch, 3, size, size] of [batch, height, width, 3] and the matrices of both axes."""
+    """Returns [batch, 3, size, size] of [batch, height, width, 3] and the matrices of both axes.
+
+    A bicubic kernel has negative parts and can overshoot. The columns are the first axis of their product, and not the
+    last, because OpenVINO 2026.4 would fuse what follows with a product whose last axis is the image's, which it cannot
+    where it computes in bfloat16 and 8 bits.
+    """
+    zero, white = graph.constant(0.0), graph.constant(255.0)
     batch, colours = graph.constant([0], np.int64), graph.constant([3], np.int64)
     one = graph.constant([0], np.int64)
     height, width = (graph.add("Unsqueeze", side, one) for side in sides)
     lines = graph.add("Concat", batch, height, graph.constant([-1], np.int64), axis=0)
     x = graph.add("MatMul", rows, graph.add("Reshape", x, lines))
     pixels = graph.add("Concat", batch, graph.constant([size], np.int64), width, colours, axis=0)
-    x = graph.add("Transpose", graph.add("Reshape", x, pixels), perm=[0, 3, 1, 2])
-    return graph.add("MatMul", x, graph.add("Transpose", columns, perm=[1, 0]))
+    x = graph.add("Transpose", graph.add("Reshape", x, pixels), perm=[0, 3, 2, 1])
+    x = graph.add("Round", graph.add("Clip", graph.add("MatMul", columns, x), zero, white))
+    return graph.add("Transpose", x, perm=[0, 1, 3, 2])
 
 
 def _padded(graph: OnnxGraph, x: str, resized: list[str], begins: list[str], view: View) -> str:
@@ -135,6 +178,8 @@ def _padded(graph: OnnxGraph, x: str, resized: list[str], begins: list[str], vie
         place = graph.add("Add", numbers, begin)
         not_before = graph.add("GreaterOrEqual", place, graph.constant(0, np.int64))
         shown.append(graph.add("And", not_before, graph.add("Less", place, side)))
-    rows, columns = (graph.add("Unsqueeze", each, graph.constant([at], np.int64)) for each, at in zip(shown, (1, 0)))
+    rows, columns = (
+        graph.add("Unsqueeze", each, graph.constant([at], np.int64)) for each, at in zip(shown, (1, 0), strict=True)
+    )
     colour = graph.constant(np.reshape(MEAN_COLOUR, (1, 3, 1, 1)))
     return graph.add("Where", graph.add("And", rows, columns), x, colour)

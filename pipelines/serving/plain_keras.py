@@ -13,23 +13,22 @@ from resnet_tf.recursion import deep_recursion
 INPUT, PROBABILITIES = "images", "probabilities"
 
 
-def keras_network(network: PlainNetwork, precision: str = "float32", *, dtype: str = "uint8") -> keras.Model:
+def keras_network(network: PlainNetwork, precision: str = "float32") -> keras.Model:
     """Returns a network as a functional Keras model from images of its own size to logits.
 
     Args:
         network: The network; whether it averages over mirror images is left to the caller.
         precision: "float32", or "bfloat16" for computation with float32 variables.
-        dtype: Type of the images, [batch, size, size, 3] in 0 … 255.
 
     Returns:
-        A model from images to float32 logits [batch, classes], not compiled.
+        A model from uint8 images [batch, size, size, 3] to float32 logits [batch, classes], not compiled.
     """
     before = keras.config.dtype_policy()
     keras.config.set_dtype_policy("float32" if precision == "float32" else f"mixed_{precision}")
     try:
         size = network.view.size
-        images = keras.Input((size, size, 3), dtype=dtype, name=INPUT)
-        outputs = {INPUT: layers.Rescaling(1.0, dtype="float32", name="to_float")(images)}
+        images = keras.Input((size, size, 3), dtype="uint8", name=INPUT)
+        outputs = {INPUT: images}
         for operation in network.operations:
             inputs = [outputs[name] for name in operation.inputs]
             outputs[operation.name] = _LAYERS[operation.kind](operation, inputs)
@@ -39,18 +38,18 @@ def keras_network(network: PlainNetwork, precision: str = "float32", *, dtype: s
         keras.config.set_dtype_policy(before)
 
 
-def _weighted(layer: Any, x: Any, operation: Operation, *arrays: np.ndarray) -> Any:
+def _weighted(layer: Any, x: Any, *arrays: np.ndarray) -> Any:
     found = layer(x)
     layer.set_weights(list(arrays))
     return found
 
 
 def _affine(operation: Operation, inputs: list[Any]) -> Any:
-    """Writes factors and shifts as a depthwise 1×1 convolution; the normalization of images stays in float32."""
+    """Writes factors and shifts as a rescaling of the images in float32, and as a depthwise 1×1 convolution later."""
     scale, shift = operation.arrays["scale"], operation.arrays["shift"]
-    precision = {"dtype": "float32"} if operation.inputs == (INPUT,) else {}
-    layer = layers.DepthwiseConv2D(1, name=operation.name, **precision)
-    return _weighted(layer, inputs[0], operation, scale[None, None, :, None], shift)
+    if operation.inputs == (INPUT,):
+        return layers.Rescaling(scale.tolist(), shift.tolist(), dtype="float32", name=operation.name)(inputs[0])
+    return _weighted(layers.DepthwiseConv2D(1, name=operation.name), inputs[0], scale[None, None, :, None], shift)
 
 
 def _convolution(operation: Operation, inputs: list[Any]) -> Any:
@@ -68,7 +67,7 @@ def _convolution(operation: Operation, inputs: list[Any]) -> Any:
         padding="same" if same else "valid",
         name=operation.name,
     )
-    return _weighted(layer, x, operation, kernel, operation.arrays["bias"])
+    return _weighted(layer, x, kernel, operation.arrays["bias"])
 
 
 def _maximum(operation: Operation, inputs: list[Any]) -> Any:
@@ -85,7 +84,7 @@ def _pad(operation: Operation, inputs: list[Any], name: str = "") -> Any:
 def _dense(operation: Operation, inputs: list[Any]) -> Any:
     kernel, bias = operation.arrays["kernel"], operation.arrays["bias"]
     layer = layers.Dense(kernel.shape[-1], dtype="float32", name=operation.name)
-    return _weighted(layer, inputs[0], operation, kernel, bias)
+    return _weighted(layer, inputs[0], kernel, bias)
 
 
 def _same(layer: Any, **arguments: Any) -> Callable[[Operation, list[Any]], Any]:

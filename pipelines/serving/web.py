@@ -1,6 +1,5 @@
 """The web format: a folder for any static host, with a page that answers in the browser, where the photo stays."""
 
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 
@@ -19,18 +18,17 @@ _LICENCES = f"""onnxruntime.js and onnxruntime.wasm are of ONNX Runtime {VERSION
 {text_of("onnxruntime_licence.txt")}"""
 
 
-def write_web(run: Run, network: PlainNetwork, model: Path, runtime: Runtime, folder: Path) -> None:
-    """Writes the files of the page into a folder.
+def write_web(run: Run, network: PlainNetwork, runtime: Runtime, folder: Path) -> None:
+    """Writes the files of the page into a folder, beside its network.
 
     Args:
         run: Run that the network is of.
         network: The network, for its classes and its view.
-        model: ONNX file of the same network, as `pipelines.serving.onnx_file` writes it.
         runtime: ONNX Runtime for browsers.
-        folder: An existing folder.
+        folder: Folder with the ONNX file of the same network, as `pipelines.serving.onnx_file` writes it.
     """
     content = {
-        "index.html": _page(run, network, model.stat().st_size + len(runtime.wasm)).encode(),
+        "index.html": _page(run, network, (folder / MODEL).stat().st_size + len(runtime.wasm)).encode(),
         "ask.css": style().encode(),
         **{name: text_of(source).encode() for name, source in _SCRIPTS.items()},
         "onnxruntime.js": runtime.script,
@@ -39,7 +37,6 @@ def write_web(run: Run, network: PlainNetwork, model: Path, runtime: Runtime, fo
     }
     for name, data in content.items():
         (folder / name).write_bytes(data)
-    shutil.copyfile(model, folder / MODEL)
 
 
 def _page(run: Run, network: PlainNetwork, size: int) -> str:
