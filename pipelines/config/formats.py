@@ -91,15 +91,15 @@ def check_installed(targets: Sequence[Target]) -> None:
     Raises:
         UserError: One is missing.
     """
-    missing: dict[str, str] = {}
+    missing: dict[str, list[str]] = {}
     for target in targets:
         kind = target.kind
-        needed = (*kind.modules, *(kind.modules_for_int8 if target.precision == INT8 else ()))
-        missing |= {name: str(target) for name in needed if importlib.util.find_spec(name) is None}
+        for name in (*kind.modules, *(kind.modules_for_int8 if target.precision == INT8 else ())):
+            if importlib.util.find_spec(name) is None:
+                missing.setdefault(_PACKAGES.get(name, name), []).append(str(target))
     if missing:
-        names = " ".join(_PACKAGES.get(name, name) for name in missing)
         verb = "is" if len(missing) == 1 else "are"
+        wanted = dict.fromkeys(target for targets_of_package in missing.values() for target in targets_of_package)
         raise UserError(
-            f"{names.replace(' ', ', ')} {verb} not installed, which {' and '.join(dict.fromkeys(missing.values()))} "
-            f"needs: pip install {names}"
+            f"{' and '.join(missing)} {verb} not installed, for {' and '.join(wanted)}: pip install {' '.join(missing)}"
         )

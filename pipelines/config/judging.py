@@ -47,7 +47,7 @@ class EvaluateConfig(Checked):
         none_is="those of the run",
     )
     model: str | None = setting(
-        "SavedModel folder or ONNX file to judge in place of the run's model.keras",
+        "SavedModel folder, or file of ONNX, OpenVINO (.xml) or LiteRT, to judge in place of the run's model.keras",
         None,
         metavar="FILE",
         none_is="model.keras",

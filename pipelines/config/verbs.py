@@ -183,7 +183,7 @@ class ExportConfig(Checked):
         why="Not every format has all of them.",
     )
     runtime: str | None = setting(
-        "npm package onnxruntime-web for --format web, a folder or a .tgz file",
+        "where the npm package onnxruntime-web is, for --format web: a folder or a .tgz file",
         None,
         metavar="PATH",
         none_is="downloaded from npm once",

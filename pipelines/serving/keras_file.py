@@ -1,7 +1,7 @@
 """Writes a plain network as a .keras file of Keras's own layers, from images of the network's size to probabilities.
 
 `export` runs this in a process of its own: python -m pipelines.serving.keras_file NETWORK FILE PRECISION. The file has
-metadata.json beside Keras's own members: the names of the classes, the view and the temperature.
+export.json beside Keras's own members: the names of the classes, the view and the temperature.
 """
 
 import json
@@ -16,7 +16,7 @@ from pipelines.serving.plain_keras import INPUT, PROBABILITIES, keras_network
 from pipelines.serving.plain_network import PlainNetwork
 from resnet_tf.recursion import deep_recursion
 
-METADATA = "metadata.json"
+METADATA = "export.json"  # Keras has a metadata.json of its own
 
 
 def keras_model(network: PlainNetwork, precision: str) -> keras.Model:
