@@ -7,6 +7,7 @@ from pathlib import Path
 import keras
 
 from pipelines.config.formats import INT8, Target
+from pipelines.console.terminal import say
 from pipelines.images.stream import InputSpec
 from pipelines.runs.directory import Run
 from pipelines.serving.fold import plain_network
@@ -113,4 +114,5 @@ class Converters:
         folder.mkdir()
         arguments = [str(self._network), str(folder / MODEL), target.precision]
         run_module(_CONVERTERS["onnx"], *arguments, what=f"the converter of {target}")
+        say("the network of the page is measured with ONNX Runtime on this machine; in a browser it is slower")
         write_web(self._exported.run, self._exported.network, self._runtime, folder)
