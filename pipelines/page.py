@@ -8,8 +8,9 @@ from werkzeug.serving import BaseWSGIServer, WSGIRequestHandler, make_server
 
 from pipelines.config.judging import PageConfig
 from pipelines.console.signals import Interrupts
-from pipelines.console.terminal import answer, say
+from pipelines.console.terminal import answer, say, warn
 from pipelines.runs.directory import Run, finished_run
+from pipelines.runs.state import state_of
 from pipelines.serving.answers import Answers
 from pipelines.serving.browser_files import index_page, style, text_of
 from pipelines.serving.page_app import MOST_BYTES, MOST_PHOTOS, application
@@ -32,6 +33,8 @@ def page(config: PageConfig, listener: socket.socket) -> None:
     """
     with Interrupts() as interrupts:
         run = finished_run(config.run)
+        if unfinished := state_of(run).text:
+            warn(f"{unfinished}; these are the answers of its best model so far")
         answers, training = Answers(run), TrainingPhotos(run, config.data)
         server = _server(listener, application(answers, training, page_files(run, answers), config.host))
         training.look(answers.explainer, answers.network, answers.spec)

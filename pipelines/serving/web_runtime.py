@@ -88,13 +88,9 @@ def _from(source: str, read: Callable[[str], bytes]) -> Runtime:
     """Returns the runtime after a look at what the package says of itself."""
     try:
         said = json.loads(read(_DESCRIPTION))
-        found = f"{said['name']} {said['version']}"
-        if found != f"onnxruntime-web {VERSION}":
-            raise UserError(
-                f"{source!r} is {found}; this export is tested with onnxruntime-web {VERSION}, name that one"
-            )
-        return Runtime(read(_SCRIPT), read(_WASM))
+        found, runtime = f"{said['name']} {said['version']}", Runtime(read(_SCRIPT), read(_WASM))
     except (KeyError, TypeError, ValueError, FileNotFoundError) as error:
-        if isinstance(error, UserError):
-            raise
         raise UserError(f"{source!r} is not the npm package onnxruntime-web {VERSION}: {error}") from error
+    if found != f"onnxruntime-web {VERSION}":
+        raise UserError(f"{source!r} is {found}; name onnxruntime-web {VERSION}, which this export is tested with")
+    return runtime

@@ -60,7 +60,9 @@ function show(card, name, found) {
     ? ["not sure; most like ", nameOf(first.name)]
     : [nameOf(first.name), ` ${percent(first.probability)}`];
   card.replaceChildren(element("h2", {}, ...verdict), element("p", { class: "name" }, nameOf(name)));
-  const frame = element("div", { class: "picture" }, element("img", { src: found.picture, alt: `the photo ${name}` }));
+  const frame = element("div", { class: "picture" }, element("img", {
+    src: found.picture, alt: `the photo ${name}`, onload: (event) => URL.revokeObjectURL(event.target.src),
+  }));
   if (found.picture) card.append(frame);
   card.append(bars(found, frame));
   if (unsure) {

@@ -121,7 +121,7 @@ function troubleOfPng(bytes) {
     const name = String.fromCharCode(...bytes.subarray(at + 4, at + 8));
     if (!/^[A-Za-z]{4}$/.test(name)) return "a damaged PNG: one of its parts has no proper name";
     if (name === "IEND") return undefined;
-    if (/^[tz]|^iTXt/.test(name) && startsWith(bytes, at + 8, "Raw profile type")) {
+    if (/^(tEXt|zTXt|iTXt)$/.test(name) && startsWith(bytes, at + 8, "Raw profile type")) {
       return "a PNG with a profile of ImageMagick's, by which browsers do not turn pictures; save it as a JPEG";
     }
   }
