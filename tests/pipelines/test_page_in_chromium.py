@@ -137,15 +137,15 @@ def smooth(width: int, height: int, mode: str = "RGB") -> Image.Image:
     return Image.merge("RGBA", bands) if mode == "RGBA" else Image.merge("RGB", bands[:3]).convert(mode)
 
 
-# Levels by which the browser's pixels may differ from ours: none where both decode all pixels; one for alpha over
-# white, whose products are rounded differently; and the mean of a block for libjpeg's own smaller decoding.
+# The largest and the mean difference in levels. Where both decode all pixels, a sum that ends in a half may be rounded
+# to the other side. Alpha over white is rounded once more. Means of blocks stand for libjpeg's own smaller decoding.
 PHOTOS = {
-    "turned.jpg": (encoded(smooth(120, 90), "JPEG", 6, quality=90), 6, 1),
-    "gray.jpg": (encoded(smooth(90, 61, "L"), "JPEG"), 1, 1),
-    "large.jpg": (encoded(smooth(640, 451), "JPEG", quality=95), 1, 3),
-    "alpha.png": (encoded(smooth(70, 64, "RGBA"), "PNG"), 1, 1),
-    "palette.png": (encoded(smooth(70, 64).quantize(20), "PNG"), 1, 0),
-    "wide.webp": (encoded(smooth(300, 40), "WEBP", lossless=True), 1, 0),
+    "turned.jpg": (encoded(smooth(120, 90), "JPEG", 6, quality=90), 6, 1, 0.01),
+    "gray.jpg": (encoded(smooth(90, 61, "L"), "JPEG"), 1, 1, 0.01),
+    "large.jpg": (encoded(smooth(640, 451), "JPEG", quality=95), 1, 3, 0.5),
+    "alpha.png": (encoded(smooth(70, 64, "RGBA"), "PNG"), 1, 1, 0.25),
+    "palette.png": (encoded(smooth(70, 64).quantize(20), "PNG"), 1, 1, 0.01),
+    "wide.webp": (encoded(smooth(300, 40), "WEBP", lossless=True), 1, 1, 0.01),
 }
 
 
@@ -172,13 +172,13 @@ def decoding(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 def test_the_browser_sees_the_same_pixels(decoding, tmp_path, view, interpolation):
     spec = InputSpec(64, 0.875, interpolation, view=view)
     said = {"size": 64, "side": 73 if view == "crop" else 64, "view": view, "interpolation": interpolation}
-    for name, (content, orientation, most) in PHOTOS.items():
+    for name, (content, orientation, most, mean) in PHOTOS.items():
         (tmp_path / name).write_bytes(content)
         file, with_pillow = tf.constant(str(tmp_path / name)), tf.constant(not name.endswith("jpg"))
         ours = decode_region(file, with_pillow, tf.constant(orientation), spec.evaluation_region).numpy().astype(int)
         difference = np.abs(np.reshape(decoding(content, said), ours.shape) - ours)
         assert difference.max() <= most, name
-        assert difference.mean() <= most / 4, name
+        assert difference.mean() <= mean, name
 
 
 REFUSED = {
