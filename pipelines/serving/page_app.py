@@ -132,12 +132,12 @@ def check_sender(asked: str, origin: str | None, host: str) -> None:
         Forbidden: It is for another name, or another page has sent it.
     """
     try:
-        name = urlsplit(f"//{asked}").hostname or ""
+        name, sender = urlsplit(f"//{asked}").hostname or "", urlsplit(origin or f"http://{asked}").netloc
     except ValueError:  # brackets without an address
-        name = ""
+        name = sender = ""
     if name not in ("localhost", host.lower()) and not _is_address(name):
         raise Forbidden(f"this page is not {name[:_LONGEST_NAME]!r}; open the address that the terminal shows")
-    if origin is not None and urlsplit(origin).netloc != asked:
+    if sender != asked:
         raise Forbidden("another page has sent this request")
 
 

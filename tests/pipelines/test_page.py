@@ -120,6 +120,7 @@ def test_training_photos_that_are_gone_or_outside_of_their_folder_are_not_shown(
         ("127.0.0.1:8000", "http://evil.example", False),
         ("127.0.0.1:8000", "http://127.0.0.1:8001", False),  # another server of this machine
         ("127.0.0.1:8000", "null", False),
+        ("127.0.0.1:8000", "http://[", False),
     ],
 )
 def test_only_the_page_itself_and_programs_are_answered(asked, origin, right):
