@@ -26,6 +26,7 @@ def export_page(run: str, entries: list[dict[str, Any]]) -> str:
 
 def _row(entry: dict[str, Any]) -> dict[str, Any]:
     """Returns what a row shows; an export that was written without a measurement has few figures."""
+    speed, others = entry.get("images_per_second") or {}, entry.get("saved_model_per_second") or {}
     low, high = entry.get("accuracy_ci95") or (None, None)
     return {
         **{name: entry.get(name) for name in ("n", "accuracy", "changed", "mcnemar_p", "peak_mib")},
@@ -35,7 +36,8 @@ def _row(entry: dict[str, Any]) -> dict[str, Any]:
         "high": high,
         "largest": entry.get("max_probability_difference"),
         "mean": entry.get("mean_probability_difference"),
-        "speed": entry.get("images_per_second") or {},
+        "speed": speed,
+        "times": {batch: speed[batch] / beside for batch, beside in others.items()},
         "megabytes": entry["bytes"] / 1e6,
     }
 

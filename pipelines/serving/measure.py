@@ -24,28 +24,41 @@ _TIMES = {1: 5, 32: 1}
 
 
 @dataclass(frozen=True)
+class Cost:
+    """What an export takes.
+
+    Args:
+        bytes: Its size.
+        peak_bytes: Largest memory of its process.
+        images_per_second: Photos a second by the size of the batch.
+        saved_model_per_second: The same of the SavedModel in float32, measured in turns with it.
+    """
+
+    bytes: int
+    peak_bytes: int
+    images_per_second: dict[int, float]
+    saved_model_per_second: dict[int, float]
+
+
+@dataclass(frozen=True)
 class Measured:
     """An export with its figures.
 
     Args:
         target: The export.
         path: Its file or folder.
-        bytes: Its size.
         agreement: How its answers agree with those of the run's model.
         accuracy: Share of the photos that it names rightly; None without labels.
         accuracy_ci95: Wilson's interval of it; None without labels.
-        images_per_second: Photos a second by the size of the batch.
-        peak_bytes: Largest memory of its process.
+        cost: What it takes.
     """
 
     target: Target
     path: Path
-    bytes: int
     agreement: Agreement
     accuracy: float | None
     accuracy_ci95: tuple[float, float] | None
-    images_per_second: dict[int, float]
-    peak_bytes: int
+    cost: Cost
 
     @property
     def complaint(self) -> str:
@@ -58,7 +71,7 @@ class Measured:
         return {
             "format": self.target.format,
             "precision": self.target.precision,
-            "bytes": self.bytes,
+            "bytes": self.cost.bytes,
             "n": found.n,
             "accuracy": self.accuracy,
             "accuracy_ci95": None if self.accuracy_ci95 is None else list(self.accuracy_ci95),
@@ -68,10 +81,15 @@ class Measured:
             "mcnemar_p": found.mcnemar_p,
             "max_probability_difference": found.largest,
             "mean_probability_difference": found.mean,
-            "images_per_second": {str(batch): speed for batch, speed in self.images_per_second.items()},
-            "peak_mib": round(self.peak_bytes / 2**20),
+            "images_per_second": _by_name(self.cost.images_per_second),
+            "saved_model_per_second": _by_name(self.cost.saved_model_per_second),
+            "peak_mib": round(self.cost.peak_bytes / 2**20),
             "verdict": self.complaint or "kept",
         }
+
+
+def _by_name(speeds: dict[int, float]) -> dict[str, float]:
+    return {str(batch): speed for batch, speed in speeds.items()}
 
 
 @dataclass(frozen=True)
@@ -102,7 +120,7 @@ def measure(
     """Measures exports beside each other.
 
     Args:
-        exports: The exports, each with its file or folder.
+        exports: The exports, each with its file or folder; the first is the SavedModel in float32.
         photos: Photos that the model has not learned from.
         classes: Names of the classes, in the order of the probabilities.
         logits: Function from images, uint8 [batch, size, size, 3], to the logits of the run's model.
@@ -120,7 +138,13 @@ def measure(
         peaks = [engine.peak_bytes for engine in engines]
     labels = photos.labels(classes)
     found = [
-        _measured(engine, probabilities, expected, labels, speed, peak)
+        Measured(
+            engine.target,
+            engine.path,
+            agreement_of(probabilities, expected, labels),
+            *accuracy_of(probabilities, labels),
+            Cost(bytes_of(engine.path), peak, speed, speeds[0]),
+        )
         for engine, probabilities, speed, peak in zip(engines, answers, speeds, peaks, strict=True)
     ]
     return Measurement(found, photos.split, len(photos), *accuracy_of(expected, labels))
@@ -162,20 +186,6 @@ def _speeds(engines: Sequence[Engine], picture: np.ndarray, photos: Photos) -> l
                 taken = engine.ask(images, _TIMES[batch])[1]
                 found[batch] += taken if number else []
     return [{batch: batch / float(np.median(taken)) for batch, taken in found.items()} for found in seconds]
-
-
-def _measured(
-    engine: Engine,
-    probabilities: np.ndarray,
-    expected: np.ndarray,
-    labels: np.ndarray | None,
-    speed: dict[int, float],
-    peak: int,
-) -> Measured:
-    agreement = agreement_of(probabilities, expected, labels)
-    accuracy, interval = accuracy_of(probabilities, labels)
-    size = bytes_of(engine.path)
-    return Measured(engine.target, engine.path, size, agreement, accuracy, interval, speed, peak)
 
 
 def agreement_of(probabilities: np.ndarray, expected: np.ndarray, labels: np.ndarray | None) -> Agreement:

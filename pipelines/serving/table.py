@@ -7,8 +7,7 @@ _TITLES = ("format", "accuracy (95 % interval)", "changed", "p", "difference max
 
 def table_of(measurement: Measurement) -> str:
     """Returns a heading, a row for each export and a line of what the columns are."""
-    first = measurement.exports[0]
-    rows = [_TITLES, *(_row(found, first) for found in measurement.exports)]
+    rows = [_TITLES, *(_row(found) for found in measurement.exports)]
     widths = [max(len(row[column]) for row in rows) for column in range(len(_TITLES))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     batches = " and ".join(str(batch) for batch in BATCHES)
@@ -22,11 +21,11 @@ def table_of(measurement: Measurement) -> str:
     )
 
 
-def _row(found: Measured, first: Measured) -> tuple[str, ...]:
-    agreement = found.agreement
+def _row(found: Measured) -> tuple[str, ...]:
+    agreement, cost = found.agreement, found.cost
     speeds = [
-        f"{speed:.1f} ({speed / first.images_per_second[batch]:.1f}×)"
-        for batch, speed in found.images_per_second.items()
+        f"{speed:.1f} ({speed / cost.saved_model_per_second[batch]:.1f}×)"
+        for batch, speed in cost.images_per_second.items()
     ]
     return (
         str(found.target) + (" (not kept)" if found.complaint else ""),
@@ -35,8 +34,8 @@ def _row(found: Measured, first: Measured) -> tuple[str, ...]:
         "–" if agreement.mcnemar_p is None else f"{agreement.mcnemar_p:.2g}",
         f"{agreement.largest:.2g}, {agreement.mean:.2g}",
         "  ".join(speeds),
-        f"{found.bytes / 1e6:.1f}",
-        f"{found.peak_bytes / 2**20:.0f}",
+        f"{cost.bytes / 1e6:.1f}",
+        f"{cost.peak_bytes / 2**20:.0f}",
     )
 
 

@@ -6,39 +6,63 @@ import pytest
 import tensorflow as tf
 
 import resnet_tf
+from pipelines.evaluation.inference import logits_of, softmax
 from pipelines.images.regions import MEAN_COLOUR
 from pipelines.images.stream import InputSpec
 from pipelines.serving.fold import plain_network
-from pipelines.serving.plain_keras import keras_network
+from pipelines.serving.keras_file import keras_model
+from pipelines.serving.litert_file import _probabilities as litert_probabilities
 from pipelines.serving.plain_network import PlainNetwork, View
-from resnet_tf.architectures import ARCHITECTURES, BASIC, Architecture
+from resnet_tf.architectures import ARCHITECTURES, BASIC, SINGLE, Architecture
+from resnet_tf.weights import CAFFE, TORCH
 
 NETWORKS = {
     "option A": Architecture("a", "cifar", BASIC, (1, 1), widths=(8, 16), strides=(1, 2), stem=8),
     "before activation": Architecture("v2", "resnetv2", BASIC, (1, 1), widths=(8, 16), strides=(1, 2), stem=8),
+    "VGG that averages": Architecture(
+        "g", "vgg", SINGLE, (1, 2), widths=(4, 8), hidden=(16,), batch_norm=False, shortcut=None
+    ),
+    "VGG that repeats": Architecture("h", "vgg", SINGLE, (1,) * 5, widths=(4,) * 5, hidden=(16,), shortcut=None),
     "BGR": Architecture("r", "resnet", BASIC, (1, 1), widths=(8, 16), strides=(1, 2), stem=8),
 }
 
 
-@pytest.mark.parametrize("name", NETWORKS)
-def test_a_plain_network_computes_what_its_model_does(name, monkeypatch, tmp_path):
-    monkeypatch.setitem(ARCHITECTURES, NETWORKS[name].name, NETWORKS[name])
+@pytest.fixture(params=NETWORKS)
+def model(request, monkeypatch) -> keras.Model:
+    """Returns a network of each family, with statistics and biases that no fresh network has."""
+    row = NETWORKS[request.param]
+    monkeypatch.setitem(ARCHITECTURES, row.name, row)
     keras.utils.set_random_seed(0)
-    bgr = resnet_tf.weights.CAFFE if name == "BGR" else resnet_tf.weights.TORCH
-    shortcut = "A" if name == "option A" else "B"
-    model = resnet_tf.build_classifier(
-        NETWORKS[name].name, classes=4, image_size=32, preprocessing=bgr, shortcut=shortcut
-    )
-    for variable in model.variables:  # statistics and biases that no fresh network has
-        variable.assign(variable + np.abs(np.random.default_rng(0).normal(0.0, 0.1, variable.shape)))
-    view = View(32, "squeeze", 1.0, "bilinear")
-    plain_network(model, ["a", "b", "c", "d"], view, temperature=2.0).save(tmp_path)
-    network = PlainNetwork.load(tmp_path)
-    images = np.random.default_rng(1).integers(0, 256, (3, 32, 32, 3), np.uint8)
-    found, expected = keras_network(network)(images), model(images, training=False) / 2.0
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)  # sums in another order
-    assert network.classes == ("a", "b", "c", "d")
-    assert network.view == view
+    preprocessing = CAFFE if request.param == "BGR" else TORCH
+    size = 56 if request.param == "VGG that averages" else 32
+    shortcut = {"shortcut": "A"} if request.param == "option A" else {}
+    model = resnet_tf.build_classifier(row.name, classes=4, image_size=size, preprocessing=preprocessing, **shortcut)
+    random = np.random.default_rng(0)
+    for variable in model.variables:
+        variable.assign(variable + np.abs(random.normal(0.0, 0.1, variable.shape)))
+    return model
+
+
+def test_every_writer_computes_what_the_model_does(model, tmp_path):
+    onnx_file, runtime = pytest.importorskip("pipelines.serving.onnx_file"), pytest.importorskip("onnxruntime")
+    size = model.input_shape[1]
+    view = View(size, "squeeze", 1.0, "bilinear")  # which leaves images of this size as they are
+    images = np.random.default_rng(1).integers(0, 256, (3, size, size, 3), np.uint8)
+    for mirror in (False, True):
+        plain_network(model, ["a", "b", "c", "d"], view, temperature=2.0, mirror=mirror).save(tmp_path)
+        network = PlainNetwork.load(tmp_path)
+        assert (network.classes, network.view, network.mirror) == (("a", "b", "c", "d"), view, mirror)
+        expected = softmax(np.asarray(logits_of(model, mirror, temperature=2.0)(images)))
+        content = onnx_file.onnx_model(network).SerializeToString()
+        session = runtime.InferenceSession(content, providers=["CPUExecutionProvider"])
+        answers = {
+            "Keras": keras_model(network, "float32")(images),
+            "LiteRT": litert_probabilities(network, tf.constant(images, tf.float32)),
+            "ONNX": session.run(["probabilities"], {"images": images})[0],
+        }
+        for name, found in answers.items():
+            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5, err_msg=name)  # sums in another order
+        assert session.run(["class_index"], {"images": images})[0].tolist() == expected.argmax(axis=1).tolist()
 
 
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
