@@ -151,7 +151,7 @@ def test_an_export_that_disagrees_is_not_kept_and_the_earlier_one_stays(exported
     monkeypatch.setattr(verb, "_write_saved_model", lambda exported, photos, folder: 0.0)
     assert main(["export", str(exported.path), "--format", "onnx"]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1] == "error: onnx float32 is not kept: a probability differs by 0.5, more than 0.001"
+    assert lines[-1] == "error: onnx float32 is not kept: a probability differs by 0.5, more than 0.01"
     assert file.read_bytes() == before
     assert read_json(exported.export_report) == entries
     assert not list(exported.export_report.parent.glob(".writing-*"))
@@ -180,7 +180,7 @@ def test_an_export_that_cannot_be_written_is_one_line(finished, tmp_path, capsys
 
 
 def test_bounds_leave_one_photo_and_refuse_what_is_certainly_worse():
-    agreed = Agreement(n=1000, largest=0.2, mean=0.01, changed=50, only_model=5, only_export=5, mcnemar_p=1.0)
+    agreed = Agreement(n=1000, largest=0.2, far=900, mean=0.01, changed=50, only_model=5, only_export=5, mcnemar_p=1.0)
     assert complaint("int8", agreed) == ""
     assert (
         complaint("int8", replace(agreed, changed=51))
@@ -190,7 +190,12 @@ def test_bounds_leave_one_photo_and_refuse_what_is_certainly_worse():
     worse = replace(agreed, only_model=8, only_export=0, mcnemar_p=0.008)
     assert complaint("int8", worse) == "its answers are certainly worse: McNemar's p = 0.008"
     assert complaint("float16", replace(agreed, n=9, changed=1)) == ""
-    assert complaint("float32", replace(agreed, largest=float("nan"))) != ""
+    exact = replace(agreed, largest=0.002, far=10, changed=0)
+    assert complaint("float32", exact) == ""
+    assert "in 11 of 1000 photos a probability differs by more than 0.001; 10 may" in complaint(
+        "float32", replace(exact, far=11)
+    )
+    assert complaint("float32", replace(exact, largest=float("nan"))) != ""
 
 
 def test_agreement_counts_photos_that_only_one_of_the_two_names_rightly():
@@ -198,7 +203,7 @@ def test_agreement_counts_photos_that_only_one_of_the_two_names_rightly():
     found = np.array([[0.8, 0.2], [0.6, 0.4], [0.6, 0.4], [0.7, 0.3]])
     agreement = agreement_of(found, expected, labels=np.array([0, 0, 1, 1]))
     assert (agreement.n, agreement.changed, agreement.only_model, agreement.only_export) == (4, 2, 1, 1)
-    assert agreement.largest == pytest.approx(0.4)
+    assert (agreement.largest, agreement.far) == (pytest.approx(0.4), 3)
     assert agreement.mean == pytest.approx(0.175)
 
 
