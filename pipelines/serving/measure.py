@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from pipelines.evaluation.comparison import mcnemar
 from pipelines.evaluation.shares import wilson
 from pipelines.serving.photos import Photos
 from pipelines.serving.processes import Engine
-from pipelines.serving.verdict import Agreement, complaint
+from pipelines.serving.verdict import FAR, Agreement, complaint
 
 BATCHES = (1, 32)
 # In each round every export serves each batch; the first round warms up.
@@ -80,6 +80,7 @@ class Measured:
             "only_export_right": found.only_export,
             "mcnemar_p": found.mcnemar_p,
             "max_probability_difference": found.largest,
+            "photos_far": found.far,
             "mean_probability_difference": found.mean,
             "images_per_second": _by_name(self.cost.images_per_second),
             "saved_model_per_second": _by_name(self.cost.saved_model_per_second),
@@ -198,13 +199,15 @@ def agreement_of(probabilities: np.ndarray, expected: np.ndarray, labels: np.nda
     """
     distance = np.abs(probabilities - expected)
     named, wanted = probabilities.argmax(axis=1), expected.argmax(axis=1)
-    found = Agreement(len(expected), float(distance.max()), float(distance.mean()), int((named != wanted).sum()))
+    far = int((distance.max(axis=1) > FAR).sum())
+    changed = int((named != wanted).sum())
+    found = Agreement(len(expected), float(distance.max()), far, float(distance.mean()), changed)
     if labels is None:
         return found
     only_model = int(((wanted == labels) & (named != labels)).sum())
     only_export = int(((wanted != labels) & (named == labels)).sum())
     p = mcnemar(only_model, only_export)
-    return Agreement(found.n, found.largest, found.mean, found.changed, only_model, only_export, p)
+    return replace(found, only_model=only_model, only_export=only_export, mcnemar_p=p)
 
 
 def accuracy_of(

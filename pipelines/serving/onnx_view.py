@@ -103,9 +103,10 @@ def _matrix(graph: OnnxGraph, side: str, resized: str, begin: str, view: View) -
 def _rounding(graph: OnnxGraph, side: str, resized: str, begin: str, centres: str, view: View) -> str:
     """Returns how much TensorFlow's float32 rounds the centres of the image's pixels up, float32 [size, 1].
 
-    It is a hundred-thousandth of a pixel, which decides to which of two gray levels one pixel in a hundred is rounded.
-    The steps are those of TensorFlow's ScaleAndTranslate, which sees the window that `Region.window` cuts out. Where a
-    runtime computes them in bfloat16 they mean nothing, and are cut off.
+    It is a hundred-thousandth of a pixel, which decides to which of two gray levels one pixel in a hundred goes. The
+    steps are those of TensorFlow's ScaleAndTranslate, which sees the window that `Region.window` cuts out. OpenVINO's
+    quotients are not rounded as exactly, so that a few more of its pixels differ by one gray level. Where a runtime
+    computes in bfloat16 the steps mean nothing, and are cut off.
     """
     two = graph.constant(2, np.int64)
     radius = graph.constant(_HALF_WIDTH[view.interpolation], np.int64)

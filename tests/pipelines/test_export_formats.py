@@ -24,7 +24,7 @@ from pipelines.predict import predict_images
 from pipelines.report.export_page import export_page
 from pipelines.runs.directory import Run, load_classes
 from pipelines.runs.files import read_json
-from pipelines.serving import keras_file
+from pipelines.serving import keras_file, litert_file
 from pipelines.serving.measure import agreement_of
 from pipelines.serving.photos import for_calibration
 from pipelines.serving.verdict import Agreement, complaint
@@ -36,7 +36,7 @@ needs_packages = pytest.mark.skipif(
     not all(importlib.util.find_spec(name) for name in PACKAGES),
     reason="the packages of requirements-export.txt are not installed",
 )
-TARGETS = [Target("onnx"), Target("onnx", "float16"), Target("openvino"), Target("litert")]
+TARGETS = [Target("onnx"), Target("openvino"), Target("litert", "float16")]
 
 
 @pytest.fixture(scope="module")
@@ -71,12 +71,12 @@ def test_evaluate_reads_exported_files_as_predict_reads_the_run(exported):
     rows, root, classes = rows_of_split(exported, "test").head(4), root_of(exported, None), load_classes(exported)
     expected = predict_images(exported, [root / path for path in rows["path"]])[probability_columns(classes)]
     spec, temperature = input_spec_of(exported), temperature_of(exported)
-    for name in ("model.onnx", "openvino/model.xml", "model.tflite"):
+    for name in ("model.onnx", "openvino/model.xml", "model-float16.tflite"):
         file = exported.export_report.parent / name
         found, names = file_probabilities(file, rows, root, spec, temperature)
         assert names == classes
-        # The view of a whole picture may differ by one gray level in a few pixels, see `pipelines.serving.onnx_view`.
-        np.testing.assert_allclose(found, expected, atol=1e-3, err_msg=name)
+        # Of a view, a few pixels may be rounded to the next gray level; float16 has three digits.
+        np.testing.assert_allclose(found, expected, atol=3e-3, err_msg=name)
 
 
 @needs_packages
@@ -93,7 +93,7 @@ def test_each_file_has_the_classes_and_the_view(exported):
     assert float(said["temperature"]) == temperature_of(exported)
     in_openvino = openvino.Core().read_model(folder / "openvino" / "model.xml").get_rt_info(["resnet_tf", "classes"])
     assert json.loads(in_openvino.astype(str)) == classes
-    with zipfile.ZipFile(folder / "model.tflite") as archive:
+    with zipfile.ZipFile(folder / "model-float16.tflite") as archive:
         assert json.loads(archive.read("metadata.json"))["view"] == view
         assert archive.read("labels.txt").decode().splitlines() == classes
 
@@ -125,7 +125,7 @@ def test_int8_has_integer_operations_without_the_view_and_reads_training_photos(
     assert set(photos.rows["split"]) == {"train"}
     converters = Converters(exported, photos, tmp_path)
     converters.write(Target("onnx", "int8"), tmp_path / "model.onnx")
-    converters.write(Target("litert", "int8"), tmp_path / "model.tflite")
+    litert_file.main(str(tmp_path / "network"), str(tmp_path / "model.tflite"), "int8", str(tmp_path / "views.npy"))
     nodes = onnx.load(tmp_path / "model.onnx").graph.node
     quantized = {node.input[0] for node in nodes if node.op_type == "QuantizeLinear"}
     assert len(quantized) > 5
@@ -151,7 +151,7 @@ def test_an_export_that_disagrees_is_not_kept_and_the_earlier_one_stays(exported
     monkeypatch.setattr(verb, "_write_saved_model", lambda exported, photos, folder: 0.0)
     assert main(["export", str(exported.path), "--format", "onnx"]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
-    assert lines[-1] == "error: onnx float32 is not kept: a probability differs by 0.5, more than 0.001"
+    assert lines[-1] == "error: onnx float32 is not kept: a probability differs by 0.5, more than 0.01"
     assert file.read_bytes() == before
     assert read_json(exported.export_report) == entries
     assert not list(exported.export_report.parent.glob(".writing-*"))
@@ -180,7 +180,7 @@ def test_an_export_that_cannot_be_written_is_one_line(finished, tmp_path, capsys
 
 
 def test_bounds_leave_one_photo_and_refuse_what_is_certainly_worse():
-    agreed = Agreement(n=1000, largest=0.2, mean=0.01, changed=50, only_model=5, only_export=5, mcnemar_p=1.0)
+    agreed = Agreement(n=1000, largest=0.2, far=900, mean=0.01, changed=50, only_model=5, only_export=5, mcnemar_p=1.0)
     assert complaint("int8", agreed) == ""
     assert (
         complaint("int8", replace(agreed, changed=51))
@@ -190,7 +190,12 @@ def test_bounds_leave_one_photo_and_refuse_what_is_certainly_worse():
     worse = replace(agreed, only_model=8, only_export=0, mcnemar_p=0.008)
     assert complaint("int8", worse) == "its answers are certainly worse: McNemar's p = 0.008"
     assert complaint("float16", replace(agreed, n=9, changed=1)) == ""
-    assert complaint("float32", replace(agreed, largest=float("nan"))) != ""
+    exact = replace(agreed, largest=0.002, far=10, changed=0)
+    assert complaint("float32", exact) == ""
+    assert "in 11 of 1000 photos a probability differs by more than 0.001; 10 may" in complaint(
+        "float32", replace(exact, far=11)
+    )
+    assert complaint("float32", replace(exact, largest=float("nan"))) != ""
 
 
 def test_agreement_counts_photos_that_only_one_of_the_two_names_rightly():
@@ -198,7 +203,7 @@ def test_agreement_counts_photos_that_only_one_of_the_two_names_rightly():
     found = np.array([[0.8, 0.2], [0.6, 0.4], [0.6, 0.4], [0.7, 0.3]])
     agreement = agreement_of(found, expected, labels=np.array([0, 0, 1, 1]))
     assert (agreement.n, agreement.changed, agreement.only_model, agreement.only_export) == (4, 2, 1, 1)
-    assert agreement.largest == pytest.approx(0.4)
+    assert (agreement.largest, agreement.far) == (pytest.approx(0.4), 3)
     assert agreement.mean == pytest.approx(0.175)
 
 
