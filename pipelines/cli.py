@@ -222,6 +222,18 @@ def _explain(config: Any) -> int:
     return DONE
 
 
+def _page(config: Any) -> int:
+    _check_finished(config.run, "one")
+    from pipelines.serving.listening import listening
+
+    with listening(config.host, config.port) as listener:
+        with imports():
+            from pipelines.page import page
+
+        page(config, listener)
+    return DONE
+
+
 def _check_finished(run: str, strategy: str) -> None:
     """Checks that a run is finished, before TensorFlow is imported.
 
@@ -234,15 +246,22 @@ def _check_finished(run: str, strategy: str) -> None:
 
 
 def _export(config: Any) -> int:
+    from pipelines.config.formats import check_installed
     from pipelines.runs.directory import finished_run
     from pipelines.runs.files import read_json
 
-    run = finished_run(config.run)
+    run, targets = finished_run(config.run), config.targets()
+    check_installed(targets)
     with imports():
-        from pipelines.export import export
+        from pipelines.export import export, export_formats
 
-    path = export(run, config.mirror, unfinished=config.unfinished, data=config.data)
-    result(lambda: {"run": config.run, "path": str(path), **read_json(run.export_report)})
+    path = run.export_report.parent
+    if targets:
+        more = {"unfinished": config.unfinished, "data": config.data, "runtime": config.runtime}
+        export_formats(run, targets, config.mirror, **more)
+    else:
+        path = export(run, config.mirror, unfinished=config.unfinished, data=config.data)
+    result(lambda: {"run": config.run, "path": str(path), "exports": read_json(run.export_report)})
     return DONE
 
 
@@ -287,6 +306,7 @@ _DO = {
     "compare": _compare,
     "predict": _predict,
     "explain": _explain,
+    "page": _page,
     "export": _export,
     "import": _import,
     "convert": _convert,

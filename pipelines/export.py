@@ -1,37 +1,44 @@
-"""export: writes the best model as a SavedModel that serves raw images, and checks it without this project."""
+"""export: writes the best model for other engines, and checks in fresh processes that its answers are the same."""
 
 import subprocess
 import sys
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import tensorflow as tf
 
+from pipelines.config.formats import INT8, Target, check_installed
 from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root
-from pipelines.data.sample import CLASSES, draw_image
-from pipelines.data.value_range import ValueRange
 from pipelines.evaluation.inference import logits_of
-from pipelines.evaluation.integrity import check_same_images, load_network, load_run_manifest
+from pipelines.evaluation.integrity import load_network, load_run_manifest
 from pipelines.evaluation.predictions import input_spec_of
 from pipelines.evaluation.run_calibration import load_calibration, temperature_of
-from pipelines.images.decode import decode_file, encoded_png
+from pipelines.images.decode import encoded_png
 from pipelines.images.stream import InputSpec
+from pipelines.report.export_page import export_page
 from pipelines.runs.chosen_by import learned_from
 from pipelines.runs.directory import Run, read_config
-from pipelines.runs.files import sha256, write_json
+from pipelines.runs.files import sha256, write_text
 from pipelines.runs.lock import locked_part
-from pipelines.runs.state import RunState, state_of
+from pipelines.runs.state import state_of
 from pipelines.runs.temporaries import temporary_folder
-from pipelines.serving.saved_model import describe, save_serving_model
+from pipelines.serving.entries import Entry, entries_of, without, write_entries
+from pipelines.serving.measure import Measurement, bytes_of, measure
+from pipelines.serving.photos import Photos, for_calibration, held_out
+from pipelines.serving.table import table_of
+from pipelines.serving.web_runtime import runtime_of
+from pipelines.serving.writers import Converters, Exported
 from resnet_tf.errors import UserError
 
 LARGEST_DIFFERENCE = 1e-3
 CHECKED_IMAGES = 32
-_DRAWN_SIZE = 256
 _CHECK = Path(__file__).parent / "serving" / "check_saved_model.py"
+_SAVED_MODEL = Target("saved_model")
+_PAGE = "report.html"
 
 
 def export(run: Run, mirror: bool = False, *, unfinished: bool = False, data: str | None = None) -> Path:
@@ -51,47 +58,163 @@ def export(run: Run, mirror: bool = False, *, unfinished: bool = False, data: st
             fresh process cannot serve the SavedModel, or the served probabilities differ by more than
             `LARGEST_DIFFERENCE`. The SavedModel is not kept then.
     """
-    state = state_of(run)
-    if state.text and not unfinished:
-        raise UserError(f"{state.text}; finish it, or export its best model so far with --unfinished")
+    _check_finished(run, unfinished)
     with locked_part(run, run.export_report.parent):
-        return _export(run, mirror, state, data)
-
-
-def _export(run: Run, mirror: bool, state: RunState, data: str | None) -> Path:
-    (model, classes), input_spec, temperature = load_network(run), input_spec_of(run), temperature_of(run)
-    images = _held_out_images(run, data, input_spec.value_range)
-    run.saved_model.parent.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(run.saved_model.parent) as temporary:
-        folder = temporary / "1"
-        save_serving_model(model, classes, input_spec, folder, mirror, temperature)
-        expected = _expected(images, input_spec, logits_of(model, mirror, temperature))
-        difference = _check_in_fresh_process(folder, images, expected, temporary)
-        if not difference <= LARGEST_DIFFERENCE:  # NaN is no agreement
-            raise UserError(
-                f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
-                f"{LARGEST_DIFFERENCE:g}; it is not kept"
-            )
-        describe(folder, run, classes, input_spec.size)
-        run.export_report.unlink(missing_ok=True)  # it is written last, and marks a complete export
-        _replace_folder(folder, run.saved_model)
-    write_json(
-        run.export_report,
-        {
-            "model_sha256": sha256(run.model),
-            "mirror": mirror,
-            "temperature": temperature,
-            "finished": state.finished,
-            "trained_on": learned_from(run) or None,
-            "saved_model": {"images_checked": len(images), "largest_difference": difference},
-        },
-    )
+        exported = _load(run, mirror)
+        photos = held_out(load_run_manifest(run), _root(run, data), exported.spec, CHECKED_IMAGES)
+        run.saved_model.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(run.saved_model.parent) as temporary:
+            folder = temporary / "1"
+            difference = _write_saved_model(exported, photos, folder)
+            _keep(exported, _SAVED_MODEL, folder, _unmeasured(folder, len(photos), difference))
+        _write_page(run)
     say(
         f"SavedModel: {run.saved_model}\nsignatures serving_default (uint8 images [n, h, w, 3]) and serve_bytes "
-        f"(encoded images [n]); {len(images)} images served in a fresh process, largest difference of a "
+        f"(encoded images [n]); {len(photos)} images served in a fresh process, largest difference of a "
         f"probability {difference:.2g}{_calibrated(run)}"
     )
     return run.saved_model
+
+
+def export_formats(
+    run: Run,
+    targets: Sequence[Target],
+    mirror: bool = False,
+    *,
+    unfinished: bool = False,
+    data: str | None = None,
+    runtime: str | None = None,
+) -> Measurement:
+    """Writes exports in the run's folder "export", each measured in a fresh process beside the SavedModel.
+
+    Args:
+        run: Run that has a model.
+        targets: Formats and precisions to write, from `pipelines.config.formats.targets_of`.
+        mirror: Whether the probabilities are averaged over each image and its mirror image.
+        unfinished: Whether the best model so far of an unfinished run will do.
+        data: Folder or CSV where the images are now, or None if they have not moved.
+        runtime: Where the runtime for browsers is, see `pipelines.serving.web_runtime`; None downloads it.
+
+    Returns:
+        The figures of the SavedModel in float32, which is kept if it is among the targets, and of the others.
+
+    Raises:
+        UserError: As `export`; or a package is missing, a converter fails, or an export differs by more than its bound.
+            Those that differ are not kept, and the others are.
+    """
+    _check_finished(run, unfinished)
+    check_installed(targets)
+    for_browsers = runtime_of(runtime) if any(target.format == "web" for target in targets) else None
+    place = run.export_report.parent
+    with locked_part(run, place):
+        exported, root, manifest = _load(run, mirror), _root(run, data), load_run_manifest(run)
+        photos = held_out(manifest, root, exported.spec)
+        eight_bits = any(target.precision == INT8 for target in targets)
+        calibration = for_calibration(manifest, root, exported.spec) if eight_bits else None
+        place.mkdir(parents=True, exist_ok=True)
+        with temporary_folder(place) as temporary:
+            converters = Converters(exported, calibration, temporary, for_browsers)
+            written = [_written(exported, target, photos, converters) for target in _with_saved_model(targets)]
+            logits = logits_of(exported.model, mirror, exported.temperature)
+            measurement = measure(written, photos, exported.classes, logits)
+            for found in measurement.exports:
+                if found.target in targets and not found.complaint:
+                    _keep(exported, found.target, found.path, found.as_dict())
+        _write_page(run)
+    say(table_of(measurement))
+    refused = [f"{found.target} is not kept: {found.complaint}" for found in measurement.exports if found.complaint]
+    if refused:
+        raise UserError("; ".join(refused))
+    say(f"report: {place / _PAGE}{_calibrated(run)}")
+    return measurement
+
+
+def _with_saved_model(targets: Sequence[Target]) -> list[Target]:
+    """Returns the exports to measure: the SavedModel in float32, which the others are compared with, comes first."""
+    return list(dict.fromkeys([_SAVED_MODEL, *targets]))
+
+
+def _written(exported: Exported, target: Target, photos: Photos, converters: Converters) -> tuple[Target, Path]:
+    """Writes an export into the converters' folder, and returns it with its place."""
+    path = target.place(converters.work / "written")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    say(f"writing {target}")
+    if target == _SAVED_MODEL:
+        _write_saved_model(exported, photos, path)
+    else:
+        converters.write(target, path)
+    return target, path
+
+
+def _check_finished(run: Run, unfinished: bool) -> None:
+    state = state_of(run)
+    if state.text and not unfinished:
+        raise UserError(f"{state.text}; finish it, or export its best model so far with --unfinished")
+
+
+def _load(run: Run, mirror: bool) -> Exported:
+    model, classes = load_network(run)
+    return Exported(run, model, classes, input_spec_of(run), temperature_of(run), mirror)
+
+
+def _root(run: Run, data: str | None) -> Path:
+    return data_root(read_config(run.config)["arguments"]["data"] if data is None else data)
+
+
+def _write_saved_model(exported: Exported, photos: Photos, folder: Path) -> float:
+    """Writes the SavedModel in float32, and returns the largest difference of a probability in a fresh process."""
+    exported.save_saved_model(folder)
+    images = list(islice(photos.pictures(), CHECKED_IMAGES))
+    expected = _expected(images, exported.spec, logits_of(exported.model, exported.mirror, exported.temperature))
+    difference = _check_in_fresh_process(folder, images, expected)
+    if not difference <= LARGEST_DIFFERENCE:  # NaN is no agreement
+        raise UserError(
+            f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
+            f"{LARGEST_DIFFERENCE:g}; it is not kept"
+        )
+    return difference
+
+
+def _keep(exported: Exported, target: Target, written: Path, figures: Entry) -> None:
+    """Puts an export into its place in the run, and its figures into export.json."""
+    run = exported.run
+    place = target.place(run.export_report.parent)
+    others = without(entries_of(run), target)
+    write_entries(run, others)  # an export with an object in export.json is complete
+    place.parent.mkdir(parents=True, exist_ok=True)
+    _replace(written, place)
+    write_entries(run, [*others, {**figures, **_facts(exported, place)}])
+
+
+def _facts(exported: Exported, place: Path) -> Entry:
+    run = exported.run
+    return {
+        "path": str(place.relative_to(run.export_report.parent)),
+        "model_sha256": sha256(run.model),
+        "mirror": exported.mirror,
+        "temperature": exported.temperature,
+        "finished": state_of(run).finished,
+        "trained_on": learned_from(run) or None,
+    }
+
+
+def _unmeasured(folder: Path, images: int, difference: float) -> Entry:
+    """Returns what export.json has of a SavedModel that was checked, but not measured."""
+    return {
+        "format": _SAVED_MODEL.format,
+        "precision": _SAVED_MODEL.precision,
+        "bytes": bytes_of(folder),
+        "n": images,
+        "max_probability_difference": difference,
+        "verdict": "kept",
+    }
+
+
+def _write_page(run: Run) -> None:
+    """Writes the page of all exports that are there, as soon as one of them was measured."""
+    entries = entries_of(run)
+    if any("images_per_second" in entry for entry in entries):
+        write_text(run.export_report.with_name(_PAGE), export_page(run.path.resolve().name, entries))
 
 
 def _calibrated(run: Run) -> str:
@@ -101,49 +224,28 @@ def _calibrated(run: Run) -> str:
     return f"\nprobabilities are calibrated (temperature {calibration.temperature:.3g} of {calibration.fitted_on})"
 
 
-def _held_out_images(run: Run, data: str | None, value_range: ValueRange) -> list[np.ndarray]:
-    """Returns upright pictures of the test split, or of validation if there is no test, at their own sizes.
-
-    A model that has learned from all images is checked on some of these.
-
-    An imported network may have come without images; then some are drawn.
-    """
-    manifest = load_run_manifest(run)
-    if manifest.empty:
-        return [np.asarray(draw_image(name, _DRAWN_SIZE, np.random.default_rng(0))) for name in CLASSES]
-    split = next(split for split in ("test", "val", "train") if (manifest["split"] == split).any())
-    held_out = manifest[manifest["split"] == split]
-    rows: pd.DataFrame = held_out.iloc[:: max(1, len(held_out) // CHECKED_IMAGES)].head(CHECKED_IMAGES)
-    root = data_root(read_config(run.config)["arguments"]["data"] if data is None else data)
-    check_same_images(rows, root)
-    columns = zip(rows["path"], rows["decoder"], rows["orientation"], strict=True)
-    return [
-        decode_file(tf.constant(str(root / path)), tf.constant(decoder), tf.constant(orientation), value_range).numpy()
-        for path, decoder, orientation in columns
-    ]
-
-
 def _expected(images: list[np.ndarray], input_spec: InputSpec, logits: Any) -> np.ndarray:
     batch = tf.stack([input_spec.for_evaluation(tf.constant(image)) for image in images])
     return tf.nn.softmax(logits(batch)).numpy()
 
 
-def _check_in_fresh_process(folder: Path, images: list[np.ndarray], expected: np.ndarray, work: Path) -> float:
+def _check_in_fresh_process(folder: Path, images: list[np.ndarray], expected: np.ndarray) -> float:
     """Serves the images with TensorFlow alone, and returns the largest difference of a probability."""
-    samples = work / "samples.npz"
+    samples = folder.with_name("samples.npz")
     pictures = {f"image_{number}": image for number, image in enumerate(images)}
     encoded = {f"bytes_{number}": np.frombuffer(encoded_png(image), np.uint8) for number, image in enumerate(images)}
     np.savez(samples, expected=expected, **pictures, **encoded, allow_pickle=False)
     command = [sys.executable, "-I", str(_CHECK), str(folder), str(samples)]
     result = subprocess.run(command, capture_output=True, text=True, check=False)
+    samples.unlink()
     if result.returncode != 0:
         reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
         raise UserError(f"a fresh process cannot serve the SavedModel: {reason}; it is not kept")
     return float(result.stdout.strip().splitlines()[-1])
 
 
-def _replace_folder(source: Path, target: Path) -> None:
-    """Renames a folder to `target`; what was there goes to a folder beside the source, or back after an error."""
+def _replace(source: Path, target: Path) -> None:
+    """Renames a file or folder to `target`; what was there goes beside the source, or back after an error."""
     old = source.with_name("old")
     try:
         if target.exists():

@@ -5,7 +5,7 @@
 See docs/python.md.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from pipelines import export as _export  # noqa: E402
 from pipelines import finetune as _finetune  # noqa: E402
 from pipelines.audit import AuditReport  # noqa: E402
 from pipelines.config.finetune import FinetuneConfig  # noqa: E402
+from pipelines.config.formats import FLOAT32, targets_of  # noqa: E402
 from pipelines.config.verbs import AuditConfig  # noqa: E402
 from pipelines.predict import Picture, predict_images  # noqa: E402
 from pipelines.report.evaluation_files import Evaluation  # noqa: E402
@@ -29,7 +30,19 @@ from pipelines.runs.directory import Run, finished_run  # noqa: E402
 from pipelines.training.plan import Plan  # noqa: E402
 from pipelines.training.setup import make_plan  # noqa: E402
 
-__all__ = ["AuditReport", "Evaluation", "Plan", "Run", "audit", "evaluate", "export", "finetune", "plan", "predict"]
+__all__ = [
+    "AuditReport",
+    "Evaluation",
+    "Plan",
+    "Run",
+    "audit",
+    "evaluate",
+    "export",
+    "export_formats",
+    "finetune",
+    "plan",
+    "predict",
+]
 
 
 def audit(data: str | Path, **settings: Any) -> AuditReport:
@@ -116,6 +129,33 @@ def export(run: Run | str | Path, *, mirror: bool = False, unfinished: bool = Fa
         UserError: The run is not finished, or the SavedModel does not serve what the model says.
     """
     return _export.export(_run(run), mirror, unfinished=unfinished)
+
+
+def export_formats(
+    run: Run | str | Path,
+    formats: Sequence[str],
+    precisions: Sequence[str] = (FLOAT32,),
+    *,
+    mirror: bool = False,
+    unfinished: bool = False,
+) -> pd.DataFrame:
+    """Writes exports for other engines, and measures each beside the SavedModel.
+
+    Args:
+        run: The run, or its directory.
+        formats: Names among `pipelines.config.formats.FORMATS`, such as "onnx".
+        precisions: Precisions that each of them is written in, such as "int8".
+        mirror: Whether the probabilities are means over each image and its mirror image.
+        unfinished: Whether the best model so far of an unfinished run will do.
+
+    Returns:
+        A row for each export with the figures of export.json.
+
+    Raises:
+        UserError: The run is not finished, a package is missing, or an export does not agree with the run's model.
+    """
+    found = _export.export_formats(_run(run), targets_of(formats, precisions), mirror, unfinished=unfinished)
+    return pd.DataFrame([each.as_dict() for each in found.exports])
 
 
 def predict(run: Run | str | Path, images: Picture | Iterable[Picture], *, mirror: bool = False) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The settings of the verbs that use a trained model: evaluate, compare and predict."""
+"""The settings of the verbs that use a trained model: evaluate, compare, predict and page."""
 
 from dataclasses import dataclass
 
@@ -8,6 +8,7 @@ from pipelines.config.shared import (
     SPLITS,
     follow_links_setting,
     mirror_setting,
+    moved_data_setting,
     run_setting,
     scales_of,
     strategy_setting,
@@ -46,7 +47,7 @@ class EvaluateConfig(Checked):
         none_is="those of the run",
     )
     model: str | None = setting(
-        "SavedModel folder or ONNX file to judge in place of the run's model.keras",
+        "SavedModel folder, or file of ONNX, OpenVINO (.xml) or LiteRT, to judge in place of the run's model.keras",
         None,
         metavar="FILE",
         none_is="model.keras",
@@ -152,3 +153,19 @@ class PredictConfig(Checked):
     )
     mirror: bool = mirror_setting()
     strategy: str = strategy_setting()
+
+
+@documented
+@dataclass(frozen=True)
+class PageConfig(Checked):
+    """Which run answers on a page, and where the page is."""
+
+    run: str = run_setting()
+    data: str | None = moved_data_setting()
+    host: str = setting(
+        "name or address of this machine that the page listens to",
+        "127.0.0.1",
+        metavar="HOST",
+        why="Nobody else reaches 127.0.0.1. The page has no password.",
+    )
+    port: int = setting("port of the page; 0 takes a free one", 0, kind=int, low=0, high=65535, metavar="N")

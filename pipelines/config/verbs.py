@@ -6,7 +6,8 @@ from typing import Any, Literal
 from pipelines.config.experiments import ReproduceConfig
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.first_steps import CompletionConfig, DoctorConfig, GoConfig, PushConfig
-from pipelines.config.judging import CompareConfig, EvaluateConfig, PredictConfig
+from pipelines.config.formats import FORMATS, PRECISIONS, Target, targets_of
+from pipelines.config.judging import CompareConfig, EvaluateConfig, PageConfig, PredictConfig
 from pipelines.config.setting import DATA, NETWORK, RUN, Checked, absolute, documented, setting
 from pipelines.config.shared import (
     RUNS,
@@ -166,6 +167,39 @@ class ExportConfig(Checked):
     data: str | None = moved_data_setting()
     mirror: bool = mirror_setting()
     unfinished: bool = setting("export the best model so far of a run that is not finished", False, kind=bool)
+    format: tuple[str, ...] | None = setting(
+        f"formats to write and to measure: {', '.join(FORMATS)}",
+        None,
+        kind=tuple,
+        metavar="NAME",
+        none_is="a SavedModel, which is checked and not measured",
+    )
+    precision: tuple[str, ...] | None = setting(
+        f"precisions to write each format in: {', '.join(PRECISIONS)}",
+        None,
+        kind=tuple,
+        metavar="NAME",
+        none_is="float32",
+        why="Not every format has all of them.",
+    )
+    runtime: str | None = setting(
+        "where the npm package onnxruntime-web is, for --format web: a folder or a .tgz file",
+        None,
+        metavar="PATH",
+        none_is="downloaded from npm once",
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.precision is not None and self.format is None:
+            raise UserError("--precision needs --format: say what to write, such as --format onnx")
+        if self.runtime is not None and "web" not in (self.format or ()):
+            raise UserError("--runtime is for --format web; give both, or leave it out")
+        self.targets()
+
+    def targets(self) -> list[Target]:
+        """Returns the exports to write and to measure; none stands for a SavedModel that is not measured."""
+        return targets_of(self.format or (), self.precision or PRECISIONS[:1])
 
 
 @documented
@@ -242,7 +276,8 @@ VERBS: dict[str, tuple[str, Any]] = {
     "compare": ("whether one run is better than another on the same photos", CompareConfig),
     "predict": ("classes of image files", PredictConfig),
     "explain": ("a picture of what in photos speaks for their likeliest classes", ExplainConfig),
-    "export": ("a SavedModel to serve, checked in a fresh process", ExportConfig),
+    "page": ("a web page on this machine: drop a photo, see the answer", PageConfig),
+    "export": ("a run's model for other engines, checked and measured in fresh processes", ExportConfig),
     "push": ("a run's model and its card to the Hugging Face hub", PushConfig),
     "import": ("a network that others trained, classifier included, as a run", ImportConfig),
     "convert": ("weights of one format into another, bit for bit", ConvertConfig),

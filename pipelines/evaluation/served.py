@@ -1,6 +1,9 @@
-"""Probabilities that an exported model gives to images: a SavedModel's signature, or an ONNX file."""
+"""Probabilities that an exported model gives to images: a SavedModel, or a file of ONNX, OpenVINO or LiteRT."""
 
-from collections.abc import Callable
+import json
+import zipfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -66,42 +69,77 @@ class ServedModel:
         return np.asarray(found, np.float64)
 
 
-def onnx_probabilities(file: Path, rows: pd.DataFrame, root: Path, spec: InputSpec, temperature: float) -> np.ndarray:
-    """Returns the probabilities that an ONNX model gives to images, float64 [n, classes].
+@dataclass(frozen=True)
+class FileModel:
+    """A model in a file of another runtime.
 
     Args:
-        file: ONNX file whose input is a batch of images [n, height, width, 3] in 0 … 255; it normalizes them itself.
+        run: Function from a batch of images [n, height, width, 3] to probabilities or logits [n, classes].
+        dtype: Type of its images.
+        whole: Whether it takes whole pictures and makes the view itself.
+        classes: Names of the classes that it says itself, or None. Such a file is one of `resnet-tf export`, and gives
+            probabilities; that of another program may give logits.
+    """
+
+    run: Callable[[np.ndarray], np.ndarray]
+    dtype: type = np.uint8
+    whole: bool = False
+    classes: list[str] | None = None
+
+
+def file_probabilities(
+    file: Path, rows: pd.DataFrame, root: Path, spec: InputSpec, temperature: float
+) -> tuple[np.ndarray, list[str] | None]:
+    """Returns the probabilities that an ONNX, OpenVINO or LiteRT model gives to images, and the classes that it names.
+
+    Args:
+        file: File whose input is a batch of images [n, height, width, 3] in 0 … 255; it normalizes them itself.
         rows: Rows of a manifest.
         root: Folder that their paths are relative to.
         spec: Size and view of the images.
         temperature: Number that logits are divided by, if the model returns logits.
 
+    Returns:
+        float64 [n, classes], and the names of the classes, or None where the file has none.
+
     Raises:
-        UserError: onnxruntime is not installed, or the file is no such model.
+        UserError: The runtime is not installed, or the file is no such model.
     """
-    run, kind = _onnx_session(file)
-    found, pictures = [], named_images_of(rows, root, spec, BATCH_SIZE)
-    for images in progress(pictures, len(rows), "computed by ONNX Runtime", size=BATCH_SIZE):
+    if not file.is_file():
+        raise UserError(f"there is no model {str(file)!r}")
+    kind, load = _LOADERS.get(file.suffix.lower(), _LOADERS[".onnx"])
+    model = load(file)
+    found = []
+    for images in progress(_images(model, rows, root, spec), len(rows), f"computed by {kind}", size=BATCH_SIZE):
         try:
-            found.append(run(images.numpy().astype(kind)))
-        except Exception as error:  # ONNX Runtime raises errors of its own kinds
-            raise UserError(f"the ONNX model {str(file)!r} fails: {_first_line(error)}") from error
+            found.append(np.asarray(model.run(images.astype(model.dtype))))
+        except Exception as error:  # runtimes raise errors of their own kinds
+            raise UserError(f"the {kind} model {str(file)!r} fails: {_first_line(error)}") from error
     values = np.concatenate(found).astype(np.float64)
     if values.ndim != 2 or not np.isfinite(values).all():
-        raise UserError(f"the ONNX model {str(file)!r} must return finite numbers [n, classes], not {values.shape}")
+        raise UserError(f"the {kind} model {str(file)!r} must return finite numbers [n, classes], not {values.shape}")
     sums = values.sum(axis=1)
-    are_probabilities = bool((values >= 0.0).all() and np.abs(sums - 1.0).max() < 1e-3)
-    return values / sums[:, None] if are_probabilities else softmax(values / temperature)
+    are_probabilities = model.classes is not None or bool((values >= 0.0).all() and np.abs(sums - 1.0).max() < 1e-3)
+    return (values / sums[:, None] if are_probabilities else softmax(values / temperature)), model.classes
 
 
-def _onnx_session(file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], type]:
-    """Returns a function from a batch of images to the first output, and the type of its images."""
+def _images(model: FileModel, rows: pd.DataFrame, root: Path, spec: InputSpec) -> Iterator[np.ndarray]:
+    """Yields batches of images as the network sees them, or whole pictures one by one."""
+    if not model.whole:
+        yield from (images.numpy() for images in named_images_of(rows, root, spec, BATCH_SIZE))
+        return
+    columns = zip(rows["path"], rows["decoder"], rows["orientation"], strict=True)
+    with lost_images_named(rows, root, value_range=spec.value_range):
+        for path, decoder, orientation in columns:
+            facts = tf.constant(str(root / path)), tf.constant(decoder), tf.constant(orientation)
+            yield decode_file(*facts, spec.value_range).numpy()[None]
+
+
+def _onnx(file: Path) -> FileModel:
     try:
         import onnxruntime
     except ImportError:
         raise UserError("onnxruntime is not installed, which runs ONNX files: pip install onnxruntime") from None
-    if not file.is_file():
-        raise UserError(f"there is no ONNX file {str(file)!r}")
     try:
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises errors of its own kinds
@@ -114,8 +152,58 @@ def _onnx_session(file: Path) -> tuple[Callable[[np.ndarray], np.ndarray], type]
             f"the ONNX model {str(file)!r} must take one batch of images [n, height, width, 3] in 0 … 255, and takes "
             f"{described}"
         )
-    name = taken[0].name
-    return lambda images: np.asarray(session.run(None, {name: images})[0]), kinds[taken[0].type]
+    said, name = session.get_modelmeta().custom_metadata_map, taken[0].name
+    return FileModel(
+        lambda images: session.run(None, {name: images})[0], kinds[taken[0].type], "view" in said, _names(said)
+    )
+
+
+def _openvino(file: Path) -> FileModel:
+    try:
+        import openvino
+    except ImportError:
+        raise UserError("openvino is not installed, which runs its files: pip install openvino") from None
+    try:
+        read = openvino.Core().read_model(file)
+        model = openvino.Core().compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        said = {name: read.get_rt_info(["resnet_tf", name]).astype(str) for name in ("classes", "view")}
+    except Exception as error:  # OpenVINO raises errors of its own kinds
+        raise UserError(f"{str(file)!r} is no OpenVINO model of `resnet-tf export`: {_first_line(error)}") from error
+    return FileModel(lambda images: model(images)[0], whole=True, classes=_names(said))
+
+
+def _litert(file: Path) -> FileModel:
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        raise UserError(
+            "ai-edge-litert is not installed, which runs LiteRT files: pip install ai-edge-litert"
+        ) from None
+    try:
+        interpreter = Interpreter(model_path=str(file))
+        signature = interpreter.get_signature_runner()
+        with zipfile.ZipFile(file) as archive:
+            classes = json.loads(archive.read("metadata.json"))["classes"]
+    except Exception as error:  # LiteRT raises errors of many kinds
+        raise UserError(f"{str(file)!r} is no LiteRT model of `resnet-tf export`: {_first_line(error)}") from error
+
+    def run(images: np.ndarray) -> np.ndarray:
+        assert interpreter is not None  # a signature does not keep its interpreter alive
+        return signature(images=images)["probabilities"]
+
+    return FileModel(run, classes=classes)
+
+
+_LOADERS = {".onnx": ("ONNX", _onnx), ".xml": ("OpenVINO", _openvino), ".tflite": ("LiteRT", _litert)}
+
+
+def _names(said: dict[str, str]) -> list[str] | None:
+    """Returns the classes in the metadata of a file, None where they are not there or of another kind."""
+    try:
+        found = json.loads(said["classes"])
+    except (KeyError, ValueError):
+        return None
+    return found if isinstance(found, list) and all(isinstance(name, str) for name in found) else None
 
 
 def _names_in(folder: Path) -> list[str]:

@@ -18,7 +18,7 @@ from pipelines.evaluation.other_photos import find_photos, known_photos, with_ph
 from pipelines.evaluation.predictions import BATCH_SIZE, input_spec_of, probabilities_of
 from pipelines.evaluation.predictions_file import read_predictions
 from pipelines.evaluation.run_calibration import temperature_of
-from pipelines.evaluation.served import ServedModel, onnx_probabilities
+from pipelines.evaluation.served import ServedModel, file_probabilities
 from pipelines.runs.chosen_by import chosen_in_words, learned_from
 from pipelines.runs.directory import Run, load_classes, read_config
 from pipelines.runs.files import sha256
@@ -188,16 +188,22 @@ def holds_images_of(run: Run, split: str, data: str) -> bool:
 
 def _by_another_model(model: Path, rows: pd.DataFrame, root: Path, run: Run, classes: list[str]) -> np.ndarray:
     if not model.exists():
-        raise UserError(f"there is no model {str(model)!r}; --model names the folder of a SavedModel, or an ONNX file")
+        raise UserError(
+            f"there is no model {str(model)!r}; --model names the folder of a SavedModel, or a file of ONNX, "
+            "OpenVINO or LiteRT"
+        )
     spec = input_spec_of(run)
+    if (model / "model.xml").is_file():  # the folder of an OpenVINO export
+        model = model / "model.xml"
     if not model.is_dir():
-        found = onnx_probabilities(model, rows, root, spec, temperature_of(run))
+        found, names = file_probabilities(model, rows, root, spec, temperature_of(run))
     else:
         served = ServedModel(model)
-        if sorted(served.classes) != sorted(classes):
-            raise UserError(f"the SavedModel {str(model)!r} has other classes than the run {str(run.path)!r}")
-        order = [served.classes.index(name) for name in classes]
-        found = served.probabilities(rows, root, spec.value_range)[:, order]
+        found, names = served.probabilities(rows, root, spec.value_range), served.classes
+    if names is not None:
+        if sorted(names) != sorted(classes):
+            raise UserError(f"the model {str(model)!r} has other classes than the run {str(run.path)!r}")
+        found = found[:, [names.index(name) for name in classes]]
     if found.shape[1] != len(classes):
         raise UserError(
             f"the model {str(model)!r} has {found.shape[1]} outputs, and the run has {len(classes)} classes"

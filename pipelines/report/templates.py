@@ -26,6 +26,16 @@ def render(template: str, **content: Any) -> str:
     return _environment().get_template(template).render(**content)
 
 
+def filled(text: str, **content: Any) -> str:
+    """Returns the text of a template, which stands elsewhere, filled with its content.
+
+    Args:
+        text: Text of the template; every value in it is escaped.
+        content: Values of the template's names.
+    """
+    return _environment().from_string(text).render(**content)
+
+
 def json_for_script(content: Any) -> Markup:
     """Returns JSON that can stand in a script element, where "<" could end it."""
     text = json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":"))

@@ -29,7 +29,8 @@ def locked(run: Run, option: str = "--run") -> Iterator[None]:
     """
     run.path.mkdir(parents=True, exist_ok=True)
     with _held(run.lock, f"the run {str(run.path)!r} is in use", f"wait for its end, or choose another {option}"):
-        parts = (run.path, run.checkpoints, run.cache, run.saved_model.parent, *run.evaluation("").glob("*/"))
+        export = run.export_report.parent
+        parts = (run.path, run.checkpoints, run.cache, export, run.saved_model.parent, *run.evaluation("").glob("*/"))
         for folder in parts:
             remove_leftovers(folder, ours=True)
         try:

@@ -57,7 +57,7 @@ def find_weights(source: str, architecture: str, *, include_top: bool = True) ->
 def downloaded(architecture: str) -> bool:
     """Returns whether the ImageNet weights of an architecture, without their classifier, are on this machine."""
     published = IMAGENET[architecture]
-    return (_cache() / (published.file_without_top or published.file).name).is_file()
+    return (cache_folder() / (published.file_without_top or published.file).name).is_file()
 
 
 def _imagenet_file(architecture: str, include_top: bool) -> Path:
@@ -70,7 +70,7 @@ def _imagenet_file(architecture: str, include_top: bool) -> Path:
     mirror = os.environ.get(ADDRESS_VARIABLE)
     url = f"{mirror.rstrip('/')}/{file.name}" if mirror else file.url
     try:
-        return download(url, _cache() / file.name, file.digest, file.algorithm)
+        return download(url, cache_folder() / file.name, file.digest, file.algorithm)
     except UserError as error:
         raise UserError(f"{error}; or name a mirror of these files in {ADDRESS_VARIABLE}") from error
 
@@ -90,9 +90,9 @@ def _from_address(address: str) -> Path:
     if digest is None:
         raise UserError(f"an address must end in #sha256= and the 64 digits of the file's hash, received {address!r}")
     name = re.sub(r"[^\w.-]", "_", PurePosixPath(urlsplit(url).path).name) or "weights"
-    return download(url, _cache() / f"{digest[1][:16].lower()}-{name}", digest[1])
+    return download(url, cache_folder() / f"{digest[1][:16].lower()}-{name}", digest[1])
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
     """Returns the folder for downloads; keras.utils.get_file uses it too, so its files are not downloaded again."""
     return Path(os.environ.get("KERAS_HOME") or "~/.keras").expanduser() / "models"

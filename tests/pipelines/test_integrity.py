@@ -70,7 +70,7 @@ def test_what_is_made_of_an_unfinished_run_says_so(unfinished, photos, tmp_path,
     assert "export its best model so far with --unfinished" in error_of(["export", run.path], capsys)
     assert not run.saved_model.exists()
     assert main(["export", str(run.path), "--unfinished"]) == 0
-    assert read_json(run.export_report)["finished"] is False
+    assert read_json(run.export_report)[0]["finished"] is False
     finetune(settings)
     assert state_of(run).finished is True
     assert evaluate(run, "val").metrics["finished"] is True

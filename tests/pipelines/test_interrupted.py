@@ -104,7 +104,7 @@ def test_an_export_is_locked_cleaned_at_sigterm_and_swept_after_sigkill(run, tmp
 
 
 def test_an_export_that_cannot_replace_the_old_one_leaves_it(run, monkeypatch):
-    from pipelines.export import _replace_folder
+    from pipelines.export import _replace
 
     old, new = run.saved_model, run.path / "export" / "work" / "1"
     for folder in (old, new):
@@ -119,7 +119,7 @@ def test_an_export_that_cannot_replace_the_old_one_leaves_it(run, monkeypatch):
 
     monkeypatch.setattr(Path, "rename", fail)
     with pytest.raises(KeyboardInterrupt):
-        _replace_folder(new, old)
+        _replace(new, old)
     assert (old / "name").read_text() == "saved_model"
 
 

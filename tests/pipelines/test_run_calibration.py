@@ -119,7 +119,7 @@ def test_every_answer_has_the_temperature(noise, own, new, exported, tmp_path, c
     served = tf.saved_model.load(str(exported[0])).signatures["serving_default"]
     answer = served(images=tf.constant(images[0][None]))["probabilities"].numpy()
     np.testing.assert_allclose(answer, expected[:1], atol=1e-5)
-    assert json.loads(noise.export_report.read_text())["temperature"] == calibration.temperature
+    assert json.loads(noise.export_report.read_text())[0]["temperature"] == calibration.temperature
     assert "probabilities are calibrated" in exported[1]
 
 
