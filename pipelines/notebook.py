@@ -23,7 +23,7 @@ from pipelines import finetune as _finetune  # noqa: E402
 from pipelines.audit import AuditReport  # noqa: E402
 from pipelines.config.finetune import FinetuneConfig  # noqa: E402
 from pipelines.config.verbs import AuditConfig  # noqa: E402
-from pipelines.predict import Picture, predict_images  # noqa: E402
+from pipelines.evaluation.pictures import Picture, predict_images  # noqa: E402
 from pipelines.report.evaluation_files import Evaluation  # noqa: E402
 from pipelines.runs.directory import Run, finished_run  # noqa: E402
 from pipelines.training.plan import Plan  # noqa: E402

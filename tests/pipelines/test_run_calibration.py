@@ -19,12 +19,13 @@ from pipelines.data.sample import draw_image
 from pipelines.evaluate import evaluate, judge
 from pipelines.evaluation.calibration import fit_temperature
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
+from pipelines.evaluation.pictures import predict_images
 from pipelines.evaluation.predictions import input_spec_of, probability_columns
 from pipelines.evaluation.run_calibration import fit_calibration, load_calibration, save_calibration
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.images.stream import ImageSource, evaluation_stream
-from pipelines.predict import predict, predict_images
+from pipelines.predict import predict
 from pipelines.report.evaluation_files import Evaluation
 from pipelines.runs.directory import Run, load_classes, load_model
 from pipelines.training import linear_probe
