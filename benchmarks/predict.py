@@ -5,8 +5,8 @@
 
 Both read the pictures of a folder, ask the run's model in batches of 32, and write a CSV with all probabilities. The
 loop is what a tutorial has: `image_dataset_from_directory`, `model.predict`, a softmax, and a DataFrame. It does not
-inspect the files, applies no temperature, and cannot be continued. Each measurement is a process of its own, and both take
-turns; the time does not include the imports. With --draw, folders of JPEG pictures of 64 × 64 pixels are made in a
+inspect the files, applies no temperature, and cannot be continued. Each measurement is a process of its own, and both
+take turns; the time does not include the imports. With --draw, folders of JPEG pictures of 64 × 64 pixels are made in a
 temporary place; the memory must not grow with their number.
 """
 

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from pipelines.data.inspect import inspect_image
 from pipelines.data.picture_names import is_address, scheme_of
-from pipelines.data.web import CONNECTIONS, NotFetched, fetch
+from pipelines.data.web import CONNECTIONS, Fetcher, NotFetched
 from resnet_tf.errors import UserError
 
 # Names that are looked at in one task of a thread, and tasks that may wait for the network.
@@ -125,15 +125,17 @@ def looked_at(names: Iterable[str]) -> Iterator[LookedAt]:
         warnings.catch_warnings(),
     ):
         warnings.simplefilter("ignore")  # what Pillow warns about is no reason to leave a picture out
+        fetcher = Fetcher(Path(folder))
         try:
             for several in _together(names):
                 pool = fetchers if is_address(several[0]) else inspectors
-                waiting.append(pool.submit(_look_at_all, several, Path(folder)))
+                waiting.append(pool.submit(_look_at_all, several, fetcher))
                 if len(waiting) >= _AHEAD:
                     yield from waiting.popleft().result()
             while waiting:
                 yield from waiting.popleft().result()
         finally:
+            fetcher.stop()
             for each in waiting:
                 each.cancel()
 
@@ -154,16 +156,16 @@ def _together(names: Iterator[str]) -> Iterator[list[str]]:
     yield from [files] if files else []
 
 
-def _look_at_all(names: list[str], folder: Path) -> list[LookedAt]:
-    return [_look_at(name, folder) for name in names]
+def _look_at_all(names: list[str], fetcher: Fetcher) -> list[LookedAt]:
+    return [_look_at(name, fetcher) for name in names]
 
 
-def _look_at(name: str, folder: Path) -> LookedAt:
+def _look_at(name: str, fetcher: Fetcher) -> LookedAt:
     stamp, scheme = stamp_of(name), scheme_of(name)
     if scheme and not is_address(name):
         return LookedAt(name, stamp, "an address that is neither http nor https")
     try:
-        path = fetch(name, folder) if is_address(name) else Path(name)
+        path = fetcher.fetch(name) if is_address(name) else Path(name)
     except NotFetched as error:
         return LookedAt(name, stamp, str(error))
     facts = inspect_image(path, None)

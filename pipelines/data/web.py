@@ -12,6 +12,7 @@ import os
 import secrets
 import socket
 import threading
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
@@ -30,7 +31,12 @@ MAX_SECONDS = 60.0
 MAX_REDIRECTS = 5
 # As many as a browser opens to one server.
 CONNECTIONS = 6
+TRIES = 3
+LONGEST_WAIT = 10.0  # seconds, whatever a busy server says
+_LOOK = 0.2  # seconds between two looks at the clock
 _CHUNK = 2**16
+_BUSY = (429, 503)
+_HEADERS = {"User-Agent": f"resnet-tf/{__version__}", "Accept": "image/*"}
 _ABSENT = (errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ETIMEDOUT, errno.EPROTO)
 
 
@@ -38,33 +44,65 @@ class NotFetched(UserError):
     """A picture could not be fetched; the sentence says why."""
 
 
-def fetch(url: str, folder: Path) -> Path:
-    """Fetches one address into a new file of a folder.
-
-    Proxies are taken from the environment.
+class Fetcher:
+    """Fetches addresses into new files of a folder; several threads may use it.
 
     Args:
-        url: Address, http or https.
-        folder: Folder for the file.
-
-    Raises:
-        NotFetched: The server has no such file, or it is too large or too slow, or leads elsewhere.
-        MachineFailure: There is no network, or the disk is full.
+        folder: Folder for the files.
     """
-    target = folder / secrets.token_hex(8)
-    try:
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._stopped = folder, threading.Event()
+
+    def stop(self) -> None:
+        """Makes every fetch end soon, since nobody waits for it any more."""
+        self._stopped.set()
+
+    def fetch(self, url: str) -> Path:
+        """Fetches one address; proxies are taken from the environment.
+
+        A server that is busy is asked again, when it says or after a second.
+
+        Args:
+            url: Address, http or https.
+
+        Raises:
+            NotFetched: The server has no such file, or it is too large or too slow, or leads elsewhere.
+            MachineFailure: There is no network, or the disk is full.
+        """
+        target = self._folder / secrets.token_hex(8)
+        for tries_left in reversed(range(TRIES)):
+            try:
+                return self._try(url, target)
+            except Exception as error:  # http.client has many kinds of errors for what a server may say
+                target.unlink(missing_ok=True)
+                seconds = _wait_for(error)
+                if seconds is None or not tries_left or self._stopped.wait(seconds):
+                    raise _failure(url, error) from error
+        raise AssertionError("the last try returns or raises")
+
+    def _try(self, url: str, target: Path) -> Path:
         if "@" in urlsplit(url).netloc:
             raise NotFetched("an address with a user name is not fetched")
-        request = urllib.request.Request(url, headers={"User-Agent": f"resnet-tf/{__version__}", "Accept": "image/*"})  # noqa: S310
-        with _deadline() as keep, _opener(keep).open(request, timeout=STALLED_SECONDS) as response:
+        request = urllib.request.Request(url, headers=_HEADERS)  # noqa: S310 (the opener knows http and https alone)
+        with _deadline(self._stopped) as keep, _opener(keep).open(request, timeout=STALLED_SECONDS) as response:
             _save(response, target)
         return target
-    except Exception as error:  # http.client has many kinds of errors for what a server may say
-        target.unlink(missing_ok=True)
-        cause = error.reason if isinstance(error, urllib.error.URLError) else error
-        if isinstance(cause, BaseException) and is_machine_failure(cause) and not _is_absence(cause):
-            raise machine_failure(url, reason_of(cause)) from error
-        raise NotFetched(_words(error)) from error
+
+
+def _wait_for(error: Exception) -> float | None:
+    """Returns the seconds after which a server that was busy may be asked again; None where asking again is no use."""
+    if not isinstance(error, urllib.error.HTTPError) or error.code not in _BUSY:
+        return None
+    said = error.headers.get("Retry-After") or ""
+    return min(float(said), LONGEST_WAIT) if said.isascii() and said.isdigit() else 1.0
+
+
+def _failure(url: str, error: Exception) -> UserError:
+    cause = error.reason if isinstance(error, urllib.error.URLError) else error
+    if isinstance(cause, BaseException) and is_machine_failure(cause) and not _is_absence(cause):
+        return machine_failure(url, reason_of(cause))
+    return NotFetched(_words(error))
 
 
 def _save(response: Any, target: Path) -> None:
@@ -84,8 +122,11 @@ def _save(response: Any, target: Path) -> None:
 
 
 @contextmanager
-def _deadline() -> Iterator[Callable[[Any], None]]:
+def _deadline(stopped: threading.Event) -> Iterator[Callable[[Any], None]]:
     """Ends all connections that are kept when `MAX_SECONDS` are over: a server may send one byte at a time for ever.
+
+    Args:
+        stopped: Event that ends them at once.
 
     Yields:
         A function that keeps a socket.
@@ -94,17 +135,19 @@ def _deadline() -> Iterator[Callable[[Any], None]]:
         NotFetched: It had to.
     """
     kept: list[socket.socket] = []
-    over = threading.Event()
+    over, done = threading.Event(), threading.Event()
 
-    def end() -> None:
-        over.set()
-        for each in kept:
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+    def watch() -> None:
+        end = time.monotonic() + MAX_SECONDS
+        while not done.wait(_LOOK) and not stopped.is_set() and time.monotonic() < end:
+            pass
+        if not done.is_set():
+            over.set()
+            for each in kept:
+                with suppress(OSError):
+                    each.shutdown(socket.SHUT_RDWR)
 
-    timer = threading.Timer(MAX_SECONDS, end)
-    timer.daemon = True
-    timer.start()
+    threading.Thread(target=watch, daemon=True).start()
     try:
         yield kept.append
     except Exception as error:
@@ -112,7 +155,7 @@ def _deadline() -> Iterator[Callable[[Any], None]]:
             raise NotFetched(f"it took more than {MAX_SECONDS:g} seconds") from error
         raise
     finally:
-        timer.cancel()
+        done.set()
     if over.is_set():
         raise NotFetched(f"it took more than {MAX_SECONDS:g} seconds")
 
@@ -204,12 +247,16 @@ def _words(error: BaseException) -> str:
     match error:
         case NotFetched():
             text = str(error)
+        case urllib.error.HTTPError(code=code, reason=reason) if 300 <= code < 400 and "not allowed" in str(reason):
+            text = "it leads to what is neither http nor https, and is not followed"
         case urllib.error.HTTPError(code=code) if 300 <= code < 400:
             text = f"more than {MAX_REDIRECTS} redirects, or one that leads in a circle"
         case urllib.error.HTTPError():
             text = f"the server answers {error.code} {error.reason}"
         case urllib.error.URLError(reason=BaseException() as reason):
             text = _words(reason)
+        case urllib.error.URLError(reason=str() as text):
+            pass
         case TimeoutError():
             text = f"nothing came for {STALLED_SECONDS:g} seconds"
         case socket.gaierror():

@@ -1,7 +1,9 @@
 """The classes of pictures that a program passes one after the other: files, PIL images and arrays."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,11 @@ import pandas as pd
 import tensorflow as tf
 from PIL import Image
 
+from pipelines.console.terminal import warn
+from pipelines.data.looked_at import grouped, looked_at
 from pipelines.data.named_files import expand, readable_rows
+from pipelines.data.picture_names import picture_names
+from pipelines.evaluation.answers import Network
 from pipelines.evaluation.inference import Inference, named_images_of, outputs
 from pipelines.evaluation.integrity import load_network
 from pipelines.evaluation.predictions import (
@@ -24,10 +30,12 @@ from pipelines.images.decode import rgb_array
 from pipelines.images.stream import InputSpec
 from pipelines.runs.directory import Run, finished_run
 from resnet_tf.errors import UserError
+from resnet_tf.workers import Workers
 
 # The kinds of pictures that a program can pass.
 Picture = str | Path | Image.Image | np.ndarray
 _CURRENT = Path(".")
+_GROUPS_OF_A_TABLE = 32
 
 
 def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False) -> pd.DataFrame:
@@ -66,6 +74,47 @@ def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False)
     batches = (tf.constant(seen[begin : begin + BATCH_SIZE]) for begin in range(0, len(seen), BATCH_SIZE))
     found = probabilities_from(outputs(inference, batches, len(seen), BATCH_SIZE, ""))
     return prediction_table(names, None, found, classes, certainty_columns(load_calibration(known), found, classes))
+
+
+def prediction_tables(
+    run: Run, names: Iterable[str | Path], *, mirror: bool = False, left_out: Callable[[str, str], None] | None = None
+) -> Iterator[pd.DataFrame]:
+    """Yields the predictions for any number of pictures, about a thousand at a time, as they are computed.
+
+    Names are taken from the iterable as they are needed, so that memory does not grow with their number. Pictures are
+    looked at and decoded ahead, in threads.
+
+    Args:
+        run: Finished run.
+        names: Files, folders, globs or http addresses.
+        mirror: Whether the probabilities are averaged over each image and its mirror image.
+        left_out: Function that is told the name of a picture that cannot be read, and the reason; without one, a
+            warning is printed.
+
+    Yields:
+        Tables as those of `predict_images`, with the readable pictures in the order of their names.
+
+    Raises:
+        UserError: The run is not finished, or a path names nothing.
+    """
+    known = finished_run(run.path)
+    network, calibration = Network(known, Workers(), "auto", mirror), load_calibration(known)
+    pictures = looked_at(picture_names(map(str, names), follow_links=False))
+    with closing(network.answers(grouped(pictures, BATCH_SIZE))) as found:
+        while several := list(islice(found, _GROUPS_OF_A_TABLE)):
+            for picture in (picture for answers in several for picture in answers.group):
+                if not picture.readable:
+                    (left_out or _warn)(picture.name, picture.reason)
+                picture.forget()
+            paths = [name for answers in several for name in answers.names]
+            probabilities = np.concatenate([answers.probabilities for answers in several])
+            if paths:
+                more = certainty_columns(calibration, probabilities, network.classes)
+                yield prediction_table(paths, None, probabilities, network.classes, more)
+
+
+def _warn(name: str, reason: str) -> None:
+    warn(f"left out: {name} ({reason})")
 
 
 @lru_cache(maxsize=1)

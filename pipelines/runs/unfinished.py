@@ -4,6 +4,7 @@ A process that is killed leaves the folder, `answers.csv.partial`, and the same 
 has the name of the output, so nobody takes it for a finished one.
 """
 
+import math
 import os
 import shutil
 import time
@@ -55,7 +56,7 @@ class Unfinished:
 
     def __init__(self, folder: Path, made_by: dict[str, Any], progress: Progress) -> None:
         self.progress, self._kept, self._made_by, self._folder = progress, progress, made_by, folder
-        self._time = time.monotonic()
+        self._time = -math.inf  # the first rows are kept at once
         self._rows, self._left_out = self.rows.open("ab"), (folder / "left_out.csv").open("ab")
         self._rows.truncate(progress.row_bytes)  # what came after it may be half a row
         self._left_out.truncate(progress.left_out_bytes)

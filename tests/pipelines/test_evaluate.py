@@ -157,7 +157,9 @@ def test_predict_gives_the_probabilities_of_evaluate(folder, run, images, tmp_pa
     classes = probability_columns(read_json(run.classes))
     # Different images in a batch change the last bits of float32.
     np.testing.assert_allclose(predicted.loc[evaluated.index, classes], evaluated[classes], atol=1e-6)
-    first = capsys.readouterr().out.splitlines()[-1].split("  ")
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(images))]
+    assert len(shown) == 20  # the file has the others
+    first = shown[-1].split("  ")
     assert len(first) == (4 if first[-1] == "unsure" else 3)  # path and two classes
 
 
