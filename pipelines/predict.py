@@ -8,6 +8,7 @@ import json
 import sys
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from threading import Event
 
 import numpy as np
@@ -85,14 +86,14 @@ def _as_chief(config: PredictConfig, run: Run, network: Network, total: int | No
     if calibration is not None:
         say(f"calibrated: temperature {calibration.temperature:.3g}; unsure below {calibration.threshold:.3g}")
     rows = Rows(network.classes, calibration, config.level)
-    with _file(config, run, network.spec, rows.columns) as file:
+    with TemporaryDirectory() as folder, _file(config, run, network.spec, rows.columns) as file:
         before, seen, stop = file.progress if file else Progress(), Seen(), Event()
         teller = _Teller(config, rows, network.spec.value_range, before)
         names = picture_names(config.paths, config.follow_links, config.null, stop)
         names = names_behind(names, before.names, before.sha256, seen)
         if before.names:
             say(f"continues {visible(config.out or '')}: {before.names:,} images are done")
-        found = network.answers(grouped(looked_at(names), BATCH_SIZE))
+        found = network.answers(grouped(looked_at(names, folder), BATCH_SIZE))
         with closing(found), ExitStack() as ending, counted(_label(config), total, before.names) as count:
             ending.callback(stop.set)
             for answers in found:

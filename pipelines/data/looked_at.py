@@ -12,7 +12,6 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from pipelines.data.inspect import inspect_image
 from pipelines.data.picture_names import is_address, scheme_of
@@ -109,17 +108,18 @@ def names_behind(names: Iterator[str], count: int, sha256: str, seen: Seen) -> I
     return names
 
 
-def looked_at(names: Iterable[str]) -> Iterator[LookedAt]:
-    """Yields what is known of each picture, in the order of the names.
+def looked_at(names: Iterable[str], folder: str | Path) -> Iterator[LookedAt]:
+    """Yields what is known of each picture, in the order of the names; some hundred are looked at ahead.
 
-    Some hundred pictures are looked at ahead. Files that were fetched lie in a temporary folder until `forget`.
+    Args:
+        names: Paths and addresses.
+        folder: Temporary folder for what is fetched, where each file lies until `forget`.
 
     Raises:
         MachineFailure: The machine, and not a picture, is at fault.
     """
     waiting, names = deque[Future[list[LookedAt]]](), iter(names)
     with (
-        TemporaryDirectory(prefix="resnet-tf-") as folder,
         ThreadPoolExecutor(os.cpu_count()) as inspectors,
         ThreadPoolExecutor(CONNECTIONS) as fetchers,
         warnings.catch_warnings(),

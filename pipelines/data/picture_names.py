@@ -54,7 +54,7 @@ def count_names(patterns: Iterable[str], follow_links: bool) -> int | None:
 
 
 def picture_names(
-    patterns: Iterable[str], follow_links: bool, null: bool = False, stop: threading.Event | None = None
+    patterns: Iterable[str], follow_links: bool = False, null: bool = False, stop: threading.Event | None = None
 ) -> Iterator[str]:
     """Yields the names of files and addresses, in the order of the patterns, and within a folder by path.
 

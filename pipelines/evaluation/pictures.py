@@ -5,6 +5,7 @@ from contextlib import closing
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -99,8 +100,10 @@ def prediction_tables(
     """
     known = finished_run(run.path)
     network, calibration = Network(known, Workers(), "auto", mirror), load_calibration(known)
-    pictures = looked_at(picture_names(map(str, names), follow_links=False))
-    with closing(network.answers(grouped(pictures, BATCH_SIZE))) as found:
+    with (
+        TemporaryDirectory() as folder,
+        closing(network.answers(grouped(looked_at(picture_names(map(str, names)), folder), BATCH_SIZE))) as found,
+    ):
         while several := list(islice(found, _GROUPS_OF_A_TABLE)):
             for picture in (picture for answers in several for picture in answers.group):
                 if not picture.readable:
