@@ -25,15 +25,15 @@ from pipelines.data.picture_names import count_names, picture_names
 from pipelines.data.value_range import ValueRange
 from pipelines.evaluation.answer_files import AnswerFile, answer_file, check_out, json_lines_of, left_out_of
 from pipelines.evaluation.answers import Answers, Network, Rows, losses
-from pipelines.evaluation.predictions import BATCH_SIZE, check_level, finished_run_for_all
+from pipelines.evaluation.predictions import BATCH_SIZE, check_level, finished_run_for_all, input_spec_of
 from pipelines.evaluation.run_calibration import UNSURE, load_calibration
 from pipelines.images.stream import InputSpec
-from pipelines.runs.directory import Run
+from pipelines.runs.directory import Run, load_classes
 from pipelines.runs.files import sha256
 from pipelines.runs.state import state_of
 from pipelines.runs.unfinished import Progress
 from resnet_tf.errors import UserError
-from resnet_tf.workers import check_settings, joined
+from resnet_tf.workers import Workers, check_settings, joined
 
 # With --out, so many answers are shown on the terminal as well, and so many warnings of each kind.
 _SHOWN = 20
@@ -57,12 +57,11 @@ def predict(config: PredictConfig) -> bool:
         if config.level is not None:  # before anything is computed
             check_level(load_calibration(run), config.level)
         total = workers.from_chief(lambda: _prepare(config, known))
-        network = Network(run, workers, config.strategy, config.mirror)
+        left_out = False
         if workers.chief:
-            left_out = _as_chief(config, run, network, total)
+            left_out = _as_chief(config, run, workers, total)
         else:
-            left_out = False
-            for _ in network.answers(iter(())):
+            for _ in Network(run, workers, config.strategy, config.mirror).answers(iter(())):
                 pass
         return bool(workers.from_chief(lambda: left_out))
 
@@ -80,19 +79,20 @@ def _prepare(config: PredictConfig, run: Run) -> int | None:
     return count_names(config.paths, config.follow_links)
 
 
-def _as_chief(config: PredictConfig, run: Run, network: Network, total: int | None) -> bool:
+def _as_chief(config: PredictConfig, run: Run, workers: Workers, total: int | None) -> bool:
     """Predicts everything that is named, and returns whether some of it could not be read."""
     calibration = load_calibration(run)
     if calibration is not None:
         say(f"calibrated: temperature {calibration.temperature:.3g}; unsure below {calibration.threshold:.3g}")
-    rows = Rows(network.classes, calibration, config.level)
-    with TemporaryDirectory() as folder, _file(config, run, network.spec, rows.columns) as file:
+    rows, spec = Rows(load_classes(run), calibration, config.level), input_spec_of(run)
+    with TemporaryDirectory() as folder, _file(config, run, spec, rows.columns) as file:
         before, seen, stop = file.progress if file else Progress(), Seen(), Event()
-        teller = _Teller(config, rows, network.spec.value_range, before)
+        teller = _Teller(config, rows, spec.value_range, before)
         names = picture_names(config.paths, config.follow_links, config.null, stop)
         names = names_behind(names, before.names, before.sha256, seen)
         if before.names:
             say(f"continues {visible(config.out or '')}: {before.names:,} images are done")
+        network = Network(run, workers, config.strategy, config.mirror)
         found = network.answers(grouped(looked_at(names, folder), BATCH_SIZE))
         with closing(found), ExitStack() as ending, counted(_label(config), total, before.names) as count:
             ending.callback(stop.set)

@@ -3,9 +3,10 @@
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from functools import lru_cache
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -59,15 +60,18 @@ def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False)
             or there are no images.
     """
     known = finished_run(run.path)
-    spec, names, views = input_spec_of(known), [], []
-    for number, image in enumerate(images):
-        if isinstance(image, str | Path):
-            files = expand(str(image))
-            names += [str(file) for file in files]
-            views.append(_views_of_files(files, spec))
+    spec = input_spec_of(known)
+    names: list[str] = []
+    views: list[np.ndarray] = []
+    for are_paths, several in groupby(enumerate(images), lambda numbered: isinstance(numbered[1], str | Path)):
+        if are_paths:
+            files = [file for _, path in several for file in expand(str(path))]
+            names += map(str, files)
+            views.append(_views_of_files(files, spec))  # together, since a stream takes a second to begin
         else:
-            names.append(f"[{number}]")
-            views.append(spec.for_evaluation(tf.constant(rgb_array(image)))[None].numpy())
+            for number, image in several:
+                names.append(f"[{number}]")
+                views.append(_view_of(image, spec))
     if not names:
         raise UserError("there are no images to predict; give at least one")
     inference, classes = _inference_of(known.path, _stamp(known), mirror)
@@ -131,6 +135,11 @@ def _stamp(run: Run) -> tuple[int, ...]:
     """Returns numbers that change when the model or its classes are written anew."""
     states = [file.stat() for file in (run.model, run.classes, run.calibration) if file.exists()]
     return tuple(number for state in states for number in (state.st_size, state.st_mtime_ns))
+
+
+def _view_of(image: Any, spec: InputSpec) -> np.ndarray:
+    view: np.ndarray = spec.for_evaluation(tf.constant(rgb_array(image)))[None].numpy()
+    return view
 
 
 def _views_of_files(files: list[Path], spec: InputSpec) -> np.ndarray:
