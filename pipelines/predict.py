@@ -6,6 +6,7 @@ no more memory than some hundred.
 
 import json
 import sys
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,7 +22,7 @@ from pipelines.console.signals import Interrupts
 from pipelines.console.streams import write_to_standard_output
 from pipelines.console.terminal import answer, say, warn
 from pipelines.data.looked_at import Seen, grouped, looked_at, names_behind
-from pipelines.data.picture_names import count_names, picture_names
+from pipelines.data.picture_names import count_names, is_address, picture_names
 from pipelines.data.value_range import ValueRange
 from pipelines.evaluation.answer_files import AnswerFile, answer_file, check_out, json_lines_of, left_out_of
 from pipelines.evaluation.answers import Answers, Network, Rows, losses
@@ -89,6 +90,7 @@ def _as_chief(config: PredictConfig, run: Run, workers: Workers, total: int | No
         before, seen, stop = file.progress if file else Progress(), Seen(), Event()
         teller = _Teller(config, rows, spec.value_range, before)
         names = picture_names(config.paths, config.follow_links, config.null, stop)
+        names = names if workers.alone else _files_alone(names)
         names = names_behind(names, before.names, before.sha256, seen)
         if before.names:
             say(f"continues {visible(config.out or '')}: {before.names:,} images are done")
@@ -102,6 +104,18 @@ def _as_chief(config: PredictConfig, run: Run, workers: Workers, total: int | No
         teller.check()
     teller.end()
     return teller.left_out > 0
+
+
+def _files_alone(names: Iterator[str]) -> Iterator[str]:
+    """Passes names on that all workers can read.
+
+    Raises:
+        UserError: One of them is an address, whose picture the chief alone would have.
+    """
+    for name in names:
+        if is_address(name):
+            raise UserError(f"several workers fetch no addresses, received {name!r}; give --strategy one")
+        yield name
 
 
 def _file(
