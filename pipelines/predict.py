@@ -7,7 +7,7 @@ no more memory than some hundred.
 import json
 import sys
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, ExitStack, closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Event
@@ -95,9 +95,8 @@ def _as_chief(config: PredictConfig, run: Run, workers: Workers, total: int | No
         if before.names:
             say(f"continues {visible(config.out or '')}: {before.names:,} images are done")
         network = Network(run, workers, config.strategy, config.mirror)
-        found = network.answers(grouped(looked_at(names, folder), BATCH_SIZE))
-        with closing(found), ExitStack() as ending, counted(_label(config), total, before.names) as count:
-            ending.callback(stop.set)
+        found = network.answers(grouped(looked_at(names, folder), BATCH_SIZE), stop)
+        with closing(found), counted(_label(config), total, before.names) as count:
             for answers in found:
                 teller.tell(answers, file, seen)
                 count(len(answers.group))
@@ -179,6 +178,8 @@ class _Teller:
         Raises:
             UserError: Nothing that was named could be read.
         """
+        if not self._answered + self.left_out:
+            raise UserError("no name came on standard input; give one a line, or with --null one before each NUL")
         if not self._answered:
             raise UserError(f"not one of the {self.left_out} files is a readable image, such as {self._first!r}")
 
@@ -192,7 +193,8 @@ class _Teller:
         if config.out:
             say(f"wrote {visible(config.out)}")
             hidden = self._answered - len(self._lines)
-            say("\n".join([*self._lines, *([f"… and {hidden:,} more in {visible(config.out)}"] if hidden else [])]))
+            if self._lines:
+                say("\n".join([*self._lines, *([f"… and {hidden:,} more in {visible(config.out)}"] if hidden else [])]))
             content = {"run": config.run, "out": config.out, "images": self._answered, "left_out": self.left_out}
             result(lambda: content)
 

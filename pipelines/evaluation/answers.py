@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
+from threading import Event
 from typing import Any
 
 import numpy as np
@@ -68,22 +69,23 @@ class Network:
         self._workers = workers
         self.spec: InputSpec = input_spec_of(run)
 
-    def answers(self, groups: Iterator[Group]) -> Generator[Answers]:
+    def answers(self, groups: Iterator[Group], stop: Event | None = None) -> Generator[Answers]:
         """Yields the answers for groups of pictures in order; see `pipelines.data.looked_at.grouped`.
 
         Args:
             groups: Groups of `BATCH_SIZE` readable pictures; workers other than the chief have none.
+            stop: Event that is set when nobody wants groups any more, see `pipelines.images.files_ahead.decoded`.
 
         Raises:
             LostImage: A picture that was readable is so no more.
             UserError: The network gives no numbers.
         """
-        found = self._outputs(groups) if self._workers.alone else self._outputs_of_all(groups)
+        found = self._outputs(groups, stop) if self._workers.alone else self._outputs_of_all(groups)
         with closing(found):
             for group, logits in found:
                 yield Answers(group, probabilities_from(logits))
 
-    def _outputs(self, groups: Iterator[Group]) -> Generator[tuple[Group, np.ndarray]]:
+    def _outputs(self, groups: Iterator[Group], stop: Event | None = None) -> Generator[tuple[Group, np.ndarray]]:
         """Yields the logits of groups, float32 [n, classes], as this process computes them."""
         computed, empty = deque[Group](), list[Group]()
 
@@ -93,7 +95,7 @@ class Network:
                 if images is not None:
                     yield images
 
-        with closing(decoded(groups, self.spec, BATCH_SIZE)) as of_files:
+        with closing(decoded(groups, self.spec, BATCH_SIZE, stop)) as of_files:
             for logits in self._inference.each(batches()):
                 yield computed.popleft(), logits.numpy().astype(np.float32)
         for group in empty:

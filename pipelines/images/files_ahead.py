@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from pathlib import Path
 from queue import Queue
-from threading import Event, Thread
+from threading import Event, Semaphore, Thread
 from types import TracebackType
 from typing import Any
 
@@ -21,7 +21,9 @@ _AHEAD = 4  # groups that are known and wait to be decoded
 _CURRENT = Path(".")
 
 
-def decoded(groups: Iterator[Group], spec: InputSpec, batch_size: int) -> Generator[tuple[Group, Any]]:
+def decoded(
+    groups: Iterator[Group], spec: InputSpec, batch_size: int, stop: Event | None = None
+) -> Generator[tuple[Group, Any]]:
     """Yields groups of pictures, each with the images of its readable ones, uint8 [n, size, size, 3].
 
     Of a group without readable pictures, None is yielded instead.
@@ -31,13 +33,15 @@ def decoded(groups: Iterator[Group], spec: InputSpec, batch_size: int) -> Genera
             thread of their own.
         spec: Size and view of the images.
         batch_size: Number of images in a batch.
+        stop: Event that is set when nobody wants groups any more, so that what makes them need not wait.
 
     Raises:
         LostImage: A picture that was readable is so no more.
     """
-    with _Ahead(groups) as ahead:
+    with _Ahead(groups, stop or Event()) as ahead:
         batches = iter(stream_of_files(ahead.files, spec, batch_size))
         while True:
+            ahead.made.acquire()  # Ctrl-C is heard here, and not within TensorFlow, which may wait for a name for ever
             try:
                 images = next(batches, None)
             except Exception:
@@ -68,11 +72,14 @@ class _Ahead:
 
     Args:
         groups: The groups.
+        stopped: Event that is set at the end of the `with` block.
+
+    `made` is released for each group, and for the end.
     """
 
-    def __init__(self, groups: Iterator[Group]) -> None:
-        self.passed = deque[Group]()
-        self._groups, self._queue, self._stopped = groups, Queue[Group | None](_AHEAD), Event()
+    def __init__(self, groups: Iterator[Group], stopped: Event) -> None:
+        self.passed, self.made = deque[Group](), Semaphore(0)
+        self._groups, self._queue, self._stopped = groups, Queue[Group | None](_AHEAD), stopped
         self._error: BaseException | None = None
         self._thread = Thread(target=self._make, daemon=True)
 
@@ -113,9 +120,12 @@ class _Ahead:
             for group in self._groups:
                 if self._stopped.is_set():
                     break
+                self.made.release()
                 self._queue.put(group)
         except BaseException as error:
             self._error = error
         finally:
-            self._groups.close() if hasattr(self._groups, "close") else None
+            self.made.release()
             self._queue.put(None)
+            if isinstance(self._groups, Generator):
+                self._groups.close()

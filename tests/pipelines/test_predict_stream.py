@@ -214,6 +214,8 @@ def test_names_on_standard_input_may_be_wrong_and_too_long_ones_are_refused(fini
     assert [line.get("error") for line in lines] == [None, "an address that is neither http nor https", "missing"]
     with standard_input(b"x" * 40_000), pytest.raises(UserError, match="more than 32768 bytes"):
         list(picture_names(["-"], False))
+    with standard_input(b"\n"), pytest.raises(UserError, match="no name came on standard input"):
+        predict(PredictConfig(str(finished.path), ("-",)))
     with pytest.raises(UserError, match="read once"):
         predict(PredictConfig(str(finished.path), ("-", "-")))
     with pytest.raises(UserError, match="only http and https addresses are fetched, received 'file:///etc/passwd'"):
@@ -339,6 +341,35 @@ def test_only_some_hundred_pictures_are_looked_at_before_the_first_answer(finish
     answers.close()
     assert asked < 2000
     assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name and thread.is_alive()]
+
+
+def test_a_command_that_waits_for_names_hears_ctrl_c(finished, many, tmp_path):
+    kept, (reading, writing), stop = os.dup(0), os.pipe(), threading.Event()
+    os.dup2(reading, 0)
+    os.write(writing, f"{many}/001.jpg\n".encode() * 300)  # and then nothing more, but no end either
+    network = Network(finished, Workers(), "one", False)
+    answers = network.answers(grouped(looked_at(picture_names(["-"], stop=stop), tmp_path), 32), stop)
+    try:
+        assert len(next(answers).names) == 32
+        with interrupted_in(2.0), pytest.raises(KeyboardInterrupt):
+            list(answers)
+    finally:
+        os.dup2(kept, 0)
+        for handle in (kept, reading, writing):
+            os.close(handle)
+    assert stop.is_set()
+
+
+@contextmanager
+def interrupted_in(seconds):
+    """Raises KeyboardInterrupt within it after some time."""
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_tables_of_a_program_come_one_after_the_other(finished, many):
