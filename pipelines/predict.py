@@ -5,7 +5,6 @@ no more memory than some hundred.
 """
 
 import json
-import sys
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
@@ -133,8 +132,8 @@ def _file(
 
 
 def _label(config: PredictConfig) -> str:
-    """Returns the label of the progress bar; answers that appear on the terminal need none."""
-    return "" if not config.out and not wanted() and sys.stdout.isatty() else "predicted"
+    """Returns the label of the progress bar; answers that are printed as they come need none."""
+    return "predicted" if config.out or wanted() else ""
 
 
 class _Teller:
