@@ -16,7 +16,7 @@ from resnet_tf.errors import UserError
 
 PROGRAM = "resnet-tf"
 # Verbs that can print what they have found or made as one JSON object. An audit writes its own to --json FILE.
-WITH_JSON = ("go", "demo", "doctor", "finetune", "evaluate", "export", "push")
+WITH_JSON = ("go", "demo", "doctor", "finetune", "evaluate", "predict", "export", "push")
 
 
 class _Parser(argparse.ArgumentParser):

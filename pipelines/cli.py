@@ -102,10 +102,11 @@ def _run(verb: str, given: dict[str, Any]) -> int:
 
     If a file is written to standard output, everything else goes to standard error.
     """
-    outputs, as_json = _standard_outputs(verb, given), given.pop("as_json", False)
+    as_json = given.pop("as_json", False)
+    outputs = [*_standard_outputs(verb, given), *(["--json"] if as_json else [])]
     if len(outputs) > 1:
         raise UserError(f"only one output can be standard output, received {' and '.join(outputs)}")
-    with standard_output_for_data(bool(outputs) or as_json), results(as_json):
+    with standard_output_for_data(bool(outputs)), results(as_json):
         add_run(verb, given)
         if verb == "finetune":
             return _finetune(given)

@@ -5,7 +5,7 @@
 See docs/python.md.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from pipelines.audit import AuditReport  # noqa: E402
 from pipelines.config.finetune import FinetuneConfig  # noqa: E402
 from pipelines.config.formats import FLOAT32, targets_of  # noqa: E402
 from pipelines.config.verbs import AuditConfig  # noqa: E402
-from pipelines.predict import Picture, predict_images  # noqa: E402
+from pipelines.evaluation.pictures import Picture, predict_images, prediction_tables  # noqa: E402
 from pipelines.report.evaluation_files import Evaluation  # noqa: E402
 from pipelines.runs.directory import Run, finished_run  # noqa: E402
 from pipelines.training.plan import Plan  # noqa: E402
@@ -42,6 +42,7 @@ __all__ = [
     "finetune",
     "plan",
     "predict",
+    "predict_many",
 ]
 
 
@@ -175,6 +176,31 @@ def predict(run: Run | str | Path, images: Picture | Iterable[Picture], *, mirro
     """
     several = images if isinstance(images, list | tuple) else [images]
     return predict_images(_run(run), several, mirror=mirror)  # type: ignore[arg-type]
+
+
+def predict_many(
+    run: Run | str | Path,
+    names: Iterable[str | Path],
+    *,
+    mirror: bool = False,
+    left_out: Callable[[str, str], None] | None = None,
+) -> Iterator[pd.DataFrame]:
+    """Names the classes of any number of pictures, about a thousand at a time; memory does not grow with their number.
+
+    Args:
+        run: The run, or its directory.
+        names: Files, folders, globs or http addresses; they may be yielded one by one.
+        mirror: Whether the probabilities are means over each image and its mirror image.
+        left_out: Function that is told the name of a picture that cannot be read, and the reason; without one, a
+            warning is printed.
+
+    Yields:
+        Tables as those of `predict`, as they are computed.
+
+    Raises:
+        UserError: The run is not finished, or a path names nothing.
+    """
+    return prediction_tables(_run(run), names, mirror=mirror, left_out=left_out)
 
 
 def _run(run: Run | str | Path) -> Run:

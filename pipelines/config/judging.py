@@ -134,12 +134,28 @@ class PredictConfig(Checked):
     """Which images to name, and what of the answer to show."""
 
     run: str = run_setting()
-    paths: tuple[str, ...] = setting("files, folders or globs", group=DATA, kind=tuple, positional=True, metavar="PATH")
+    paths: tuple[str, ...] = setting(
+        "files, folders, globs or http addresses; - reads names of files and addresses from standard input, one a line",
+        group=DATA,
+        kind=tuple,
+        positional=True,
+        metavar="PATH",
+    )
     follow_links: bool = follow_links_setting()
+    null: bool = setting(
+        "names on standard input end with a NUL, as those of find -print0", False, group=DATA, kind=bool
+    )
     top: int = setting(
         "classes to show for each image, the likeliest first", 5, kind=int, low=1, high=100_000, metavar="K"
     )
-    out: str | None = setting("CSV to write, with all probabilities", None, metavar="FILE", written=True)
+    out: str | None = setting(
+        "file to write, with all probabilities: .csv, .jsonl or .parquet",
+        None,
+        metavar="FILE",
+        none_is="none",
+        written=True,
+        why="What there is of it lies in FILE.partial until it is complete, and the same command continues there.",
+    )
     level: float | None = setting(
         "also give sets of classes that contain the true one with this probability",
         None,

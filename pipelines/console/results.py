@@ -25,6 +25,11 @@ def results(wanted: bool) -> Iterator[None]:
         _wanted.reset(token)
 
 
+def wanted() -> bool:
+    """Returns whether --json was given."""
+    return _wanted.get()
+
+
 def result(content: Callable[[], dict[str, Any]]) -> None:
     """Prints what a command has found or made, if that is wanted as JSON.
 

@@ -126,15 +126,16 @@ def progress(items: Iterable[Item], total: int, label: str, unit: str = "image",
         say(f"{label}: {total} {unit}s in {time.monotonic() - started:.1f} s")
 
 
-def progress_bar(total: int | None, label: str, unit: str) -> "tqdm[Any]":
+def progress_bar(total: int | None, label: str, unit: str, done: int = 0) -> "tqdm[Any]":
     """A progress bar on standard error, where that is a terminal. It goes when it is closed.
 
     Args:
         total: Units in all, None where that is not known.
         label: What is counted; nothing is shown without.
         unit: Name of one of them.
+        done: Units that were done before.
     """
     from tqdm import tqdm
 
-    shown = label and not _quiet.get()
-    return tqdm(total=total, desc=label, unit=unit, disable=None if shown else True, leave=False, file=sys.stderr)
+    hidden = None if label and not _quiet.get() else True  # None hides it where there is no terminal
+    return tqdm(total=total, initial=done, desc=label, unit=unit, disable=hidden, leave=False, file=sys.stderr)

@@ -108,8 +108,19 @@ def walk(root: Path, follow_links: bool = False) -> tuple[Folder, Skipped]:
     walker = _Walker(root, follow_links)
     folder = walker.folder(root, os.path.realpath(root), None)
     if folder is None:
-        raise UserError(f"{str(root)!r} is the directory of a run; name the folder that holds the images")
+        raise _root_is_a_run(root)
     return folder, walker.skipped
+
+
+def files_below(root: Path, follow_links: bool = False) -> Iterator[Path | Skipped]:
+    """Yields the files that `walk` lists, one by one in the order of their paths, and at last what was skipped.
+
+    It holds the names of one folder and of those above it, and not those of all files. Args and Raises are those of
+    `walk`.
+    """
+    walker = _Walker(root, follow_links)
+    yield from walker.files(root, os.path.realpath(root), None)
+    yield walker.skipped
 
 
 def relative(path: Path, root: Path) -> str:
@@ -173,6 +184,25 @@ class _Walker:
         alone = runs and not folder.files and not folder.folders and real != self._root
         return None if alone else folder
 
+    def files(self, path: Path, real: str, entered: set[str] | None) -> Iterator[Path]:
+        """Yields the files of a folder and of those below it, in the order of their paths; see `folder`."""
+        entries = _entries(path)
+        if _is_run(entry.name for entry in entries):
+            if real == self._root:
+                raise _root_is_a_run(path)
+            self.skipped.add(RUNS, path)
+            return
+        for entry in entries:
+            below, kind = path / entry.name, self._kind(entry)
+            if kind == "file":
+                yield below
+            elif kind == "folder":
+                inside = self._enter(below, os.path.join(real, entry.name), entry.is_symlink(), entered)
+                if inside:
+                    yield from self.files(below, *inside)
+            else:
+                self.skipped.add(kind, below)
+
     def _kind(self, entry: "os.DirEntry[str]") -> str:
         """Returns "file", "folder", or why an entry is skipped."""
         if is_system_name(entry.name):
@@ -202,6 +232,10 @@ class _Walker:
                 return None
             entered.add(real)
         return real, entered
+
+
+def _root_is_a_run(root: Path) -> UserError:
+    return UserError(f"{str(root)!r} is the directory of a run; name the folder that holds the images")
 
 
 def _with_parents(real: str) -> set[str]:

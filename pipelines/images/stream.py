@@ -241,6 +241,23 @@ class _Files:
         return self.cached(index, choose, from_file) if self.cached else from_file(), self.labels[index]
 
 
+def stream_of_files(batches: Callable[[], Any], input_spec: InputSpec, batch_size: int) -> tf.data.Dataset:
+    """Returns the images of files that become known one after the other, as evaluation sees them.
+
+    Args:
+        batches: Function that returns an iterator over batches of files: paths as bytes, whether Pillow decodes them,
+            and EXIF orientations, each an array of at most `batch_size`. It is called in a thread of TensorFlow.
+        input_spec: Size and view of the images.
+        batch_size: Number of images per batch; the last one may have fewer.
+
+    Returns:
+        Dataset of uint8 [batch, size, size, 3].
+    """
+    facts = tuple(tf.TensorSpec([None], kind) for kind in (tf.string, tf.bool, tf.int32))
+    files = tf.data.Dataset.from_generator(batches, output_signature=facts).unbatch()
+    return _batched(files, _evaluation_decoder(input_spec), batch_size, None).prefetch(2)
+
+
 # Building the graph of a decoder takes a second, so that all streams with the same input spec share one.
 @lru_cache(maxsize=_DECODERS)
 def _evaluation_decoder(spec: InputSpec) -> Callable[..., Any]:

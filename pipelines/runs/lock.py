@@ -28,7 +28,7 @@ def locked(run: Run, option: str = "--run") -> Iterator[None]:
         UserError: Another process has locked the run.
     """
     run.path.mkdir(parents=True, exist_ok=True)
-    with _held(run.lock, f"the run {str(run.path)!r} is in use", f"wait for its end, or choose another {option}"):
+    with held(run.lock, f"the run {str(run.path)!r} is in use", f"wait for its end, or choose another {option}"):
         export = run.export_report.parent
         parts = (run.path, run.checkpoints, run.cache, export, run.saved_model.parent, *run.evaluation("").glob("*/"))
         for folder in parts:
@@ -56,15 +56,23 @@ def locked_part(run: Run, folder: Path) -> Iterator[None]:
     """
     part = folder.relative_to(run.path)
     lock = run.path / f".lock-{'-'.join(part.parts)}"
-    with _held(lock, f"{str(folder)!r} is being written", "wait for its end"):
+    with held(lock, f"{str(folder)!r} is being written", "wait for its end"):
         for written in (folder, *folder.glob("*/")):
             remove_leftovers(written, ours=True)
         yield
 
 
 @contextmanager
-def _held(lock: Path, refusal: str, way_out: str) -> Iterator[None]:
+def held(lock: Path, refusal: str, way_out: str) -> Iterator[None]:
     """Holds a lock within the `with` block.
+
+    Args:
+        lock: File of the lock.
+        refusal: What is said where another process holds it.
+        way_out: What to do then.
+
+    Raises:
+        UserError: Another process holds the lock.
 
     The kernel releases it when the process dies, however it dies. It is a POSIX lock because forked children do not
     keep it after the process's death, as they would with flock.

@@ -3,6 +3,7 @@
 A file system allows line breaks, carriage returns, quotes, blanks at the ends and bytes that are not UTF-8 in a name.
 """
 
+import csv
 import io
 from collections.abc import Iterable
 from pathlib import Path
@@ -33,6 +34,14 @@ def csv_text(table: "pd.DataFrame", *, index: bool = False) -> str:
     """Returns what `write_table` writes."""
     text = io.StringIO(newline="")
     write_table(table, text, index=index)
+    return text.getvalue()
+
+
+def csv_rows(rows: Iterable[Iterable[Any]]) -> str:
+    """Returns what `write_table` writes for rows of texts and numbers; a header is a row of texts."""
+    text = io.StringIO(newline="")
+    file: Any = _Rows(text)
+    csv.writer(file, lineterminator=_Rows.END).writerows(rows)
     return text.getvalue()
 
 

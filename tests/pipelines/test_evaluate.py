@@ -14,6 +14,7 @@ from sklearn import metrics as sk
 
 from pipelines.config.judging import PredictConfig
 from pipelines.data.manifest import describe_data, load_manifest
+from pipelines.data.named_files import expand
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import softmax
 from pipelines.evaluation.metrics import (
@@ -29,7 +30,7 @@ from pipelines.evaluation.run_calibration import temperature_of
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.images.pixel_limit import MAX_PIXELS
-from pipelines.predict import expand, predict
+from pipelines.predict import predict
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.runs.directory import Run, load_model
 from pipelines.runs.files import read_json, write_json
@@ -156,7 +157,9 @@ def test_predict_gives_the_probabilities_of_evaluate(folder, run, images, tmp_pa
     classes = probability_columns(read_json(run.classes))
     # Different images in a batch change the last bits of float32.
     np.testing.assert_allclose(predicted.loc[evaluated.index, classes], evaluated[classes], atol=1e-6)
-    first = capsys.readouterr().out.splitlines()[-1].split("  ")
+    shown = [line for line in capsys.readouterr().out.splitlines() if line.startswith(str(images))]
+    assert len(shown) == 20  # the file has the others
+    first = shown[-1].split("  ")
     assert len(first) == (4 if first[-1] == "unsure" else 3)  # path and two classes
 
 

@@ -104,7 +104,7 @@ def test_what_is_no_picture_is_named(after_the_job, desk, monkeypatch, pictures,
 
 
 def test_many_calls_warn_of_no_retracing_and_load_the_model_once(after_the_job, desk, monkeypatch, caplog):
-    from pipelines import predict as module
+    from pipelines.evaluation import pictures as module
 
     monkeypatch.chdir(desk)
     module._inference_of.cache_clear()

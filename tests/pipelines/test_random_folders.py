@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.data.find import find_images
-from pipelines.predict import expand
+from pipelines.data.named_files import expand
 from resnet_tf.errors import MAX_CHARACTERS, UserError
 
 TREES, TABLES = 300, 300

@@ -19,12 +19,13 @@ from pipelines.data.sample import draw_image
 from pipelines.evaluate import evaluate, judge
 from pipelines.evaluation.calibration import fit_temperature
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
+from pipelines.evaluation.pictures import predict_images
 from pipelines.evaluation.predictions import input_spec_of, probability_columns
 from pipelines.evaluation.run_calibration import fit_calibration, load_calibration, save_calibration
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.images.stream import ImageSource, evaluation_stream
-from pipelines.predict import predict, predict_images
+from pipelines.predict import predict
 from pipelines.report.evaluation_files import Evaluation
 from pipelines.runs.directory import Run, load_classes, load_model
 from pipelines.training import linear_probe
@@ -113,7 +114,8 @@ def test_every_answer_has_the_temperature(noise, own, new, exported, tmp_path, c
     sets = predicted["set"].map(json.loads)
     assert all(row["predicted"] == found[0] for (_, row), found in zip(predicted.iterrows(), sets, strict=True))
     assert sets.map(len).mean() > 1.5  # of three classes, since the labels are drawn by lot
-    assert said.splitlines()[-1].endswith(f"set: {', '.join(sets.iloc[-1])}")
+    last = said.splitlines()[-2]  # before "… and 10 more"
+    assert last.endswith(f"set: {', '.join(sets[predicted['path'] == last.split('  ')[0]].item())}")
     images = [np.asarray(Image.open(file)) for file in files[:3]]
     np.testing.assert_allclose(predict_images(noise, images)[columns], expected[:3], atol=1e-6)
     served = tf.saved_model.load(str(exported[0])).signatures["serving_default"]

@@ -12,9 +12,9 @@ import pytest
 from pipelines.cli import main
 from pipelines.data.find import find_images
 from pipelines.data.manifest import look_at_images, make_manifest
+from pipelines.data.named_files import expand
 from pipelines.data.system_files import SYSTEM_NAMES
 from pipelines.data.walk import walk
-from pipelines.predict import expand
 from resnet_tf.errors import UserError
 from tests.pipelines.photos import SIX, audited, build, draw, nested, refused
 
