@@ -30,7 +30,8 @@ setup: .venv/installed
 	$(BIN)/python -m $(INSTALL) -r requirements.txt --editable .
 	@touch $@
 
-.venv/installed-dev: requirements-dev.txt requirements-hub.txt requirements-onnx.txt requirements-parquet.txt requirements-track.txt .venv/installed
+.venv/installed-dev: requirements-dev.txt requirements-hub.txt requirements-onnx.txt requirements-export.txt \
+		requirements-parquet.txt requirements-track.txt .venv/installed
 	$(BIN)/python -m $(INSTALL) -r requirements-dev.txt
 	@touch $@
 
