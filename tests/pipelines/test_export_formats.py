@@ -115,6 +115,7 @@ def test_a_keras_file_has_layers_of_keras_alone_and_gives_the_probabilities(fini
 
 
 @needs_packages
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")  # TensorFlow's own converter calls it
 def test_int8_has_integer_operations_without_the_view_and_reads_training_photos(finished, tmp_path):
     """The tiny network's answers are near ties, so that its int8 need not be kept; what is written is looked at."""
     import onnx
