@@ -158,7 +158,8 @@ def _load(run: Run, mirror: bool) -> Exported:
 
 
 def _root(run: Run, data: str | None) -> Path:
-    return data_root(read_config(run.config)["arguments"]["data"] if data is None else data)
+    """Returns the folder of the run's images; where a network was imported without any, it is not used."""
+    return data_root((read_config(run.config)["arguments"].get("data") or ".") if data is None else data)
 
 
 def _write_saved_model(exported: Exported, photos: Photos, folder: Path) -> float:

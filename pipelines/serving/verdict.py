@@ -31,7 +31,7 @@ BOUNDS = {
     FLOAT32: Bound(far=0.01, probability=1e-2),
     FLOAT16: Bound(changed=0.01, lost=0.005),
     BFLOAT16: Bound(changed=0.03, lost=0.01),
-    INT8: Bound(changed=0.05, lost=0.01),
+    INT8: Bound(changed=0.05, lost=0.02),
 }
 
 

@@ -115,6 +115,7 @@ def test_a_keras_file_has_layers_of_keras_alone_and_gives_the_probabilities(fini
 
 
 @needs_packages
+@pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")  # TensorFlow's own converter calls it
 def test_int8_has_integer_operations_without_the_view_and_reads_training_photos(finished, tmp_path):
     """The tiny network's answers are near ties, so that its int8 need not be kept; what is written is looked at."""
     import onnx
@@ -186,7 +187,7 @@ def test_bounds_leave_one_photo_and_refuse_what_is_certainly_worse():
         complaint("int8", replace(agreed, changed=51))
         == "it changes 51 of 1000 answers, more than the 50 that int8 may"
     )
-    assert "more than the 10 that int8 may lose" in complaint("int8", replace(agreed, only_model=16))
+    assert "more than the 20 that int8 may lose" in complaint("int8", replace(agreed, only_model=26))
     worse = replace(agreed, only_model=8, only_export=0, mcnemar_p=0.008)
     assert complaint("int8", worse) == "its answers are certainly worse: McNemar's p = 0.008"
     assert complaint("float16", replace(agreed, n=9, changed=1)) == ""
