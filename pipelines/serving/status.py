@@ -17,8 +17,8 @@ STATUSES = {
     OK: "the image was decoded; the other answers are about it",
     EMPTY: "there are no bytes, or no pixels",
     NOT_AN_IMAGE: "the bytes begin like no image file",
-    UNSUPPORTED: "an image that TensorFlow has no decoder for: TIFF, HEIC, AVIF, JPEG 2000, JPEG XL, PPM, PSD, an icon, "
-    "or a BMP that is compressed; send JPEG, PNG, WebP, GIF or BMP",
+    UNSUPPORTED: "an image that TensorFlow has no decoder for: TIFF, HEIC, AVIF, JPEG 2000, JPEG XL, PPM, PSD, an "
+    "icon, or a BMP that is compressed; send JPEG, PNG, WebP, GIF or BMP",
     TOO_MANY_PIXELS: f"the file claims more than {MAX_PIXELS:,} pixels, and none was decoded",
     TOO_MANY_SCANS: "a JPEG that would take very long, see the limits in decoding.md",
     TRUNCATED: "the end of the file is missing",

@@ -12,7 +12,7 @@ import tensorflow as tf
 WARMUP = Path("assets.extra") / "tf_serving_warmup_requests"
 
 # Numbers of the fields, in the order in which they are wrapped, with their message.
-_PREDICT_LOG, _CLASSIFY_LOG = 6, 1  # PredictionLog
+_PREDICT_LOG, _CLASSIFY_LOG = 6, 2  # PredictionLog
 _REQUEST = 1  # PredictLog and ClassifyLog
 _MODEL_SPEC, _INPUT = 1, 2  # PredictRequest and ClassificationRequest
 _SIGNATURE_NAME = 3  # ModelSpec
