@@ -240,8 +240,13 @@ def _export(config: Any) -> int:
     run = finished_run(config.run)
     with imports():
         from pipelines.export import export
+        from pipelines.serving.deploy import check_deployment, deploy
 
+    if config.deploy is not None:
+        check_deployment(Path(config.deploy))
     path = export(run, config.mirror, unfinished=config.unfinished, data=config.data)
+    if config.deploy is not None:
+        deploy(run, Path(config.deploy))
     result(lambda: {"run": config.run, "path": str(path), **read_json(run.export_report)})
     return DONE
 

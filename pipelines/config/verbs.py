@@ -166,6 +166,12 @@ class ExportConfig(Checked):
     data: str | None = moved_data_setting()
     mirror: bool = mirror_setting()
     unfinished: bool = setting("export the best model so far of a run that is not finished", False, kind=bool)
+    deploy: str | None = setting(
+        "folder to make for servers: the model, with files for TensorFlow Serving, Triton, KServe and clients",
+        None,
+        metavar="DIR",
+        none_is="no folder",
+    )
 
 
 @documented
