@@ -135,7 +135,10 @@ class _Serving(tf.Module):
         return tf.TensorSpec([self._input_spec.size, self._input_spec.size, 3], tf.uint8)
 
     def _answer(self, images: Any, status: Any) -> dict[str, Any]:
-        probabilities, found = tf.nn.softmax(self._logits(images)), status == OK
+        count, found = tf.shape(images)[0], status == OK
+        # TensorFlow's convolutions fail at an empty batch, so that the network sees a black image then.
+        never_empty = tf.pad(images, [[0, tf.cast(count == 0, tf.int32)], [0, 0], [0, 0], [0, 0]])
+        probabilities = tf.nn.softmax(self._logits(never_empty))[:count]
         winners = tf.argmax(probabilities, axis=1)
         return {
             "probabilities": tf.where(found[:, tf.newaxis], probabilities, np.nan),

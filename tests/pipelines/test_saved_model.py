@@ -60,7 +60,7 @@ def test_a_bad_picture_costs_only_its_own_answer(signatures):
             assert (found["class_index"][place], found["class_name"][place]) == (-1, b"")
             assert found["status"][place] == bad[place][1]
         else:
-            assert all((found[name][place] == whole[name][place]).all() for name in whole)  # bit for bit
+            assert all(np.array_equal(found[name][place], whole[name][place]) for name in whole)  # bit for bit
     assert whole["status"].tolist() == [b"ok"] * 5
     assert [CLASSES[index].encode() for index in whole["class_index"]] == whole["class_name"].tolist()
 
@@ -114,9 +114,8 @@ def test_the_methods_are_those_that_tensorflow_serving_asks_for(folder):
 def test_the_warm_up_has_a_request_for_each_signature(folder):
     """`make servers` reads them with TensorFlow Serving's own messages."""
     records = [record.numpy() for record in tf.data.TFRecordDataset(str(folder / WARMUP))]
-    assert [name in record for name, record in zip((b"serving_default", b"serve_bytes", b"classify"), records)] == [
-        1
-    ] * 3
+    names = b"serving_default", b"serve_bytes", b"classify"
+    assert all(name in record for name, record in zip(names, records, strict=True))
 
 
 def test_the_graph_calls_no_python(folder):

@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from google.protobuf import text_format
 
-model_config_pb2 = pytest.importorskip("tritonclient.grpc.model_config_pb2", reason="make servers installs the servers")
+pytest.importorskip("tensorflow_serving.config", reason="the servers are not installed; make servers")
 
 from tensorflow_serving.config import model_server_config_pb2
+from tritonclient.grpc import model_config_pb2
 
 from pipelines.runs.directory import Run
 from pipelines.serving.deploy import LARGEST_BATCH, deploy

@@ -1,78 +1,34 @@
 """MLServer, a real server of the open inference protocol, serves the export; tritonclient asks it by HTTP and gRPC."""
 
 import base64
-import json
-import os
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
-from pathlib import Path
-from types import SimpleNamespace
+from contextlib import closing
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from tests.servers.conftest import photos
+from tests.servers.mlserver_process import NAME, started
 
 # MLServer is not imported here: its messages have the same names as the client's.
 grpc = pytest.importorskip("tritonclient.grpc", reason="the servers are not installed; make servers")
 http = pytest.importorskip("tritonclient.http")
 InferenceServerException = pytest.importorskip("tritonclient.utils").InferenceServerException
 
-NAME = "photos"
-SECONDS = 60
 OUTPUTS = "probabilities", "class_index", "class_name", "status"
 
 
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
 @pytest.fixture(scope="module")
-def server(saved_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SimpleNamespace]:
-    """Starts MLServer on the loopback, and ends it."""
-    folder = tmp_path_factory.mktemp("mlserver")
-    ports = {name: free_port() for name in ("http_port", "grpc_port", "metrics_port")}
-    (folder / "settings.json").write_text(json.dumps({"host": "127.0.0.1", "parallel_workers": 0, **ports}))
-    model = {"uri": str(saved_model), "version": "1"}
-    settings = {"name": NAME, "implementation": "saved_model_runtime.SavedModelRuntime", "parameters": model}
-    (folder / "model-settings.json").write_text(json.dumps(settings))
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "TF_CPP_MIN_LOG_LEVEL": "3"}
-    command = [str(Path(sys.executable).parent / "mlserver"), "start", str(folder)]
-    with open(folder / "log", "w") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT, cwd=folder)
-    try:
-        client = http.InferenceServerClient(f"127.0.0.1:{ports['http_port']}")
-        wait_until_ready(client, process, folder / "log")
-        yield SimpleNamespace(**ports)
-    finally:
-        process.terminate()
-        process.wait(20)
-
-
-def wait_until_ready(client, process, log) -> None:
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        assert process.poll() is None, log.read_text()[-2000:]
-        try:
-            if client.is_model_ready(NAME):
-                return
-        except OSError:
-            pass
-        time.sleep(0.2)
-    raise AssertionError(log.read_text()[-2000:])
+def server(saved_model, tmp_path_factory):
+    with started(saved_model, tmp_path_factory.mktemp("mlserver")) as found:
+        yield found
 
 
 @pytest.fixture(params=["http", "grpc"])
 def ask(request, server):
     """Returns a function from one input to the answer of the server, a dictionary of arrays."""
     module, in_json = {"http": (http, {"binary_data": False}), "grpc": (grpc, {})}[request.param]
-    client = module.InferenceServerClient(f"127.0.0.1:{getattr(server, f'{request.param}_port')}")
+    address = f"127.0.0.1:{getattr(server, f'{request.param}_port')}"
 
     def infer(name, value, kind):
         tensor = module.InferInput(name, list(value.shape), kind)
@@ -80,11 +36,11 @@ def ask(request, server):
             value = np.array([base64.b64encode(each) for each in value], object)
         tensor.set_data_from_numpy(value, **in_json)
         wanted = [module.InferRequestedOutput(each, **in_json) for each in OUTPUTS]
-        answer = client.infer(NAME, [tensor], outputs=wanted)
+        with closing(module.InferenceServerClient(address)) as client:
+            answer = client.infer(NAME, [tensor], outputs=wanted)
         return {each: answer.as_numpy(each) for each in OUTPUTS}
 
-    yield infer
-    client.close()
+    return infer
 
 
 def texts(values) -> list[str]:
