@@ -92,11 +92,11 @@ def _first_frame(content: Any) -> _Frame:
 
     def behind_sub_blocks(at: Any) -> Any:
         within = lambda at: (at < size) & (byte(at) > 0)  # noqa: E731
-        step = lambda at: (at + 1 + byte(at),)  # noqa: E731
+        step = lambda at: [at + 1 + byte(at)]  # noqa: E731
         return tf.while_loop(within, step, [at], maximum_iterations=_MOST_BLOCKS)[0] + 1
 
-    def skip(at: Any, control: Any) -> tuple[Any, Any]:
-        return behind_sub_blocks(at + 2), tf.where(byte(at + 1) == _CONTROL, at, control)
+    def skip(at: Any, control: Any) -> list[Any]:
+        return [behind_sub_blocks(at + 2), tf.where(byte(at + 1) == _CONTROL, at, control)]
 
     common = colours(byte(_TABLE_FLAGS))
     is_extension = lambda at, _: (at < size) & (byte(at) == _EXTENSION)  # noqa: E731

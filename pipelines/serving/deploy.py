@@ -28,7 +28,7 @@ _FILES = {
     "triton/NAME/config.pbtxt": "config.pbtxt",
     "triton/compose.yaml": "triton.compose.yaml",
     "kserve/inference-service.yaml": "inference-service.yaml",
-    "clients/client.py": "client.py",
+    "clients/client.py": "client.py.template",
     "clients/ask.sh": "ask.sh",
 }
 _FILES_OF_ONNX = {

@@ -54,20 +54,23 @@ def reason(content: Any) -> Any:
     starts = lambda kinds: tf.reduce_any([has(header, at, letters) for at, letters in kinds])  # noqa: E731
     say = lambda word: lambda: tf.constant(word)  # noqa: E731
 
-    def of_an_image() -> Any:
-        kinds = [
-            (claimed_pixels(content) > MAX_PIXELS, say(TOO_MANY_PIXELS)),
-            (has_many_scans(content), say(TOO_MANY_SCANS)),
-        ]
+    is_jpeg = tf.io.is_jpeg(content)
+    is_bomb = lambda: claimed_pixels(content) > MAX_PIXELS  # noqa: E731
+    no = lambda: tf.constant(False)  # noqa: E731
+
+    def of_a_whole_jpeg() -> Any:
+        kinds = [(is_bomb(), say(TOO_MANY_PIXELS)), (has_many_scans(content), say(TOO_MANY_SCANS))]
         return tf.case(kinds, default=say(DAMAGED))
 
     kinds = [
         (tf.strings.length(content) == 0, say(EMPTY)),
         (starts(_OTHERS) | _is_compressed_bmp(header), say(UNSUPPORTED)),
         (~starts(_DECODED), say(NOT_AN_IMAGE)),
+        (tf.cond(is_jpeg, no, is_bomb), say(TOO_MANY_PIXELS)),  # a JPEG may be cut off before it says its size
         (_is_cut_off(content, header), say(TRUNCATED)),
+        (is_jpeg, of_a_whole_jpeg),
     ]
-    return tf.case(kinds, default=of_an_image)
+    return tf.case(kinds, default=say(DAMAGED))
 
 
 def _is_compressed_bmp(header: Any) -> Any:

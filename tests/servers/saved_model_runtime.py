@@ -9,6 +9,7 @@ import tensorflow as tf
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec, StringCodec
 from mlserver.types import InferenceRequest, InferenceResponse, ResponseOutput
+from tensorflow_serving.apis.prediction_log_pb2 import PredictionLog
 
 SIGNATURES = {"encoded": "serve_bytes", "images": "serving_default"}
 
@@ -17,7 +18,14 @@ class SavedModelRuntime(MLModel):
     """Serves `encoded`, the bytes of photos, and `images`, their pixels."""
 
     async def load(self) -> bool:
-        self._signatures = tf.saved_model.load(self.settings.parameters.uri).signatures
+        """Loads the model, and answers its own warm-up requests as TensorFlow Serving does."""
+        folder = self.settings.parameters.uri
+        self._signatures = tf.saved_model.load(folder).signatures
+        for record in tf.data.TFRecordDataset(f"{folder}/assets.extra/tf_serving_warmup_requests"):
+            request = PredictionLog.FromString(record.numpy()).predict_log.request
+            if request.inputs:
+                inputs = {name: tf.constant(tf.make_ndarray(value)) for name, value in request.inputs.items()}
+                self._signatures[request.model_spec.signature_name](**inputs)
         return True
 
     async def predict(self, payload: InferenceRequest) -> InferenceResponse:
