@@ -42,7 +42,9 @@ def decode_first_frame(content: Any) -> Any:
     table = tf.where(found.has_transparency, _with_white(found.table, found.transparent), found.table)
     table = tf.strings.substr(tf.strings.join([table, bytes(len(_GRAYS))]), 0, len(_GRAYS))
     shape = tf.maximum(found.screen, found.begin + found.extent)  # as Pillow enlarges a small screen
-    pixels = within_limit(found.pixels, tf.reduce_prod(tf.cast(shape, tf.int64)))
+    shape = within_limit(shape, tf.reduce_prod(tf.cast(shape, tf.int64)))  # before anything of that shape is made
+    with tf.control_dependencies([shape]):
+        pixels = tf.identity(found.pixels)
     height, width = (_little(side) for side in tf.unstack(found.extent))
     alone = [
         *(b"GIF89a", width, height, b"\x70\x00\x00"),  # a screen without a table
