@@ -2,6 +2,7 @@
 # make test   all tests
 # make lint   format and lint;  make types   type hints;  make check   all three
 # make oracle our replacements of tensorflow-addons against the package itself, which needs Python 3.11
+# make servers  real servers and their clients with the export, in an environment of their own
 # make wheel  the wheel alone in an environment of its own, doing the whole job
 # make docs   docs/options.md, from the code
 # make setup  the environment alone;  make torch  PyTorch as well, which more tests then compare with
@@ -18,7 +19,7 @@ PYTHON311 ?= $(shell for p in python3.11 python3; do \
 	$$p -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' 2>/dev/null && echo $$p && break; done)
 ORACLE ?= .venv-tfa/oracle
 
-.PHONY: setup torch demo test oracle wheel lint types format check benchmarks docs clean
+.PHONY: setup torch demo test oracle servers wheel lint types format check benchmarks docs clean
 
 setup: .venv/installed
 
@@ -64,6 +65,18 @@ $(ORACLE)/logits.npz: .venv-tfa/installed tests/oracle/reference.py tests/oracle
 oracle: .venv/installed-dev $(ORACLE)/logits.npz
 	RESNET_TF_ORACLE=$(abspath $(ORACLE)) $(BIN)/python -m pytest tests/oracle
 
+# Servers beside what .venv has: pip sees the packages there through the .pth file, and adds what they lack.
+.venv-servers/installed: requirements-servers.txt .venv/installed-dev
+	$(BIN)/python -m venv --clear --without-pip .venv-servers
+	$(BIN)/python -c "import site, sysconfig; print(f'import site; site.addsitedir({sysconfig.get_path(\"purelib\")!r})')" \
+		> $$(echo .venv-servers/lib/python3*/site-packages)/project.pth
+	$(BIN)/python -m pip --python .venv-servers/bin/python install --quiet --disable-pip-version-check --no-compile \
+		-r requirements-servers.txt
+	@touch $@
+
+servers: .venv-servers/installed
+	.venv-servers/bin/python -m pytest tests/servers
+
 # An environment with nothing but the wheel and what it asks for. The check uninstalls the wheel at its end.
 wheel: .venv/installed
 	rm -rf build dist
@@ -94,4 +107,4 @@ docs: .venv/installed
 	$(BIN)/python -m pipelines.config.options_page > docs/options.md
 
 clean:
-	rm -rf .venv .venv-tfa .venv-wheel build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache
+	rm -rf .venv .venv-tfa .venv-servers .venv-wheel build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache

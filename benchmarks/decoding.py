@@ -25,6 +25,7 @@ from pipelines.data.inspect import MAX_FILE_BYTES, inspect_image
 from pipelines.images.decode import decode_file, decode_pillow, decode_region_of_bytes
 from pipelines.images.pixel_limit import MAX_PIXELS
 from pipelines.images.stream import InputSpec
+from pipelines.serving.status import DAMAGED, reason
 
 VIEW = InputSpec(224)
 CAMPAIGN = "1200 damaged files of 32 kinds, seed 0: 433 readable, 767 refused, 0 disagreements"
@@ -33,9 +34,8 @@ HEADER = f"""\
 Pillow's picture, which is upright and over white, in grey levels of 255.
 
 - **Training** is the whole picture, as the stream decodes it.
-- **Serving** is the view of {VIEW.size} pixels that `serve_bytes` makes from the file with TensorFlow alone.
-  TensorFlow decodes large JPEG files at a smaller scale. It knows neither the orientation of a PNG nor what is
-  transparent in a GIF or a BMP.
+- **Serving** is the view of {VIEW.size} pixels that `serve_bytes` makes from the file with TensorFlow alone, or the
+  status that it answers with. It decodes large JPEG files at a smaller scale, as the stream does.
 """
 REST = f"""
 ## More than 8 bits
@@ -88,16 +88,17 @@ def main() -> None:
             differences = f"{trained(root / name, facts)} | {served(root / name)}"
             read.append(f"| {name} | {oddity} | {facts.decoder} | {differences} |")
         else:
-            refused.append(f"| {name} | {oddity} | {facts.reason} |")
+            status = status_of(tf.constant((root / name).read_bytes()))
+            refused.append(f"| {name} | {oddity} | {facts.reason} | {status} |")
     print("# Odd files, and what the network sees of them\n")
     print(HEADER)
     print(f"TensorFlow {tf.__version__}, Pillow {PIL.__version__}, Python {platform.python_version()}.\n")
     print("| file | what is odd | decoder | training | serving |")
     print("|---|---|---|---|---|")
     print("\n".join(read))
-    print("\nTraining and `predict` name these files and leave them out:\n")
-    print("| file | what is odd | reason |")
-    print("|---|---|---|")
+    print("\nTraining and `predict` name these files and leave them out, and serving answers with a status:\n")
+    print("| file | what is odd | reason | status in serving |")
+    print("|---|---|---|---|")
     print("\n".join(refused))
     print(REST)
 
@@ -109,12 +110,21 @@ def trained(path: Path, facts: object) -> str:
 
 
 def served(path: Path) -> str:
-    """Returns the difference of the evaluation's view in a served model, or "refused"."""
+    """Returns the difference of the evaluation's view in a served model, or the status of what it does not decode."""
+    content = tf.constant(path.read_bytes())
     try:
-        input_spec = decode_region_of_bytes(tf.constant(path.read_bytes()), VIEW.evaluation_region)
+        view = decode_region_of_bytes(content, VIEW.evaluation_region)
     except tf.errors.OpError:
-        return "refused"
-    return difference(input_spec.numpy(), VIEW.for_evaluation(tf.constant(decode_pillow(path))).numpy())
+        return status_of(content)
+    return difference(view.numpy(), VIEW.for_evaluation(tf.constant(decode_pillow(path))).numpy())
+
+
+def status_of(content: tf.Tensor) -> str:
+    """Returns why a served model does not decode a file."""
+    try:
+        return reason(content).numpy().decode()
+    except tf.errors.OpError:
+        return DAMAGED
 
 
 def difference(found: np.ndarray, expected: np.ndarray) -> str:

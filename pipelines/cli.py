@@ -255,13 +255,18 @@ def _export(config: Any) -> int:
     check_installed(targets)
     with imports():
         from pipelines.export import export, export_formats
+        from pipelines.serving.deploy import check_deployment, deploy
 
+    if config.deploy is not None:
+        check_deployment(Path(config.deploy))
     path = run.export_report.parent
     if targets:
         more = {"unfinished": config.unfinished, "data": config.data, "runtime": config.runtime}
         export_formats(run, targets, config.mirror, **more)
     else:
         path = export(run, config.mirror, unfinished=config.unfinished, data=config.data)
+    if config.deploy is not None:
+        deploy(run, Path(config.deploy))
     result(lambda: {"run": config.run, "path": str(path), "exports": read_json(run.export_report)})
     return DONE
 

@@ -188,6 +188,12 @@ class ExportConfig(Checked):
         metavar="PATH",
         none_is="downloaded from npm once",
     )
+    deploy: str | None = setting(
+        "folder to make for servers: the model, with files for TensorFlow Serving, Triton, KServe and clients",
+        None,
+        metavar="DIR",
+        none_is="no folder",
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -198,8 +204,13 @@ class ExportConfig(Checked):
         self.targets()
 
     def targets(self) -> list[Target]:
-        """Returns the exports to write and to measure; none stands for a SavedModel that is not measured."""
-        return targets_of(self.format or (), self.precision or PRECISIONS[:1])
+        """Returns the exports to write and to measure; none stands for a SavedModel that is not measured.
+
+        A folder for servers needs the SavedModel, whatever else is written.
+        """
+        asked = targets_of(self.format or (), self.precision or PRECISIONS[:1])
+        served = [Target("saved_model")] if asked and self.deploy is not None else []
+        return list(dict.fromkeys([*served, *asked]))
 
 
 @documented

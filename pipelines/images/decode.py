@@ -14,9 +14,11 @@ from PIL import Image
 
 from pipelines.data.pillow_decode import decode_in_memory, decode_pillow
 from pipelines.data.value_range import UNKNOWN, ValueRange
+from pipelines.images.bmp import decode_bmp, is_bmp
+from pipelines.images.gif import decode_first_frame, is_gif
 from pipelines.images.orientation import exif_orientation, is_reversed, stored_window, upright, upright_shape
 from pipelines.images.pixel_limit import refuse_bomb, within_limit
-from pipelines.images.png import decode_plain_png, decode_png_over_white, is_png
+from pipelines.images.png import decode_plain_png, decode_png_over_white, is_png, over_white
 from pipelines.images.regions import RATIOS, Region, cut
 from pipelines.images.scan_limit import refuse_many_scans
 from resnet_tf.errors import UserError
@@ -128,12 +130,30 @@ def decode_region_of_bytes(content: Any, choose: ChooseRegion, value_range: Valu
         uint8 [size, size, 3].
     """
 
-    def whole() -> Any:
-        checked = refuse_bomb(content)
-        png = lambda: decode_png_over_white(checked, value_range)  # noqa: E731
-        return tf.cond(is_png(content), png, lambda: _decode_other(checked))
+    orientation = exif_orientation(content)
 
-    return _region(content, tf.io.is_jpeg(content), whole, exif_orientation(content), choose)
+    def whole() -> Any:
+        picture = tf.cond(
+            is_gif(content), lambda: decode_first_frame(content), lambda: _decode_served(content, value_range)
+        )
+        return upright(picture, orientation)
+
+    return _region(content, tf.io.is_jpeg(content), whole, orientation, choose)
+
+
+def _decode_served(content: Any, value_range: ValueRange) -> Any:
+    """Decodes a PNG, a BMP, or the first frame of a WebP, over white."""
+    checked = refuse_bomb(content)
+
+    def webp() -> Any:
+        image = tf.io.decode_image(checked, channels=0, expand_animations=False)
+        return tf.cond(tf.shape(image)[-1] == 4, lambda: over_white(image), lambda: image)
+
+    kinds = [
+        (is_png(content), lambda: _in_three(decode_png_over_white(checked, value_range))),
+        (is_bmp(content), lambda: decode_bmp(checked)),
+    ]
+    return tf.ensure_shape(tf.case(kinds, default=webp), (None, None, 3))
 
 
 def _refuse_costly(content: Any) -> Any:

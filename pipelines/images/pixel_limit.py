@@ -7,6 +7,8 @@ from typing import Any
 
 import tensorflow as tf
 
+from pipelines.images.first_bytes import has, number, padded
+
 # Pillow's limit: it warns above a quarter of a gigabyte of RGB, and refuses files with more than twice as many pixels.
 MAX_PIXELS = 178_956_970
 
@@ -80,45 +82,38 @@ def claimed_pixels(content: Any) -> Any:
 
 
 def _other_pixels(content: Any) -> Any:
-    header = tf.strings.join([tf.strings.substr(content, 0, _HEADER), bytes(_HEADER)])  # pads a short file with zeros
-    starts = lambda at, letters: tf.strings.substr(header, at, len(letters)) == letters  # noqa: E731
-    number = lambda at, count, big=False: _number(header, at, count, big)  # noqa: E731
+    header = padded(content, _HEADER)
 
     def lossless() -> Any:
-        sides = number(21, 4)
+        sides = number(header, 21, 4)
         return (sides % _14_BITS + 1) * (sides // _14_BITS % _14_BITS + 1)
 
     def webp() -> Any:
         kinds = [
-            (starts(12, b"VP8 "), lambda: (number(26, 2) % _14_BITS) * (number(28, 2) % _14_BITS)),
-            (starts(12, b"VP8L"), lossless),
-            (starts(12, b"VP8X"), lambda: (number(24, 3) + 1) * (number(27, 3) + 1)),
+            (has(header, 12, b"VP8 "), lambda: (number(header, 26, 2) % _14_BITS) * (number(header, 28, 2) % _14_BITS)),
+            (has(header, 12, b"VP8L"), lossless),
+            (has(header, 12, b"VP8X"), lambda: (number(header, 24, 3) + 1) * (number(header, 27, 3) + 1)),
         ]
         return tf.case(kinds, default=nothing)
 
     def not_png() -> Any:
         kinds = [
-            (starts(0, b"GIF8"), lambda: _gif_pixels(content)),
-            (starts(0, b"BM"), lambda: tf.abs(_signed(number(18, 4)) * _signed(number(22, 4)))),
-            (starts(0, b"RIFF"), webp),
+            (has(header, 0, b"GIF8"), lambda: _gif_pixels(content)),
+            (has(header, 0, b"BM"), lambda: tf.abs(_signed(number(header, 18, 4)) * _signed(number(header, 22, 4)))),
+            (has(header, 0, b"RIFF"), webp),
         ]
         return tf.case(kinds, default=nothing)
 
     nothing = lambda: tf.constant(0, tf.int64)  # noqa: E731
     # The formats are tested one after the other, so that the many JPEG and PNG files of a stream need few operations.
-    return tf.cond(starts(0, b"\x89PNG"), lambda: number(16, 4, True) * number(20, 4, True), not_png)
+    return tf.cond(
+        has(header, 0, b"\x89PNG"), lambda: number(header, 16, 4, True) * number(header, 20, 4, True), not_png
+    )
 
 
-def _number(content: Any, at: int, count: int, big: bool) -> Any:
-    """Reads an unsigned integer of `count` bytes at an offset, as an int64."""
-    data = tf.cast(tf.io.decode_raw(tf.strings.substr(content, at, count), tf.uint8), tf.int64)
-    powers = [256**place for place in range(count)]
-    return tf.reduce_sum(data * tf.constant(powers[::-1] if big else powers, tf.int64))
-
-
-def _signed(number: Any) -> Any:
+def _signed(value: Any) -> Any:
     """Reads a 32-bit number as signed: the height of a BMP is negative where its first row is at the top."""
-    return tf.where(number >= 2**31, number - 2**32, number)
+    return tf.where(value >= 2**31, value - 2**32, value)
 
 
 def _gif_pixels(content: Any) -> Any:

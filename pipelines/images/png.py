@@ -53,7 +53,7 @@ def _painted(content: Any, kind: Any, levels: Callable[[Any], Any]) -> Any:
     """Decodes a PNG in as few channels as it has, makes 8 bits of its values, and puts it over white."""
     transparent = _may_name_a_transparent_colour(content)
     decode = lambda channels: tf.io.decode_png(content, channels=channels, dtype=kind)  # noqa: E731
-    blended = lambda channels: _over_white(levels(decode(channels)))  # noqa: E731
+    blended = lambda channels: over_white(levels(decode(channels)))  # noqa: E731
     kinds = [
         (_has(content, _COLOURS, _GRAY) & ~transparent, lambda: levels(decode(1))),
         (_has(content, _COLOURS, _RGB) & ~transparent, lambda: levels(decode(3))),
@@ -72,7 +72,9 @@ def _may_name_a_transparent_colour(content: Any) -> Any:
     return tf.strings.regex_full_match(content, r"\C*tRNS\C*")
 
 
-def _over_white(image: Any) -> Any:
+def over_white(image: Any) -> Any:
+    """Puts an image over white, uint8 [height, width, channels]; the last channel is alpha, and goes."""
+
     def blend(band: Any) -> Any:
         colours, alpha = tf.cast(band[..., :-1], tf.float32), tf.cast(band[..., -1:], tf.float32) / 255.0
         return tf.cast(tf.round(colours * alpha + _WHITE * (1.0 - alpha)), tf.uint8)

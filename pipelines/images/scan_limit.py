@@ -31,6 +31,16 @@ def refuse_many_scans(content: Any, value: Any = None) -> Any:
     return checked(value, text, scans, allowed)
 
 
+def has_many_scans(content: Any) -> Any:
+    """Returns whether an encoded image is a JPEG of too many scans, a scalar bool; see `refuse_many_scans`."""
+
+    def many() -> Any:
+        scans, allowed = _scans(content)
+        return scans > allowed
+
+    return tf.cond(tf.io.is_jpeg(content), many, lambda: tf.constant(False))
+
+
 def _scans(content: Any) -> tuple[Any, Any]:
     pixels = tf.reduce_prod(tf.io.extract_jpeg_shape(content, tf.int64)[:2])
     allowed = tf.minimum(tf.maximum(MAX_SCANNED_PIXELS // tf.maximum(pixels, 1), 1), MAX_SCANS)

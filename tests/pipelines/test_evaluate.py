@@ -29,14 +29,12 @@ from pipelines.evaluation.predictions import input_spec_of, probability_columns
 from pipelines.evaluation.run_calibration import temperature_of
 from pipelines.export import export
 from pipelines.finetune import finetune
-from pipelines.images.pixel_limit import MAX_PIXELS
 from pipelines.predict import predict
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.runs.directory import Run, load_model
 from pipelines.runs.files import read_json, write_json
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
-from tests.pipelines.test_pixel_limit import BOMBS
 
 
 @pytest.fixture(scope="module")
@@ -251,14 +249,6 @@ def test_both_signatures_give_the_probabilities_of_evaluate(exported, run, folde
             np.testing.assert_allclose(answer["probabilities"][0], expected, atol=1e-5)
             assert answer["class_name"][0].numpy().decode() == row["predicted"]
             assert classes[int(answer["class_index"][0])] == row["predicted"]
-
-
-def test_a_bomb_among_good_images_is_not_served(exported, images):
-    served = tf.saved_model.load(str(exported)).signatures["serve_bytes"]
-    good = next(iter(sorted(images.rglob("*.jpg")))).read_bytes()
-    for name in ("png", "jpeg", "gif of many frames", "webp lossless"):
-        with pytest.raises(tf.errors.InvalidArgumentError, match=f"more than {MAX_PIXELS} pixels"):
-            served(encoded=tf.constant([good, BOMBS[name]]))
 
 
 def test_a_served_batch_may_have_any_size(exported):
