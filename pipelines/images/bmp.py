@@ -8,11 +8,11 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.images.first_bytes import number, padded
-from pipelines.images.pixel_limit import checked
+from pipelines.images.pixel_limit import OLD_BMP, checked
 from pipelines.images.png import over_white
 
 _HEADER = 138  # the file's own, and the longest of the picture's
-_CORE, _WITH_ALPHA = 12, 56  # bytes of the oldest header, which has sides of 16 bits, and of the first with four masks
+_WITH_ALPHA = 56  # bytes of the first header with four masks
 _PLAIN, _MASKED = 0, 3
 _NEGATIVE = 2**31
 # Masks of red, green, blue and alpha in a pixel of four bytes, and the places of these colours; alpha may be nowhere.
@@ -51,7 +51,7 @@ def decode_bmp(content: Any) -> Any:
     """
     header = padded(content, _HEADER)
     field = lambda at, count: tf.cast(number(header, at, count), tf.int32)  # noqa: E731
-    core, stored = field(14, 4) == _CORE, number(header, 22, 4)
+    core, stored = field(14, 4) == OLD_BMP, number(header, 22, 4)
     flipped = ~core & (stored >= _NEGATIVE)
     height = tf.where(core, field(20, 2), tf.cast(tf.where(flipped, 2 * _NEGATIVE - stored, stored), tf.int32))
     width, bits = tf.where(core, field(18, 2), field(18, 4)), tf.where(core, field(24, 2), field(28, 2))

@@ -15,6 +15,7 @@ MAX_PIXELS = 178_956_970
 # Number of bytes at the beginning that contain the size of the picture, for all formats except JPEG.
 _HEADER = 32
 _14_BITS = 2**14
+OLD_BMP = 12  # bytes of the oldest header of a BMP's picture, whose sides have 16 bits
 _SCREEN, _TABLE_FLAGS, _SCREEN_END = 6, 10, 13
 _FRAME, _EXTENSION = 0x2C, 0x21
 
@@ -96,10 +97,15 @@ def _other_pixels(content: Any) -> Any:
         ]
         return tf.case(kinds, default=nothing)
 
+    def bmp() -> Any:
+        of_16_bits = number(header, 18, 2) * number(header, 20, 2)
+        of_32_bits = tf.abs(_signed(number(header, 18, 4)) * _signed(number(header, 22, 4)))
+        return tf.where(number(header, 14, 4) == OLD_BMP, of_16_bits, of_32_bits)
+
     def not_png() -> Any:
         kinds = [
             (has(header, 0, b"GIF8"), lambda: _gif_pixels(content)),
-            (has(header, 0, b"BM"), lambda: tf.abs(_signed(number(header, 18, 4)) * _signed(number(header, 22, 4)))),
+            (has(header, 0, b"BM"), bmp),
             (has(header, 0, b"RIFF"), webp),
         ]
         return tf.case(kinds, default=nothing)

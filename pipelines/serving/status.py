@@ -6,7 +6,7 @@ import tensorflow as tf
 
 from pipelines.data.damage import PNG_SIGNATURE
 from pipelines.images.first_bytes import has, number, padded
-from pipelines.images.pixel_limit import MAX_PIXELS, claimed_pixels
+from pipelines.images.pixel_limit import MAX_PIXELS, OLD_BMP, claimed_pixels
 from pipelines.images.scan_limit import has_many_scans
 
 OK = "ok"
@@ -38,7 +38,7 @@ _OTHERS = (
 )
 _HEADER = 64
 _SCAN, _END_OF_JPEG = b"\xff\xda", b"\xff\xd9"
-_UNCOMPRESSED = (0, 3, 6)  # kinds of BMP: plain, and with masks of its colours
+_UNCOMPRESSED = (0, 3)  # kinds of BMP: plain, and with masks of its colours
 
 
 def reason(content: Any) -> Any:
@@ -74,7 +74,8 @@ def reason(content: Any) -> Any:
 
 
 def _is_compressed_bmp(header: Any) -> Any:
-    return has(header, 0, b"BM") & tf.reduce_all(number(header, 30, 4) != tf.constant(_UNCOMPRESSED, tf.int64))
+    kind, is_old = number(header, 30, 4), number(header, 14, 4) == OLD_BMP  # the old ones are never compressed
+    return has(header, 0, b"BM") & ~is_old & tf.reduce_all(kind != tf.constant(_UNCOMPRESSED, tf.int64))
 
 
 def _is_cut_off(content: Any, header: Any) -> Any:

@@ -84,6 +84,12 @@ def bmp(bits, data, masks=(), top_down=False, size=(5, 4), palette=b""):
     return b"BM" + struct.pack("<IHHI", offset + len(data), 0, 0, offset) + fields + words + palette + data
 
 
+def old_bmp(bits, data, size=(5, 4), palette=b""):
+    offset = 26 + len(palette)
+    fields = struct.pack("<IHHHH", 12, *size, 1, bits)
+    return b"BM" + struct.pack("<IHHI", offset + len(data), 0, 0, offset) + fields + palette + data
+
+
 def gif_part(transparency, left=7, top=9):
     """Returns a GIF whose first frame covers a part of its screen."""
     content = encoded(photo("P", (20, 16)), "GIF", **({"transparency": 3} if transparency else {}))
@@ -139,6 +145,8 @@ CASES = {
     "bmp four bits": bmp(4, SOME[:16], palette=SOME[16:80]),
     "bmp from the top": bmp(24, SOME[:64], top_down=True),
     "bmp 16 bits": bmp(16, SOME[:48]),
+    "bmp with the oldest header": old_bmp(24, SOME[:64]),
+    "bmp with the oldest header and a palette": old_bmp(8, bytes(range(32)), palette=(SOME * 12)[:768]),
     "bmp 565": bmp(16, SOME[:48], (0xF800, 0x7E0, 0x1F)),
     "bmp 32 bits": bmp(32, SOME[:80]),
     "bmp with masks": bmp(32, SOME[:80], (0xFF000000, 0xFF0000, 0xFF00)),
