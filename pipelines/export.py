@@ -215,7 +215,7 @@ def _write_page(run: Run) -> None:
     """Writes the page of all exports that are there, as soon as one of them was measured."""
     entries = entries_of(run)
     if any("images_per_second" in entry for entry in entries):
-        write_text(run.export_report.with_name(_PAGE), export_page(run.path.resolve().name, entries))
+        write_text(run.export_report.with_name(_PAGE), export_page(run.name, entries))
 
 
 def _calibrated(run: Run) -> str:

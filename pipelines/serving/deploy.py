@@ -98,7 +98,7 @@ def _onnx_file(run: Run) -> Path | None:
 
 def model_name(run: Run) -> str:
     """Returns the name under which servers know a run: of its folder's name, what all of them allow."""
-    letters = re.sub(r"[^a-z0-9]+", "-", run.path.resolve().name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
+    letters = re.sub(r"[^a-z0-9]+", "-", run.name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
     return letters if letters[:1].isalpha() else f"model-{letters}".strip("-")
 
 

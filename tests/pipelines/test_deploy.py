@@ -72,6 +72,14 @@ def test_a_run_without_onnx_leaves_out_what_needs_it(run, tmp_path):
     assert "onnx" not in (tmp_path / "deploy" / "triton" / "compose.yaml").read_text()
 
 
+def test_a_training_on_all_images_is_named_after_the_run_that_it_belongs_to(tmp_path):
+    run = Run(tmp_path / "insects")
+    run.all.path.mkdir(parents=True)
+    assert run.all.name == "all"  # a folder that is called so by chance
+    run.config.write_text("{}")
+    assert (run.name, run.all.name, model_name(run.all)) == ("insects", "insects-all", "insects-all")
+
+
 def test_the_onnx_file_of_an_earlier_model_is_left_out(run, tmp_path):
     other = Run(shutil.copytree(run.path, tmp_path / "run"))
     other.model.write_bytes(b"trained again")
