@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pipelines.evaluation.run_calibration import load_calibration
 from pipelines.runs.directory import Run
-from pipelines.serving.browser_files import POLICY, index_page, style, text_of
+from pipelines.serving.browser_files import MOST_PIXELS, POLICY, index_page, style, text_of
 from pipelines.serving.plain_network import PlainNetwork
 from pipelines.serving.web_runtime import VERSION, Runtime
 
@@ -40,12 +40,13 @@ def write_web(run: Run, network: PlainNetwork, runtime: Runtime, folder: Path) -
 
 
 def _page(run: Run, network: PlainNetwork, size: int) -> str:
-    name, calibration = run.path.resolve().name, load_calibration(run)
+    calibration = load_calibration(run)
     facts = {
         "classes": network.classes,
         "threshold": None if calibration is None else calibration.threshold,
         "view": {**asdict(network.view), "side": network.view.side},
+        "most_pixels": MOST_PIXELS,
         "bytes": size,
     }
-    lead = f"Photos stay in this browser. The network {name} knows {len(network.classes)} classes."
-    return index_page(f"Photos for {name}", lead, facts, WEB_POLICY)
+    lead = f"Photos stay in this browser. The network {run.name} knows {len(network.classes)} classes."
+    return index_page(f"Photos for {run.name}", lead, facts, WEB_POLICY)
