@@ -4,12 +4,14 @@ import base64
 import io
 import re
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -116,6 +118,10 @@ def test_photos_are_chosen_dropped_pasted_and_taken_and_each_gets_its_answer(bro
         assert cards.count() == 0
 
 
+def is_busy(response: Any) -> bool:
+    return response.status == 503
+
+
 def test_many_photos_get_their_nearest_ones_though_the_machine_answers_one_request_at_a_time(
     browser, finished, answers, images, monkeypatch
 ):
@@ -123,7 +129,12 @@ def test_many_photos_get_their_nearest_ones_though_the_machine_answers_one_reque
     training = TrainingPhotos(finished, None)
     training.waiting = True
     with answering(finished, answers, training) as address, opened(browser, address, allowed="status of 503") as page:
-        chosen(page, *((f"{number}.png", drawn(images, number)) for number in range(6)))
+        with socket.create_connection(("127.0.0.1", urlsplit(address).port)) as other, page.expect_response(is_busy):
+            other.sendall(b"POST /nearest HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n")
+            first = {"name": "first.png", "mimeType": "", "buffer": drawn(images)}
+            page.set_input_files("#files", [first])
+        page.locator(".card h2").wait_for()
+        chosen(page, *((f"{number}.png", drawn(images, number)) for number in range(1, 6)))
         training.look(answers.explainer, answers.network, answers.spec)
         chosen(page, ("last.png", drawn(images, 6)))
         page.locator(".near").nth(6).wait_for()
