@@ -15,12 +15,12 @@ from pipelines.cli import main
 from pipelines.config.formats import FLOAT32, Target, check_installed, targets_of
 from pipelines.data.manifest import load_manifest
 from pipelines.evaluation.inference import logits_of, softmax
+from pipelines.evaluation.pictures import predict_images
 from pipelines.evaluation.predictions import input_spec_of, probability_columns
 from pipelines.evaluation.run_calibration import temperature_of
 from pipelines.evaluation.served import file_probabilities
 from pipelines.evaluation.sources import root_of, rows_of_split
 from pipelines.export import _load, export_formats
-from pipelines.predict import predict_images
 from pipelines.report.export_page import export_page
 from pipelines.runs.directory import Run, load_classes
 from pipelines.runs.files import read_json

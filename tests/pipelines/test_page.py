@@ -16,7 +16,7 @@ from PIL import Image
 from werkzeug.test import Client
 
 from pipelines.cli import main
-from pipelines.predict import predict_images
+from pipelines.evaluation.pictures import predict_images
 from pipelines.runs.directory import Run
 from pipelines.serving import answers as answers_module
 from pipelines.serving import page_app

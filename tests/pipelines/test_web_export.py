@@ -12,9 +12,9 @@ from PIL import Image
 from pipelines.cli import main
 from pipelines.config.formats import Target
 from pipelines.evaluation.integrity import load_network
+from pipelines.evaluation.pictures import predict_images
 from pipelines.evaluation.predictions import input_spec_of
 from pipelines.evaluation.run_calibration import temperature_of
-from pipelines.predict import predict_images
 from pipelines.runs.directory import Run
 from pipelines.serving import web_runtime
 from pipelines.serving.web_runtime import VERSION, runtime_of
