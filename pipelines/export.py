@@ -247,7 +247,7 @@ def _check_in_fresh_process(folder: Path, images: list[np.ndarray], expected: np
 
 def _replace(source: Path, target: Path) -> None:
     """Renames a file or folder to `target`; what was there goes beside the source, or back after an error."""
-    old = source.with_name("old")
+    old = source.with_name(f"old-{source.name}")  # one command may replace several
     try:
         if target.exists():
             target.rename(old)

@@ -2,7 +2,10 @@
 
 import importlib.util
 import json
+import os
 import shutil
+import subprocess
+import sys
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -77,6 +80,18 @@ def test_evaluate_reads_exported_files_as_predict_reads_the_run(exported):
         assert names == classes
         # Of a view, a few pixels may be rounded to the next gray level; float16 has three digits.
         np.testing.assert_allclose(found, expected, atol=3e-3, err_msg=name)
+
+
+@needs_packages
+def test_openvino_sends_no_statistics_and_makes_no_folder_in_the_home(exported, tmp_path):
+    command = [sys.executable, "-m", "pipelines.serving.engine", "openvino"]
+    subprocess.run(
+        [*command, str(exported.export_report.parent / "openvino")],
+        env={**os.environ, "HOME": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        check=True,
+    )
+    assert not (tmp_path / "intel").exists()
 
 
 @needs_packages
