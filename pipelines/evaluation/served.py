@@ -14,6 +14,7 @@ import tensorflow as tf
 from pipelines.console.terminal import progress
 from pipelines.data.value_range import UNKNOWN, ValueRange
 from pipelines.evaluation.inference import named_images_of, softmax
+from pipelines.evaluation.runtimes import litert_signature, onnx_session, openvino_model
 from pipelines.images.decode import decode_file
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import InputSpec
@@ -137,11 +138,9 @@ def _images(model: FileModel, rows: pd.DataFrame, root: Path, spec: InputSpec) -
 
 def _onnx(file: Path) -> FileModel:
     try:
-        import onnxruntime
+        session = onnx_session(file)
     except ImportError:
         raise UserError("onnxruntime is not installed, which runs ONNX files: pip install onnxruntime") from None
-    try:
-        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises errors of its own kinds
         raise UserError(f"{str(file)!r} is no ONNX model that can be run: {_first_line(error)}") from error
     taken = session.get_inputs()
@@ -160,13 +159,10 @@ def _onnx(file: Path) -> FileModel:
 
 def _openvino(file: Path) -> FileModel:
     try:
-        import openvino
+        read, model = openvino_model(file)
+        said = {name: read.get_rt_info(["resnet_tf", name]).astype(str) for name in ("classes", "view")}
     except ImportError:
         raise UserError("openvino is not installed, which runs its files: pip install openvino") from None
-    try:
-        read = openvino.Core().read_model(file)
-        model = openvino.Core().compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        said = {name: read.get_rt_info(["resnet_tf", name]).astype(str) for name in ("classes", "view")}
     except Exception as error:  # OpenVINO raises errors of its own kinds
         raise UserError(f"{str(file)!r} is no OpenVINO model of `resnet-tf export`: {_first_line(error)}") from error
     return FileModel(lambda images: model(images)[0], whole=True, classes=_names(said))
@@ -174,24 +170,16 @@ def _openvino(file: Path) -> FileModel:
 
 def _litert(file: Path) -> FileModel:
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        signature = litert_signature(file)
+        with zipfile.ZipFile(file) as archive:
+            classes = json.loads(archive.read("metadata.json"))["classes"]
     except ImportError:
         raise UserError(
             "ai-edge-litert is not installed, which runs LiteRT files: pip install ai-edge-litert"
         ) from None
-    try:
-        interpreter = Interpreter(model_path=str(file))
-        signature = interpreter.get_signature_runner()
-        with zipfile.ZipFile(file) as archive:
-            classes = json.loads(archive.read("metadata.json"))["classes"]
     except Exception as error:  # LiteRT raises errors of many kinds
         raise UserError(f"{str(file)!r} is no LiteRT model of `resnet-tf export`: {_first_line(error)}") from error
-
-    def run(images: np.ndarray) -> np.ndarray:
-        assert interpreter is not None  # a signature does not keep its interpreter alive
-        return signature(images=images)["probabilities"]
-
-    return FileModel(run, classes=classes)
+    return FileModel(lambda images: signature(images=images)["probabilities"], classes=classes)
 
 
 _LOADERS = {".onnx": ("ONNX", _onnx), ".xml": ("OpenVINO", _openvino), ".tflite": ("LiteRT", _litert)}

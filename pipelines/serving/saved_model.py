@@ -14,12 +14,11 @@ from pipelines.console.escapes import visible
 from pipelines.evaluation.inference import logits_of
 from pipelines.images.decode import decode_region_of_bytes
 from pipelines.images.stream import InputSpec
-from pipelines.runs.directory import Run
 from pipelines.serving.attempts import attempted
 from pipelines.serving.status import DAMAGED, EMPTY, OK, reason
 from pipelines.serving.warmup import classify_log, predict_log, write_warmup
-from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION, said_by_keras_file
-from resnet_tf.weights.weight_file import description
+from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION
+from resnet_tf.weights.weight_file import WeightFile, description
 
 # The signatures, and the input of each.
 SERVING_DEFAULT, SERVE_BYTES, CLASSIFY = "serving_default", "serve_bytes", "classify"
@@ -68,15 +67,19 @@ def _one_line(name: str) -> str:
     return name if len(f"{name}\n".splitlines()) == 1 else visible(name)
 
 
-def describe(folder: Path, run: Run, classes: list[str], image_size: int) -> None:
+def describe(folder: Path, said: WeightFile, classes: list[str], image_size: int) -> None:
     """Writes the description of the model's file into the SavedModel.
 
     It says what images must look like, for those who take the weights from the SavedModel. The run's config.json has
     the normalization of the weights that training began with. If these want BGR, it does not suit the model, whose
     first convolution is for RGB.
+
+    Args:
+        folder: Folder of the SavedModel.
+        said: What the model's file says.
+        classes: Names of the classes, in the order of the logits.
+        image_size: Side of the images in pixels.
     """
-    said = said_by_keras_file(run.model)
-    assert said is not None, run.model  # every version has written a description
     text = description(
         said.preprocessing,
         said.structure,
