@@ -117,6 +117,11 @@ def test_the_page_in_a_browser_gives_the_answers_of_predict(finished: Run, image
         page.locator(".card.is-wrong").wait_for()
         assert "<b>cmyk.jpg" in page.locator(".card").inner_text()
         assert "CMYK" in page.locator(".card").inner_text()
+        model = (folder / "model.onnx").rename(tmp_path / "model.onnx")
+        with opened(browser, address, allowed="status of 404") as later:
+            later.locator("#told", has_text="cannot be loaded").wait_for()
+            model.rename(folder / "model.onnx")  # the host has it again
+            assert len(answered(later, files[0].name, files[0].read_bytes())) == 3
 
 
 def answered(page: Any, name: str, content: bytes) -> dict[str, float]:
