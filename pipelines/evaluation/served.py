@@ -19,6 +19,8 @@ from pipelines.images.decode import decode_file
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import InputSpec
 from resnet_tf.errors import UserError
+from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION
+from resnet_tf.weights.weight_file import described
 
 BATCH_SIZE = 32
 _SIGNATURE = "serving_default"
@@ -94,7 +96,8 @@ def file_probabilities(
     """Returns the probabilities that an ONNX, OpenVINO or LiteRT model gives to images, and the classes that it names.
 
     Args:
-        file: File whose input is a batch of images [n, height, width, 3] in 0 … 255; it normalizes them itself.
+        file: File with one of `FILE_SUFFIXES`, whose input is a batch of images [n, height, width, 3] in 0 … 255; it
+            normalizes them itself.
         rows: Rows of a manifest.
         root: Folder that their paths are relative to.
         spec: Size and view of the images.
@@ -108,7 +111,7 @@ def file_probabilities(
     """
     if not file.is_file():
         raise UserError(f"there is no model {str(file)!r}")
-    kind, load = _LOADERS.get(file.suffix.lower(), _LOADERS[".onnx"])
+    kind, load = _LOADERS[file.suffix.lower()]
     model = load(file)
     found = []
     for images in progress(_images(model, rows, root, spec), len(rows), f"computed by {kind}", size=BATCH_SIZE):
@@ -183,6 +186,7 @@ def _litert(file: Path) -> FileModel:
 
 
 _LOADERS = {".onnx": ("ONNX", _onnx), ".xml": ("OpenVINO", _openvino), ".tflite": ("LiteRT", _litert)}
+FILE_SUFFIXES = tuple(_LOADERS)
 
 
 def _names(said: dict[str, str]) -> list[str] | None:
@@ -195,8 +199,14 @@ def _names(said: dict[str, str]) -> list[str] | None:
 
 
 def _names_in(folder: Path) -> list[str]:
-    """Returns the classes of a SavedModel, from the list in its assets."""
-    labels = folder / "assets" / "labels.txt"
+    """Returns the classes of a SavedModel, from its description; the list in its assets has no line breaks in names."""
+    said, labels = folder / SAVED_MODEL_DESCRIPTION, folder / "assets" / "labels.txt"
+    try:
+        classes = described(said, {}, said.read_text(encoding="utf-8")).classes if said.is_file() else None
+    except (OSError, ValueError) as error:
+        raise UserError(f"the SavedModel {str(folder)!r} is damaged: {said.name}: {_first_line(error)}") from error
+    if classes is not None:
+        return list(classes)
     if not labels.is_file():
         raise UserError(f"the SavedModel {str(folder)!r} has no assets/labels.txt with the names of its classes")
     return labels.read_text(encoding="utf-8").split("\n")[:-1]

@@ -10,7 +10,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
-from pipelines.console.escapes import visible
+from pipelines.console.escapes import one_line
 from pipelines.evaluation.inference import logits_of
 from pipelines.images.decode import decode_region_of_bytes
 from pipelines.images.stream import InputSpec
@@ -50,7 +50,7 @@ def save_serving_model(
     """
     with tempfile.TemporaryDirectory() as temporary:
         labels = Path(temporary) / "labels.txt"
-        labels.write_text("".join(f"{_one_line(name)}\n" for name in classes), encoding="utf-8")
+        labels.write_text("".join(f"{one_line(name)}\n" for name in classes), encoding="utf-8")
         module = _Serving(logits_of(model, mirror, temperature), model.variables, classes, input_spec, labels)
         signatures = {
             SERVING_DEFAULT: module.serve_images,
@@ -60,11 +60,6 @@ def save_serving_model(
         tf.saved_model.save(module, str(folder), signatures=signatures)
     _declare_classifying(folder)
     _warm_up(folder, input_spec.size)
-
-
-def _one_line(name: str) -> str:
-    """Returns a class name for a list with one name a line; `class_name` has line breaks unchanged."""
-    return name if len(f"{name}\n".splitlines()) == 1 else visible(name)
 
 
 def describe(folder: Path, said: WeightFile, classes: list[str], image_size: int) -> None:

@@ -78,7 +78,7 @@ def complaint(precision: str, found: Agreement) -> str:
     if lost > most:
         return f"{lost} of {found.n} photos are no longer named rightly, more than the {most} that {precision} may lose"
     if lost > 0 and found.mcnemar_p < ALPHA:
-        return f"its answers are certainly worse: McNemar's p = {found.mcnemar_p:.2g}"
+        return f"its answers are likely to be worse: McNemar's p = {found.mcnemar_p:.2g}"
     return ""
 
 

@@ -16,12 +16,13 @@ import pytest
 
 from pipelines.cli import main
 from pipelines.config.formats import FLOAT32, Target, check_installed, targets_of
+from pipelines.console.escapes import one_line
 from pipelines.data.manifest import load_manifest
 from pipelines.evaluation.inference import logits_of, softmax
 from pipelines.evaluation.pictures import predict_images
 from pipelines.evaluation.predictions import input_spec_of, probability_columns
 from pipelines.evaluation.run_calibration import temperature_of
-from pipelines.evaluation.served import file_probabilities
+from pipelines.evaluation.served import _names_in, file_probabilities
 from pipelines.evaluation.sources import root_of, rows_of_split
 from pipelines.export import _written, export_formats
 from pipelines.report.export_page import export_page
@@ -34,6 +35,10 @@ from pipelines.serving.photos import for_calibration
 from pipelines.serving.verdict import Agreement, complaint
 from pipelines.serving.writers import Converters
 from resnet_tf.errors import UserError
+from resnet_tf.weights.preprocessing import CAFFE
+from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION
+from resnet_tf.weights.structure import Structure
+from resnet_tf.weights.weight_file import description
 
 PACKAGES = ("onnx", "onnxruntime", "openvino", "nncf", "ai_edge_litert")
 needs_packages = pytest.mark.skipif(
@@ -64,6 +69,7 @@ def test_every_export_is_measured_and_agrees(exported):
         if entry["precision"] == FLOAT32:
             assert entry["changed"] == 0
             assert entry["max_probability_difference"] <= 1e-3
+        assert entry["split"] == "test"
     assert not exported.saved_model.exists()  # it was measured beside the others, and not asked for
     assert not any(path.name.startswith(".") for path in exported.export_report.parent.iterdir())
     page = exported.export_report.with_name("report.html").read_text()
@@ -248,7 +254,7 @@ def test_an_export_that_cannot_be_written_is_one_line(finished, tmp_path, capsys
     assert (run / "export").read_text() == "a file"
 
 
-def test_bounds_leave_one_photo_and_refuse_what_is_certainly_worse():
+def test_bounds_leave_one_photo_and_refuse_what_is_likely_to_be_worse():
     agreed = Agreement(n=1000, largest=0.2, far=900, mean=0.01, changed=50, only_model=5, only_export=5, mcnemar_p=1.0)
     assert complaint("int8", agreed) == ""
     assert (
@@ -257,7 +263,7 @@ def test_bounds_leave_one_photo_and_refuse_what_is_certainly_worse():
     )
     assert "more than the 20 that int8 may lose" in complaint("int8", replace(agreed, only_model=26))
     worse = replace(agreed, only_model=8, only_export=0, mcnemar_p=0.008)
-    assert complaint("int8", worse) == "its answers are certainly worse: McNemar's p = 0.008"
+    assert complaint("int8", worse) == "its answers are likely to be worse: McNemar's p = 0.008"
     assert complaint("float16", replace(agreed, n=9, changed=1)) == ""
     exact = replace(agreed, largest=0.002, far=10, changed=0)
     assert complaint("float32", exact) == ""
@@ -304,3 +310,17 @@ def test_the_page_says_of_which_photos_the_figures_are_and_what_it_does_not_show
     assert "from which the run’s model has learned: the accuracy says how an export differs" in page
     assert "earlier model" not in page
     assert "40 drawn pictures" in export_page("run", [{**entry, "split": "drawn"}])
+
+
+def test_a_class_name_with_a_line_break_is_one_line_of_a_list_and_known_by_a_saved_model(tmp_path):
+    assert [one_line(name) for name in ("a\nb", "a b", "é")] == ["a\\nb", "a b", "é"]
+    (tmp_path / "assets").mkdir()
+    (tmp_path / "assets" / "labels.txt").write_text("a\\nb\nc\n")
+    assert _names_in(tmp_path) == ["a\\nb", "c"]  # of another program
+    (tmp_path / "assets.extra").mkdir()
+    said = description(CAFFE, Structure(), classes=["a\nb", "c"])
+    (tmp_path / SAVED_MODEL_DESCRIPTION).write_text(said)
+    assert _names_in(tmp_path) == ["a\nb", "c"]
+    (tmp_path / SAVED_MODEL_DESCRIPTION).write_text("[]")
+    with pytest.raises(UserError, match="is damaged"):
+        _names_in(tmp_path)
