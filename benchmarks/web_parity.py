@@ -17,7 +17,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from pipelines.data.named_files import expand
-from pipelines.predict import predict_images
+from pipelines.evaluation.pictures import predict_images
 from pipelines.runs.directory import Run
 from resnet_tf.errors import UserError
 from tests.pipelines.browsers import chromium, opened, served

@@ -259,15 +259,21 @@ def _export(config: Any) -> int:
 
     if config.deploy is not None:
         check_deployment(Path(config.deploy))
-    path = run.export_report.parent
     if targets:
         more = {"unfinished": config.unfinished, "data": config.data, "runtime": config.runtime}
         export_formats(run, targets, config.mirror, **more)
     else:
-        path = export(run, config.mirror, unfinished=config.unfinished, data=config.data)
+        export(run, config.mirror, unfinished=config.unfinished, data=config.data)
     if config.deploy is not None:
         deploy(run, Path(config.deploy))
-    result(lambda: {"run": config.run, "path": str(path), "exports": read_json(run.export_report)})
+    result(
+        lambda: {
+            "run": config.run,
+            "path": str(run.export_report.parent),
+            "deploy": config.deploy,
+            "exports": read_json(run.export_report),
+        }
+    )
     return DONE
 
 

@@ -153,7 +153,7 @@ def _evaluation(
     if judged.root is not None:
         metrics["root"] = str(judged.root.absolute())
     found = judged.probabilities
-    source = (of_run.run.path if of_run else Path(str(config.predictions or config.model))).resolve().name
+    source = of_run.run.name if of_run else Path(str(config.predictions or config.model)).resolve().name
     return Evaluation(
         title=f"{source}, {judged.name}{looks.in_words()}",
         folder=folder,

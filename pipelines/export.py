@@ -1,42 +1,31 @@
 """export: writes the best model for other engines, and checks in fresh processes that its answers are the same."""
 
-import subprocess
-import sys
 from collections.abc import Sequence
-from itertools import islice
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-import tensorflow as tf
 
 from pipelines.config.formats import INT8, Target, check_installed
 from pipelines.console.terminal import say
 from pipelines.data.manifest import data_root
 from pipelines.evaluation.inference import logits_of
-from pipelines.evaluation.integrity import load_network, load_run_manifest
-from pipelines.evaluation.predictions import input_spec_of
-from pipelines.evaluation.run_calibration import load_calibration, temperature_of
-from pipelines.images.decode import encoded_png
-from pipelines.images.stream import InputSpec
+from pipelines.evaluation.integrity import load_run_manifest
 from pipelines.report.export_page import export_page
 from pipelines.runs.chosen_by import learned_from
 from pipelines.runs.directory import Run, read_config
-from pipelines.runs.files import sha256, write_text
+from pipelines.runs.files import write_text
 from pipelines.runs.lock import locked_part
 from pipelines.runs.state import state_of
 from pipelines.runs.temporaries import temporary_folder
+from pipelines.serving.checked_saved_model import CHECKED_IMAGES, write_checked
 from pipelines.serving.entries import Entry, entries_of, without, write_entries
-from pipelines.serving.measure import Measurement, bytes_of, measure
+from pipelines.serving.exported import Exported, load_exported
+from pipelines.serving.measure import KEPT, Measurement, bytes_of, measure
 from pipelines.serving.photos import Photos, for_calibration, held_out
 from pipelines.serving.table import table_of
 from pipelines.serving.web_runtime import runtime_of
-from pipelines.serving.writers import Converters, Exported
+from pipelines.serving.writers import Converters
 from resnet_tf.errors import UserError
 
-LARGEST_DIFFERENCE = 1e-3
-CHECKED_IMAGES = 32
-_CHECK = Path(__file__).parent / "serving" / "check_saved_model.py"
 _SAVED_MODEL = Target("saved_model")
 _PAGE = "report.html"
 
@@ -55,23 +44,23 @@ def export(run: Run, mirror: bool = False, *, unfinished: bool = False, data: st
 
     Raises:
         UserError: The run is not finished, another process exports it, a held-out image is missing or another one, the
-            fresh process cannot serve the SavedModel, or the served probabilities differ by more than
-            `LARGEST_DIFFERENCE`. The SavedModel is not kept then.
+            fresh process cannot serve the SavedModel, or the served probabilities differ. The SavedModel is not kept
+            then.
     """
     _check_finished(run, unfinished)
     with locked_part(run, run.export_report.parent):
-        exported = _load(run, mirror)
+        exported = load_exported(run, mirror)
         photos = held_out(load_run_manifest(run), _root(run, data), exported.spec, CHECKED_IMAGES)
         run.saved_model.parent.mkdir(parents=True, exist_ok=True)
         with temporary_folder(run.saved_model.parent) as temporary:
             folder = temporary / "1"
-            difference = _write_saved_model(exported, photos, folder)
-            _keep(exported, _SAVED_MODEL, folder, _unmeasured(folder, len(photos), difference))
-        _write_page(run)
+            difference = write_checked(exported, photos, folder)
+            _keep(exported, _SAVED_MODEL, folder, _unmeasured(folder, photos, difference))
+        _write_page(exported)
     say(
         f"SavedModel: {run.saved_model}\nsignatures serving_default (uint8 images [n, h, w, 3]) and serve_bytes "
         f"(encoded images [n]); {len(photos)} images served in a fresh process, largest difference of a "
-        f"probability {difference:.2g}{_calibrated(run)}"
+        f"probability {difference:.2g}{_calibrated(exported)}"
     )
     return run.saved_model
 
@@ -99,33 +88,34 @@ def export_formats(
         The figures of the SavedModel in float32, which is kept if it is among the targets, and of the others.
 
     Raises:
-        UserError: As `export`; or a package is missing, a converter fails, or an export differs by more than its bound.
-            Those that differ are not kept, and the others are.
+        UserError: As `export`; or a package is missing, a converter or a runtime fails, or an export differs by more
+            than its bound. Such an export is not kept, and the others are.
     """
     _check_finished(run, unfinished)
     check_installed(targets)
     for_browsers = runtime_of(runtime) if any(target.format == "web" for target in targets) else None
     place = run.export_report.parent
     with locked_part(run, place):
-        exported, root, manifest = _load(run, mirror), _root(run, data), load_run_manifest(run)
+        exported, root, manifest = load_exported(run, mirror), _root(run, data), load_run_manifest(run)
         photos = held_out(manifest, root, exported.spec)
         eight_bits = any(target.precision == INT8 for target in targets)
         calibration = for_calibration(manifest, root, exported.spec) if eight_bits else None
         place.mkdir(parents=True, exist_ok=True)
         with temporary_folder(place) as temporary:
             converters = Converters(exported, calibration, temporary, for_browsers)
-            written = [_written(exported, target, photos, converters) for target in _with_saved_model(targets)]
+            written, refused = _written(exported, _with_saved_model(targets), photos, converters)
             logits = logits_of(exported.model, mirror, exported.temperature)
-            measurement = measure(written, photos, exported.classes, logits)
+            measurement = _wanted(measure(written, photos, exported.classes, logits), targets)
             for found in measurement.exports:
-                if found.target in targets and not found.complaint:
+                if found.kept:
                     _keep(exported, found.target, found.path, found.as_dict())
-        _write_page(run)
+        _write_page(exported)
     say(table_of(measurement))
-    refused = [f"{found.target} is not kept: {found.complaint}" for found in measurement.exports if found.complaint]
+    refused |= measurement.failed
+    refused |= {found.target: found.complaint for found in measurement.exports if found.complaint}
     if refused:
-        raise UserError("; ".join(refused))
-    say(f"report: {place / _PAGE}{_calibrated(run)}")
+        raise UserError("; ".join(f"{target} is not kept: {reason}" for target, reason in refused.items()))
+    say(f"report: {place / _PAGE}{_calibrated(exported)}")
     return measurement
 
 
@@ -134,16 +124,38 @@ def _with_saved_model(targets: Sequence[Target]) -> list[Target]:
     return list(dict.fromkeys([_SAVED_MODEL, *targets]))
 
 
-def _written(exported: Exported, target: Target, photos: Photos, converters: Converters) -> tuple[Target, Path]:
-    """Writes an export into the converters' folder, and returns it with its place."""
-    path = target.place(converters.work / "written")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    say(f"writing {target}")
-    if target == _SAVED_MODEL:
-        _write_saved_model(exported, photos, path)
-    else:
-        converters.write(target, path)
-    return target, path
+def _written(
+    exported: Exported, targets: Sequence[Target], photos: Photos, converters: Converters
+) -> tuple[list[tuple[Target, Path]], dict[Target, str]]:
+    """Writes exports into the converters' folder.
+
+    Returns:
+        The exports with their places, and those whose converter fails with the reasons.
+
+    Raises:
+        UserError: The SavedModel in float32 cannot be written, so that there is nothing to compare with.
+    """
+    written, refused = list[tuple[Target, Path]](), dict[Target, str]()
+    for target in targets:
+        path = target.place(converters.work / "written")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        say(f"writing {target}")
+        if target == _SAVED_MODEL:
+            write_checked(exported, photos, path)
+        else:
+            try:
+                converters.write(target, path)
+            except UserError as error:
+                refused[target] = str(error)
+                continue
+        written.append((target, path))
+    return written, refused
+
+
+def _wanted(measurement: Measurement, targets: Sequence[Target]) -> Measurement:
+    """Returns a measurement that says which exports were asked for."""
+    exports = [replace(found, wanted=found.target in targets) for found in measurement.exports]
+    return replace(measurement, exports=exports)
 
 
 def _check_finished(run: Run, unfinished: bool) -> None:
@@ -152,28 +164,9 @@ def _check_finished(run: Run, unfinished: bool) -> None:
         raise UserError(f"{state.text}; finish it, or export its best model so far with --unfinished")
 
 
-def _load(run: Run, mirror: bool) -> Exported:
-    model, classes = load_network(run)
-    return Exported(run, model, classes, input_spec_of(run), temperature_of(run), mirror)
-
-
 def _root(run: Run, data: str | None) -> Path:
     """Returns the folder of the run's images; where a network was imported without any, it is not used."""
     return data_root((read_config(run.config)["arguments"].get("data") or ".") if data is None else data)
-
-
-def _write_saved_model(exported: Exported, photos: Photos, folder: Path) -> float:
-    """Writes the SavedModel in float32, and returns the largest difference of a probability in a fresh process."""
-    exported.save_saved_model(folder)
-    images = list(islice(photos.pictures(), CHECKED_IMAGES))
-    expected = _expected(images, exported.spec, logits_of(exported.model, exported.mirror, exported.temperature))
-    difference = _check_in_fresh_process(folder, images, expected)
-    if not difference <= LARGEST_DIFFERENCE:  # NaN is no agreement
-        raise UserError(
-            f"the SavedModel's probabilities differ from the Keras model's by {difference:.2g}, more than "
-            f"{LARGEST_DIFFERENCE:g}; it is not kept"
-        )
-    return difference
 
 
 def _keep(exported: Exported, target: Target, written: Path, figures: Entry) -> None:
@@ -191,63 +184,50 @@ def _facts(exported: Exported, place: Path) -> Entry:
     run = exported.run
     return {
         "path": str(place.relative_to(run.export_report.parent)),
-        "model_sha256": sha256(run.model),
+        "model_sha256": exported.file.sha256,
         "mirror": exported.mirror,
         "temperature": exported.temperature,
-        "finished": state_of(run).finished,
+        "finished": exported.file.finished,
         "trained_on": learned_from(run) or None,
     }
 
 
-def _unmeasured(folder: Path, images: int, difference: float) -> Entry:
+def _unmeasured(folder: Path, photos: Photos, difference: float) -> Entry:
     """Returns what export.json has of a SavedModel that was checked, but not measured."""
     return {
         "format": _SAVED_MODEL.format,
         "precision": _SAVED_MODEL.precision,
         "bytes": bytes_of(folder),
-        "n": images,
+        "split": photos.split,
+        "n": len(photos),
         "max_probability_difference": difference,
-        "verdict": "kept",
+        "verdict": KEPT,
     }
 
 
-def _write_page(run: Run) -> None:
-    """Writes the page of all exports that are there, as soon as one of them was measured."""
+def _write_page(exported: Exported) -> None:
+    """Writes the page of all exports that can be compared, as soon as one of them was measured.
+
+    An export of an earlier model, or of another temperature, stays in export.json alone.
+    """
+    run, facts = exported.run, (exported.file.sha256, exported.temperature)
     entries = entries_of(run)
-    if any("images_per_second" in entry for entry in entries):
-        write_text(run.export_report.with_name(_PAGE), export_page(run.path.resolve().name, entries))
+    alike = [entry for entry in entries if (entry.get("model_sha256"), entry.get("temperature")) == facts]
+    if any("images_per_second" in entry for entry in alike):
+        page = export_page(run.name, alike, len(entries) - len(alike))
+        write_text(run.export_report.with_name(_PAGE), page)
 
 
-def _calibrated(run: Run) -> str:
-    calibration = load_calibration(run)
+def _calibrated(exported: Exported) -> str:
+    calibration = exported.calibration
     if calibration is None:
         return ""
     return f"\nprobabilities are calibrated (temperature {calibration.temperature:.3g} of {calibration.fitted_on})"
 
 
-def _expected(images: list[np.ndarray], input_spec: InputSpec, logits: Any) -> np.ndarray:
-    batch = tf.stack([input_spec.for_evaluation(tf.constant(image)) for image in images])
-    return tf.nn.softmax(logits(batch)).numpy()
-
-
-def _check_in_fresh_process(folder: Path, images: list[np.ndarray], expected: np.ndarray) -> float:
-    """Serves the images with TensorFlow alone, and returns the largest difference of a probability."""
-    samples = folder.with_name("samples.npz")
-    pictures = {f"image_{number}": image for number, image in enumerate(images)}
-    encoded = {f"bytes_{number}": np.frombuffer(encoded_png(image), np.uint8) for number, image in enumerate(images)}
-    np.savez(samples, expected=expected, **pictures, **encoded, allow_pickle=False)
-    command = [sys.executable, "-I", str(_CHECK), str(folder), str(samples)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    samples.unlink()
-    if result.returncode != 0:
-        reason = (result.stderr.strip().splitlines() or ["no reason given"])[-1]
-        raise UserError(f"a fresh process cannot serve the SavedModel: {reason}; it is not kept")
-    return float(result.stdout.strip().splitlines()[-1])
-
-
 def _replace(source: Path, target: Path) -> None:
     """Renames a file or folder to `target`; what was there goes beside the source, or back after an error."""
-    old = source.with_name("old")
+    old = source.with_name(f"old-{source.name}")  # one command may replace several
     try:
         if target.exists():
             target.rename(old)

@@ -115,13 +115,14 @@ def evaluate(
     return _evaluate.evaluate(_run(run), split, data, mirror)
 
 
-def export(run: Run | str | Path, *, mirror: bool = False, unfinished: bool = False) -> Path:
+def export(run: Run | str | Path, *, mirror: bool = False, unfinished: bool = False, data: str | None = None) -> Path:
     """Writes a SavedModel to serve, checked in a fresh process.
 
     Args:
         run: The run, or its directory.
         mirror: Whether the probabilities are means over each image and its mirror image.
         unfinished: Whether the best model so far of an unfinished run will do.
+        data: Where the images are now, if they have moved.
 
     Returns:
         The SavedModel's folder.
@@ -129,7 +130,7 @@ def export(run: Run | str | Path, *, mirror: bool = False, unfinished: bool = Fa
     Raises:
         UserError: The run is not finished, or the SavedModel does not serve what the model says.
     """
-    return _export.export(_run(run), mirror, unfinished=unfinished)
+    return _export.export(_run(run), mirror, unfinished=unfinished, data=data)
 
 
 def export_formats(
@@ -139,6 +140,8 @@ def export_formats(
     *,
     mirror: bool = False,
     unfinished: bool = False,
+    data: str | None = None,
+    runtime: str | None = None,
 ) -> pd.DataFrame:
     """Writes exports for other engines, and measures each beside the SavedModel.
 
@@ -148,14 +151,18 @@ def export_formats(
         precisions: Precisions that each of them is written in, such as "int8".
         mirror: Whether the probabilities are means over each image and its mirror image.
         unfinished: Whether the best model so far of an unfinished run will do.
+        data: Where the images are now, if they have moved.
+        runtime: Where ONNX Runtime for browsers is, for the format "web"; None downloads it.
 
     Returns:
-        A row for each export with the figures of export.json.
+        A row for each export with the figures of export.json. The first is the SavedModel in float32, also where it is
+        only measured for comparison and not kept; it has no `path` then.
 
     Raises:
         UserError: The run is not finished, a package is missing, or an export does not agree with the run's model.
     """
-    found = _export.export_formats(_run(run), targets_of(formats, precisions), mirror, unfinished=unfinished)
+    targets = targets_of(formats, precisions)
+    found = _export.export_formats(_run(run), targets, mirror, unfinished=unfinished, data=data, runtime=runtime)
     return pd.DataFrame([each.as_dict() for each in found.exports])
 
 

@@ -47,7 +47,7 @@ def push(config: PushConfig) -> str:
         say(f"uploading {names} to {found[1]} …")
         try:
             address = str(api.create_repo(found[1], private=config.private, exist_ok=True))
-            api.upload_folder(repo_id=found[1], folder_path=folder, commit_message=f"{run.path.name}, by resnet-tf")
+            api.upload_folder(repo_id=found[1], folder_path=folder, commit_message=f"{run.name}, by resnet-tf")
         except Exception as error:  # errors of huggingface_hub, of its HTTP library, or of the file system
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             sign_in = "; `hf auth login` signs you in" if re.search(r"\b40[13]\b", reason) else ""

@@ -24,6 +24,7 @@ from tensorflow.python.framework import config as tf_config
 import resnet_tf
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.verbs import SampleConfig
+from pipelines.console.no_telemetry import send_nothing
 from pipelines.data.sample import draw_sample
 from pipelines.finetune import finetune
 from pipelines.runs.directory import Run
@@ -35,6 +36,8 @@ from tests.networks import SMALL, TINY
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+
+send_nothing()  # a test may import OpenVINO itself
 
 # A shell makes its background jobs ignore SIGINT, and all processes of the tests would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

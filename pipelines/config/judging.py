@@ -182,6 +182,7 @@ class PageConfig(Checked):
         "name or address of this machine that the page listens to",
         "127.0.0.1",
         metavar="HOST",
-        why="Nobody else reaches 127.0.0.1. The page has no password.",
+        why="Only programs and people of this machine reach 127.0.0.1; on a machine that you share, these are others, "
+        "too. The page has no password.",
     )
     port: int = setting("port of the page; 0 takes a free one", 0, kind=int, low=0, high=65535, metavar="N")

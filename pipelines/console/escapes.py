@@ -16,6 +16,11 @@ def visible(name: str) -> str:
     return _HARMFUL.sub(lambda found: found[0].encode("unicode_escape").decode(), name)
 
 
+def one_line(name: str) -> str:
+    """Returns a name for a list with one name a line: one that has line breaks is escaped."""
+    return name if len(f"{name}\n".splitlines()) == 1 else visible(name)
+
+
 def visible_lines(text: str) -> str:
     """Returns a text of several lines for a terminal; line breaks and tabulators stay."""
     return "".join(part if _LINES.fullmatch(part) else visible(part) for part in _LINES.split(text))

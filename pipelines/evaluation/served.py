@@ -14,10 +14,13 @@ import tensorflow as tf
 from pipelines.console.terminal import progress
 from pipelines.data.value_range import UNKNOWN, ValueRange
 from pipelines.evaluation.inference import named_images_of, softmax
+from pipelines.evaluation.runtimes import litert_signature, onnx_session, openvino_model
 from pipelines.images.decode import decode_file
 from pipelines.images.lost_images import lost_images_named
 from pipelines.images.stream import InputSpec
 from resnet_tf.errors import UserError
+from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION
+from resnet_tf.weights.weight_file import described
 
 BATCH_SIZE = 32
 _SIGNATURE = "serving_default"
@@ -93,7 +96,8 @@ def file_probabilities(
     """Returns the probabilities that an ONNX, OpenVINO or LiteRT model gives to images, and the classes that it names.
 
     Args:
-        file: File whose input is a batch of images [n, height, width, 3] in 0 … 255; it normalizes them itself.
+        file: File with one of `FILE_SUFFIXES`, whose input is a batch of images [n, height, width, 3] in 0 … 255; it
+            normalizes them itself.
         rows: Rows of a manifest.
         root: Folder that their paths are relative to.
         spec: Size and view of the images.
@@ -107,7 +111,7 @@ def file_probabilities(
     """
     if not file.is_file():
         raise UserError(f"there is no model {str(file)!r}")
-    kind, load = _LOADERS.get(file.suffix.lower(), _LOADERS[".onnx"])
+    kind, load = _LOADERS[file.suffix.lower()]
     model = load(file)
     found = []
     for images in progress(_images(model, rows, root, spec), len(rows), f"computed by {kind}", size=BATCH_SIZE):
@@ -137,11 +141,9 @@ def _images(model: FileModel, rows: pd.DataFrame, root: Path, spec: InputSpec) -
 
 def _onnx(file: Path) -> FileModel:
     try:
-        import onnxruntime
+        session = onnx_session(file)
     except ImportError:
         raise UserError("onnxruntime is not installed, which runs ONNX files: pip install onnxruntime") from None
-    try:
-        session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
     except Exception as error:  # ONNX Runtime raises errors of its own kinds
         raise UserError(f"{str(file)!r} is no ONNX model that can be run: {_first_line(error)}") from error
     taken = session.get_inputs()
@@ -160,13 +162,10 @@ def _onnx(file: Path) -> FileModel:
 
 def _openvino(file: Path) -> FileModel:
     try:
-        import openvino
+        read, model = openvino_model(file)
+        said = {name: read.get_rt_info(["resnet_tf", name]).astype(str) for name in ("classes", "view")}
     except ImportError:
         raise UserError("openvino is not installed, which runs its files: pip install openvino") from None
-    try:
-        read = openvino.Core().read_model(file)
-        model = openvino.Core().compile_model(read, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        said = {name: read.get_rt_info(["resnet_tf", name]).astype(str) for name in ("classes", "view")}
     except Exception as error:  # OpenVINO raises errors of its own kinds
         raise UserError(f"{str(file)!r} is no OpenVINO model of `resnet-tf export`: {_first_line(error)}") from error
     return FileModel(lambda images: model(images)[0], whole=True, classes=_names(said))
@@ -174,27 +173,20 @@ def _openvino(file: Path) -> FileModel:
 
 def _litert(file: Path) -> FileModel:
     try:
-        from ai_edge_litert.interpreter import Interpreter
+        signature = litert_signature(file)
+        with zipfile.ZipFile(file) as archive:
+            classes = json.loads(archive.read("metadata.json"))["classes"]
     except ImportError:
         raise UserError(
             "ai-edge-litert is not installed, which runs LiteRT files: pip install ai-edge-litert"
         ) from None
-    try:
-        interpreter = Interpreter(model_path=str(file))
-        signature = interpreter.get_signature_runner()
-        with zipfile.ZipFile(file) as archive:
-            classes = json.loads(archive.read("metadata.json"))["classes"]
     except Exception as error:  # LiteRT raises errors of many kinds
         raise UserError(f"{str(file)!r} is no LiteRT model of `resnet-tf export`: {_first_line(error)}") from error
-
-    def run(images: np.ndarray) -> np.ndarray:
-        assert interpreter is not None  # a signature does not keep its interpreter alive
-        return signature(images=images)["probabilities"]
-
-    return FileModel(run, classes=classes)
+    return FileModel(lambda images: signature(images=images)["probabilities"], classes=classes)
 
 
 _LOADERS = {".onnx": ("ONNX", _onnx), ".xml": ("OpenVINO", _openvino), ".tflite": ("LiteRT", _litert)}
+FILE_SUFFIXES = tuple(_LOADERS)
 
 
 def _names(said: dict[str, str]) -> list[str] | None:
@@ -207,8 +199,14 @@ def _names(said: dict[str, str]) -> list[str] | None:
 
 
 def _names_in(folder: Path) -> list[str]:
-    """Returns the classes of a SavedModel, from the list in its assets."""
-    labels = folder / "assets" / "labels.txt"
+    """Returns the classes of a SavedModel, from its description; the list in its assets has no line breaks in names."""
+    said, labels = folder / SAVED_MODEL_DESCRIPTION, folder / "assets" / "labels.txt"
+    try:
+        classes = described(said, {}, said.read_text(encoding="utf-8")).classes if said.is_file() else None
+    except (OSError, ValueError) as error:
+        raise UserError(f"the SavedModel {str(folder)!r} is damaged: {said.name}: {_first_line(error)}") from error
+    if classes is not None:
+        return list(classes)
     if not labels.is_file():
         raise UserError(f"the SavedModel {str(folder)!r} has no assets/labels.txt with the names of its classes")
     return labels.read_text(encoding="utf-8").split("\n")[:-1]

@@ -18,7 +18,7 @@ from pipelines.evaluation.other_photos import find_photos, known_photos, with_ph
 from pipelines.evaluation.predictions import BATCH_SIZE, input_spec_of, probabilities_of
 from pipelines.evaluation.predictions_file import read_predictions
 from pipelines.evaluation.run_calibration import temperature_of
-from pipelines.evaluation.served import ServedModel, file_probabilities
+from pipelines.evaluation.served import FILE_SUFFIXES, ServedModel, file_probabilities
 from pipelines.runs.chosen_by import chosen_in_words, learned_from
 from pipelines.runs.directory import Run, load_classes, read_config
 from pipelines.runs.files import sha256
@@ -88,10 +88,11 @@ def judged_by_served_model(config: EvaluateConfig, name: str) -> Judged:
         UserError: There are no such photos, or the model is of another kind.
     """
     assert config.model is not None
-    if not Path(config.model).is_dir():
+    _check_judged(Path(config.model))
+    if not (Path(config.model) / "saved_model.pb").is_file():
         raise UserError(
-            f"{config.model!r} does not say what its images must look like, as the folder of a SavedModel does; name "
-            "the RUN that it was exported from"
+            f"{config.model!r} is not the folder of a SavedModel, which alone is judged without a RUN; name the "
+            "RUN that it was exported from"
         )
     model = ServedModel(Path(config.model))
     found = find_photos(str(config.data), config.split)
@@ -186,12 +187,22 @@ def holds_images_of(run: Run, split: str, data: str) -> bool:
     return any(not digests[place] or sha256(root / rows["path"].iloc[place]) == digests[place] for place in looked)
 
 
-def _by_another_model(model: Path, rows: pd.DataFrame, root: Path, run: Run, classes: list[str]) -> np.ndarray:
+def _check_judged(model: Path) -> None:
+    """Checks that a path is a model of a kind that can be judged.
+
+    Raises:
+        UserError: There is none, or it is of another kind.
+    """
+    known = "--model names the folder of a SavedModel or of an OpenVINO model, or a file of ONNX, OpenVINO or LiteRT"
     if not model.exists():
-        raise UserError(
-            f"there is no model {str(model)!r}; --model names the folder of a SavedModel, or a file of ONNX, "
-            "OpenVINO or LiteRT"
-        )
+        raise UserError(f"there is no model {str(model)!r}; {known}")
+    inside = any((model / name).is_file() for name in ("saved_model.pb", "model.xml"))
+    if not (inside if model.is_dir() else model.suffix.lower() in FILE_SUFFIXES):
+        raise UserError(f"{str(model)!r} is of no kind that can be judged; {known} ({', '.join(FILE_SUFFIXES)})")
+
+
+def _by_another_model(model: Path, rows: pd.DataFrame, root: Path, run: Run, classes: list[str]) -> np.ndarray:
+    _check_judged(model)
     spec = input_spec_of(run)
     if (model / "model.xml").is_file():  # the folder of an OpenVINO export
         model = model / "model.xml"

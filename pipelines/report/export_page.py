@@ -6,19 +6,24 @@ from pipelines.console.escapes import visible
 from pipelines.report.templates import render
 
 
-def export_page(run: str, entries: list[dict[str, Any]]) -> str:
+def export_page(run: str, entries: list[dict[str, Any]], others: int = 0) -> str:
     """Returns the page as HTML.
 
     Args:
         run: Name of the run.
-        entries: Objects of export.json.
+        entries: Objects of export.json that are of one model.
+        others: Number of exports that are not shown, since they are of an earlier one.
     """
+    measured = next((entry for entry in entries if "images_per_second" in entry), {})
     rows = [_row(entry) for entry in entries]
     fastest = {batch: max((row["speed"].get(batch, 0.0) for row in rows), default=0.0) for batch in ("1", "32")}
     return render(
         "export.html",
         plain_title=visible(f"Exports of {run}"),
         rows=rows,
+        others=others,
+        split=measured.get("split"),
+        photos=measured.get("n"),
         fastest=fastest,
         ends=_ends(rows),
     )
@@ -30,7 +35,7 @@ def _row(entry: dict[str, Any]) -> dict[str, Any]:
     low, high = entry.get("accuracy_ci95") or (None, None)
     return {
         **{name: entry.get(name) for name in ("n", "accuracy", "changed", "mcnemar_p", "peak_mib")},
-        "name": f"{entry['format']} {entry['precision']}",
+        "name": f"{entry['format']} {entry['precision']}{', with --mirror' if entry.get('mirror') else ''}",
         "path": entry["path"],
         "low": low,
         "high": high,

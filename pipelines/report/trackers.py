@@ -159,7 +159,7 @@ class _MLflow:
         number = found.experiment_id if found else self.client.create_experiment(experiment)
         tag = str(run.path.resolve())
         earlier = self.client.search_runs([number], f"tags.run_directory = '{tag}'", max_results=1)
-        tags = {"run_directory": tag, "mlflow.runName": run.path.name}
+        tags = {"run_directory": tag, "mlflow.runName": run.name}
         self.run_id = (earlier[0] if earlier else self.client.create_run(number, tags=tags)).info.run_id
 
     def settings(self, values: dict[str, Any]) -> None:
@@ -189,7 +189,7 @@ class _Wandb:
         self.wandb = wandb
         project = os.environ.get("WANDB_PROJECT", "resnet-tf")
         same = {"id": _wandb_id(run), "resume": "allow", "settings": wandb.Settings(silent=True)}
-        self.run = wandb.init(project=project, name=run.path.name, dir=str(run.path), **same)
+        self.run = wandb.init(project=project, name=run.name, dir=str(run.path), **same)
 
     def settings(self, values: dict[str, Any]) -> None:
         self.run.config.update(values, allow_val_change=True)

@@ -23,6 +23,13 @@ class Run:
     writable: bool = True
 
     @property
+    def name(self) -> str:
+        """Its folder's name; the training on all images in insects/all is called "insects-all"."""
+        folder = self.path.resolve()
+        inside = folder.name == "all" and Run(folder.parent).config.is_file()
+        return f"{folder.parent.name}-all" if inside else folder.name
+
+    @property
     def config(self) -> Path:
         return self.path / "config.json"
 

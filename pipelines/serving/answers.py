@@ -19,10 +19,9 @@ from pipelines.evaluation.run_calibration import load_calibration, temperature_o
 from pipelines.images.lost_images import LostImage
 from pipelines.report.album import GRID, frame_of, levels_of, packed, small_copy
 from pipelines.runs.directory import Run
+from pipelines.serving.browser_files import MOST_PIXELS
 from pipelines.serving.training_photos import TrainingPhotos
 
-# Pixels of the largest photo that is decoded: a third of a gigabyte in RGB.
-MOST_PIXELS = 120_000_000
 # Classes that the maps of the evidence are for, the likeliest first.
 MAPS = 3
 # Longer side of the copy of a photo that lies below the maps, in pixels.
@@ -57,6 +56,7 @@ class Answers:
         self.spec, self.calibration = input_spec_of(run), load_calibration(run)
         self.explainer = Explainer(model)
         self.network = Lock()  # held by whoever computes with the network
+        self._photos = Lock()  # held by whoever decodes photos, so that requests do not add up their memory
         self._inference = Inference(model, temperature=temperature_of(run))
         self._inference(tf.zeros([1, self.spec.size, self.spec.size, 3], tf.uint8))  # the first answer comes at once
 
@@ -71,9 +71,17 @@ class Answers:
 
         Returns:
             For each photo its "name" and either an "error" in words, or "predicted", "confidence", "decision" where the
-            run is calibrated, and "probabilities" by class; explained, also "picture", "frame", "evidence" and
-            "nearest".
+            run is calibrated, and "probabilities" by class; explained, also "picture", "frame", "evidence", "features"
+            and "nearest".
         """
+        answers: list[dict[str, Any]] = []
+        for group in _decoded_together(photos):
+            with self._photos:
+                answers += self._about_group(group, training)
+        return answers
+
+    def _about_group(self, photos: Sequence[Sent], training: TrainingPhotos | None) -> list[dict[str, Any]]:
+        """Returns an answer about each of some photos that are decoded at a time."""
         errors = {number: error for number, photo in enumerate(photos) if (error := _too_large(photo.path))}
         rows, unreadable = readable_rows([photo.path for number, photo in enumerate(photos) if number not in errors])
         place_of = {str(photo.path): number for number, photo in enumerate(photos)}
@@ -82,7 +90,7 @@ class Answers:
             found = self._about_readable(rows, training) if len(rows) else []
         except LostImage as error:  # the inspection has found no fault in it
             if len(photos) > 1:
-                return [self.about([photo], training)[0] for photo in photos]
+                return [self._about_group([photo], training)[0] for photo in photos]
             errors, found = {0: str(error).replace(repr(str(photos[0].path)), "it").partition(";")[0]}, []
         answered = dict(zip((place_of[path] for path in rows["path"]), found, strict=False))
         return [
@@ -132,17 +140,37 @@ class Answers:
                             for label, map_ in zip(likeliest[number], found.maps[number], strict=True)
                         },
                     },
+                    "features": packed(found.features[number], np.float32),
                     "nearest": training.nearest_to(found.features[number]),
                 }
             )
         return explained
 
 
+def _decoded_together(photos: Sequence[Sent]) -> list[list[Sent]]:
+    """Returns the photos in groups, whose readable ones together have no more pixels than one photo may have."""
+    groups: list[list[Sent]] = []
+    pixels = 0
+    for photo in photos:
+        width, height = _size_of(photo.path)
+        own = width * height if width * height <= MOST_PIXELS else 0  # a larger one is not decoded
+        if not groups or pixels + own > MOST_PIXELS:
+            groups, pixels = [*groups, []], 0
+        groups[-1].append(photo)
+        pixels += own
+    return groups
+
+
 def _too_large(path: Path) -> str:
     """Says that a picture claims too many pixels, before one of them is decoded; "" where it does not."""
+    width, height = _size_of(path)
+    return "" if width * height <= MOST_PIXELS else f"{width}×{height} pixels, more than {MOST_PIXELS:,}"
+
+
+def _size_of(path: Path) -> tuple[int, int]:
+    """Returns the width and the height that a picture claims to have; 0 where none can be read."""
     try:
         with open_image(path) as file:
-            width, height = file.size
+            return file.size
     except Exception:  # the inspection says what is wrong with it
-        return ""
-    return "" if width * height <= MOST_PIXELS else f"{width}×{height} pixels, more than {MOST_PIXELS:,}"
+        return 0, 0

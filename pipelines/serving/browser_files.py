@@ -9,6 +9,8 @@ from typing import Any
 
 from pipelines.report.templates import filled, json_for_script, page_style
 
+# Pixels of the largest photo that is decoded: a third of a gigabyte in RGB.
+MOST_PIXELS = 120_000_000
 _FOLDER = files("pipelines.serving") / "browser"
 # What the page may do: load what is beside it, show pictures that it has made, and nothing else.
 POLICY = (

@@ -9,15 +9,17 @@ import tensorflow as tf
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from pipelines.config.formats import Target
-from pipelines.console.terminal import say
+from pipelines.console.terminal import say, warn
 from pipelines.runs.directory import Run
-from pipelines.runs.files import read_json, sha256, write_text
+from pipelines.runs.files import read_json, write_text
 from pipelines.runs.temporaries import temporary_folder
 from pipelines.serving.entries import entries_of
 from resnet_tf.errors import UserError
 
 LARGEST_BATCH = 32
 _TEMPLATES = files("pipelines.serving") / "templates"
+# What two exports of the same answers have in common, in the words for another one.
+_FACTS = {"model_sha256": "another model", "mirror": "another --mirror", "temperature": "another temperature"}
 _LONGEST_NAME = 50  # a name in Kubernetes has at most 63 letters, and KServe adds some
 # Places in the folder, with their templates; NAME is the model's name.
 _FILES = {
@@ -53,7 +55,7 @@ def check_deployment(folder: Path) -> None:
 def deploy(run: Run, folder: Path) -> None:
     """Writes a folder with the exported model of a run, and files for servers and clients.
 
-    If the run's model was exported to ONNX too, the folder has that file as well.
+    If the same model was exported to ONNX too, with the same answers, the folder has that file as well.
 
     Args:
         run: Run whose SavedModel is exported.
@@ -90,15 +92,21 @@ def deploy(run: Run, folder: Path) -> None:
 
 
 def _onnx_file(run: Run) -> Path | None:
-    """Returns the ONNX file in float32 of the run's model; None if there is none, or only that of an earlier model."""
-    file = Target("onnx").place(run.export_report.parent)
-    there = [each for each in entries_of(run) if each.get("path") == file.name]
-    return file if any(each.get("model_sha256") == sha256(run.model) for each in there) else None
+    """Returns the ONNX file in float32 that answers as the SavedModel does, or None."""
+    file, saved_model = (Target(name).place(run.export_report.parent) for name in ("onnx", "saved_model"))
+    of_path = {run.export_report.parent / str(each.get("path")): each for each in entries_of(run)}
+    if file not in of_path:
+        return None
+    others, ours = of_path[file], of_path.get(saved_model, {})
+    differing = [words for name, words in _FACTS.items() if others.get(name) != ours.get(name)]
+    if differing:
+        warn(f"{file.name} is left out, since it has {' and '.join(differing)} than the SavedModel; export both again")
+    return None if differing else file
 
 
 def model_name(run: Run) -> str:
     """Returns the name under which servers know a run: of its folder's name, what all of them allow."""
-    letters = re.sub(r"[^a-z0-9]+", "-", run.path.resolve().name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
+    letters = re.sub(r"[^a-z0-9]+", "-", run.name.lower()).strip("-")[:_LONGEST_NAME].strip("-")
     return letters if letters[:1].isalpha() else f"model-{letters}".strip("-")
 
 

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from pipelines.evaluation.runtimes import litert_signature, onnx_session, openvino_model
+
 # A function from images, uint8 [batch, height, width, 3], to probabilities, float32 [batch, classes].
 Serve = Callable[[np.ndarray], np.ndarray]
 
@@ -33,9 +35,7 @@ def _saved_model(path: Path) -> Serve:
 
 
 def _onnx(path: Path) -> Serve:
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session = onnx_session(path)
     return lambda images: session.run(["probabilities"], {"images": images})[0]
 
 
@@ -45,24 +45,13 @@ def _web(path: Path) -> Serve:
 
 
 def _openvino(path: Path) -> Serve:
-    """Loads an OpenVINO model; without the hint it would compute in bfloat16 where the processor can."""
-    import openvino
-
-    model = openvino.Core().compile_model(path / "model.xml", "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    _, model = openvino_model(path / "model.xml")
     return lambda images: model(images)["probabilities"]
 
 
 def _litert(path: Path) -> Serve:
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(model_path=str(path), num_threads=len(os.sched_getaffinity(0)))
-    signature = interpreter.get_signature_runner()
-
-    def serve(images: np.ndarray) -> np.ndarray:
-        return signature(images=images)["probabilities"]
-
-    serve.interpreter = interpreter  # type: ignore[attr-defined]  # a signature does not keep its interpreter alive
-    return serve
+    signature = litert_signature(path)
+    return lambda images: signature(images=images)["probabilities"]
 
 
 def _keras(path: Path) -> Serve:

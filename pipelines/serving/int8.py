@@ -4,15 +4,13 @@ The view stays as it is. Ranges are NNCF's preset "mixed": symmetric for weights
 asymmetric for activations; then the biases are corrected (Nagel et al. 2019, arXiv 1906.04721).
 """
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-# OpenVINO and NNCF would send statistics of their use; without this package they do not.
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+from pipelines.console.no_telemetry import send_nothing
 
 
 def quantized(model: Any, photos: Path, input_name: str = "images", view: str = "view/") -> Any:
@@ -24,6 +22,7 @@ def quantized(model: Any, photos: Path, input_name: str = "images", view: str = 
         input_name: Name of its input.
         view: What the names of the view's operations begin with.
     """
+    send_nothing()
     import nncf
 
     with np.load(photos, allow_pickle=False) as archive:

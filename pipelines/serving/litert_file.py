@@ -1,8 +1,8 @@
 """Writes a plain network as a LiteRT file: uint8 images of the network's size in, probabilities out.
 
 `export` runs this in a process of its own: python -m pipelines.serving.litert_file NETWORK FILE PRECISION [PHOTOS]. The
-converter is TensorFlow's; the file has LiteRT's own operations alone. With int8 all of them compute with integers but
-the softmax, whose 8 bits would be too few for a probability.
+converter is TensorFlow's; the file has LiteRT's own operations alone. With int8 all of them compute with integers, the
+softmax too: its probabilities are steps of 1/256.
 """
 
 import json
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from pipelines.console.escapes import one_line
 from pipelines.serving.plain_network import Operation, PlainNetwork
 
 INPUT, PROBABILITIES, CLASS_INDEX = "images", "probabilities", "class_index"
@@ -123,11 +124,11 @@ def add_metadata(file: Path, network: PlainNetwork) -> None:
     """Appends the class names and the metadata to a LiteRT file as a ZIP archive.
 
     This is where LiteRT's metadata have their associated files: a program that looks for them reads them as from any
-    archive, and the runtime does not see them. A class name has no line break in labels.txt; metadata.json has it
-    unchanged.
+    archive, and the runtime does not see them. A line break in a class name is escaped in labels.txt; metadata.json has
+    it unchanged.
     """
     metadata = {name: json.loads(text) for name, text in network.metadata().items()}
-    labels = "".join(f"{' '.join(name.splitlines())}\n" for name in network.classes)
+    labels = "".join(f"{one_line(name)}\n" for name in network.classes)
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(LABELS, labels)
         archive.writestr(METADATA, json.dumps(metadata, ensure_ascii=False, indent=2))

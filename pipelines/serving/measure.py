@@ -1,6 +1,6 @@
 """Measures exports on the same photos, each in a process that has nothing but its runtime: answers, speed, memory."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,11 +16,13 @@ from pipelines.evaluation.shares import wilson
 from pipelines.serving.photos import Photos
 from pipelines.serving.processes import Engine
 from pipelines.serving.verdict import FAR, Agreement, complaint
+from resnet_tf.errors import UserError
 
 BATCHES = (1, 32)
 # In each round every export serves each batch; the first round warms up.
 _ROUNDS = 6
 _TIMES = {1: 5, 32: 1}
+KEPT = "kept"
 
 
 @dataclass(frozen=True)
@@ -51,6 +53,8 @@ class Measured:
         accuracy: Share of the photos that it names rightly; None without labels.
         accuracy_ci95: Wilson's interval of it; None without labels.
         cost: What it takes.
+        split: Split of the run that the photos are from.
+        wanted: Whether it is to be kept; otherwise the others are compared with it.
     """
 
     target: Target
@@ -59,19 +63,28 @@ class Measured:
     accuracy: float | None
     accuracy_ci95: tuple[float, float] | None
     cost: Cost
+    split: str
+    wanted: bool = True
 
     @property
     def complaint(self) -> str:
         """Why it is not kept, or ""."""
         return complaint(self.target.precision, self.agreement)
 
+    @property
+    def kept(self) -> bool:
+        """Whether it is kept."""
+        return self.wanted and not self.complaint
+
     def as_dict(self) -> dict[str, Any]:
-        """Returns its object in export.json, but for its path."""
+        """Returns its figures for export.json, with its place in the run's folder "export" if it is kept."""
         found = self.agreement
         return {
             "format": self.target.format,
             "precision": self.target.precision,
+            "path": self.target.place(Path()).as_posix() if self.kept else None,
             "bytes": self.cost.bytes,
+            "split": self.split,
             "n": found.n,
             "accuracy": self.accuracy,
             "accuracy_ci95": None if self.accuracy_ci95 is None else list(self.accuracy_ci95),
@@ -85,7 +98,7 @@ class Measured:
             "images_per_second": _by_name(self.cost.images_per_second),
             "saved_model_per_second": _by_name(self.cost.saved_model_per_second),
             "peak_mib": round(self.cost.peak_bytes / 2**20),
-            "verdict": self.complaint or "kept",
+            "verdict": KEPT if self.kept else self.complaint or "measured for comparison",
         }
 
 
@@ -103,6 +116,7 @@ class Measurement:
         n: Number of photos.
         accuracy: Accuracy of the run's model on them; None without labels.
         accuracy_ci95: Wilson's interval of it; None without labels.
+        failed: Exports that their runtime cannot serve, with the reasons.
     """
 
     exports: list[Measured]
@@ -110,6 +124,7 @@ class Measurement:
     n: int
     accuracy: float | None
     accuracy_ci95: tuple[float, float] | None
+    failed: dict[Target, str]
 
 
 def measure(
@@ -130,63 +145,90 @@ def measure(
         The exports with their figures, in their order, and the accuracy of the run's model.
 
     Raises:
-        UserError: A runtime fails, or a photo is missing.
+        UserError: The SavedModel cannot be served, or a photo is missing.
     """
+    failed: dict[Target, str] = {}
     with ExitStack() as stack:
         engines = [stack.enter_context(Engine(target, path)) for target, path in exports]
-        expected, answers, batch = _answers(engines, photos, logits)
-        speeds = _speeds(engines, batch, photos)
-        peaks = [engine.peak_bytes for engine in engines]
+        expected, answers, picture = _answers(engines, photos, logits, failed)
+        speeds = _speeds(engines, picture, photos, failed)
+        peaks = {engine: engine.peak_bytes for engine in engines}
     labels = photos.labels(classes)
     found = [
         Measured(
             engine.target,
             engine.path,
-            agreement_of(probabilities, expected, labels),
-            *accuracy_of(probabilities, labels),
-            Cost(bytes_of(engine.path), peak, speed, speeds[0]),
+            agreement_of(np.stack(answers[engine]), expected, labels),
+            *accuracy_of(np.stack(answers[engine]), labels),
+            Cost(bytes_of(engine.path), peaks[engine], speeds[engine], speeds[engines[0]]),
+            photos.split,
         )
-        for engine, probabilities, speed, peak in zip(engines, answers, speeds, peaks, strict=True)
+        for engine in engines  # without those that have failed
     ]
-    return Measurement(found, photos.split, len(photos), *accuracy_of(expected, labels))
+    return Measurement(found, photos.split, len(photos), *accuracy_of(expected, labels), failed)
 
 
 def _answers(
-    engines: Sequence[Engine], photos: Photos, logits: Callable[[Any], Any]
-) -> tuple[np.ndarray, list[np.ndarray], np.ndarray]:
+    engines: list[Engine], photos: Photos, logits: Callable[[Any], Any], failed: dict[Target, str]
+) -> tuple[np.ndarray, dict[Engine, list[np.ndarray]], np.ndarray]:
     """Returns the model's probabilities, those of each export, and the first picture."""
     view = tf.function(photos.spec.for_evaluation, input_signature=[tf.TensorSpec([None, None, 3], tf.uint8)])
     model = tf.function(lambda image: tf.nn.softmax(logits(image[tf.newaxis]))[0])
     expected, first = [], None
-    answers: list[list[np.ndarray]] = [[] for _ in engines]
+    answers: dict[Engine, list[np.ndarray]] = {engine: [] for engine in engines}
     for picture in progress(photos.pictures(), len(photos), "served by each export"):
         image = view(tf.constant(picture))
         expected.append(model(image).numpy())
-        for engine, found in zip(engines, answers, strict=True):
-            found.append(engine.ask(_input(engine, picture, image.numpy()))[0][0])
+        for engine, (found, _) in _ask_each(engines, picture, image.numpy(), failed):
+            answers[engine].append(found[0])
         first = picture if first is None else first
     assert first is not None
-    return np.stack(expected), [np.stack(found) for found in answers], first
+    return np.stack(expected), answers, first
 
 
-def _input(engine: Engine, picture: np.ndarray, image: np.ndarray) -> np.ndarray:
-    return (picture if engine.target.kind.any_size else image)[np.newaxis]
-
-
-def _speeds(engines: Sequence[Engine], picture: np.ndarray, photos: Photos) -> list[dict[int, float]]:
+def _speeds(
+    engines: list[Engine], picture: np.ndarray, photos: Photos, failed: dict[Target, str]
+) -> dict[Engine, dict[int, float]]:
     """Returns the photos a second of each export by the size of the batch, as medians of rounds in turns.
 
     A batch is one picture many times: what a network computes does not depend on what is on it.
     """
     image = photos.spec.for_evaluation(tf.constant(picture)).numpy()
-    seconds: list[dict[int, list[float]]] = [{batch: [] for batch in BATCHES} for _ in engines]
+    seconds: dict[Engine, dict[int, list[float]]] = {engine: {batch: [] for batch in BATCHES} for engine in engines}
     for number in progress(range(_ROUNDS), _ROUNDS, "timed in turns", unit="round"):
         for batch in BATCHES:
-            for engine, found in zip(engines, seconds, strict=True):
-                images = np.repeat(_input(engine, picture, image), batch, axis=0)
-                taken = engine.ask(images, _TIMES[batch])[1]
-                found[batch] += taken if number else []
-    return [{batch: batch / float(np.median(taken)) for batch, taken in found.items()} for found in seconds]
+            for engine, (_, taken) in _ask_each(engines, picture, image, failed, batch, _TIMES[batch]):
+                seconds[engine][batch] += taken if number else []
+    return {
+        engine: {batch: batch / float(np.median(taken)) for batch, taken in seconds[engine].items()}
+        for engine in engines
+    }
+
+
+def _ask_each(
+    engines: list[Engine],
+    picture: np.ndarray,
+    image: np.ndarray,
+    failed: dict[Target, str],
+    batch: int = 1,
+    times: int = 1,
+) -> Iterator[tuple[Engine, tuple[np.ndarray, list[float]]]]:
+    """Yields the answers of each export to a batch of one photo, and the seconds of each time.
+
+    An export that cannot be served is moved from `engines` to `failed`, unless it is the first, which the others are
+    compared with.
+    """
+    for engine in list(engines):
+        images = np.repeat((picture if engine.target.kind.any_size else image)[np.newaxis], batch, axis=0)
+        try:
+            answer = engine.ask(images, times)
+        except UserError as error:
+            if engine is engines[0]:
+                raise
+            failed[engine.target] = str(error)
+            engines.remove(engine)
+        else:
+            yield engine, answer
 
 
 def agreement_of(probabilities: np.ndarray, expected: np.ndarray, labels: np.ndarray | None) -> Agreement:

@@ -7,7 +7,9 @@ archive of photos for int8.
 import sys
 from pathlib import Path
 
-sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # nothing is sent anywhere
+from pipelines.console.no_telemetry import send_nothing
+
+send_nothing()
 
 import openvino  # noqa: E402
 

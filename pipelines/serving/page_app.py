@@ -5,15 +5,17 @@ pages of other sites that a browser has open: neither by their scripts (Origin) 
 this machine ("DNS rebinding").
 """
 
+import base64
 import json
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from ipaddress import ip_address
 from pathlib import Path
 from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from werkzeug.exceptions import (
     BadRequest,
     Forbidden,
@@ -39,6 +41,7 @@ if TYPE_CHECKING:
 MOST_PHOTOS = 16
 MOST_BYTES = 32 * 2**20  # of one photo
 MOST_BYTES_TOGETHER = 4 * MOST_BYTES  # phones make photos of some megabytes
+MOST_BYTES_OF_FEATURES = 2**18  # in base64; a ResNet has 2,048 features, and VGG has 4,096
 # Requests about photos that are received or answered at a time.
 MOST_AT_ONCE = 4
 _MEBIBYTE = 2**20
@@ -64,7 +67,7 @@ class PhotoRequest(Request):
 
 
 def application(
-    answers: Answers, training: TrainingPhotos, files: dict[str, tuple[str, str]], host: str
+    answers: Answers, training: TrainingPhotos, files: dict[str, tuple[str, str]], names: Collection[str]
 ) -> "WSGIApplication":
     """Returns the WSGI application of the page.
 
@@ -72,18 +75,22 @@ def application(
         answers: What answers about photos.
         training: Training photos that answers are compared with.
         files: Media type and text of each file of the page, by its path, such as "/".
-        host: Name or address that the page is asked for, beside "localhost" and addresses.
+        names: Names that the page is asked for, beside "localhost" and addresses.
     """
     places = BoundedSemaphore(MOST_AT_ONCE)
+    questions = {
+        "/predict": lambda request: _predict(request, answers, training),
+        "/nearest": lambda request: _nearest(request, training),
+    }
 
     def respond(request: PhotoRequest) -> Response:
-        check_sender(request.host, request.headers.get("Origin"), host)
-        if request.path == "/predict":
+        check_sender(request.host, request.headers.get("Origin"), names)
+        if request.path in questions:
             _check_method(request, "POST")
             if not places.acquire(blocking=False):
                 raise ServiceUnavailable(f"{MOST_AT_ONCE} requests are being answered; ask again in a moment")
             try:
-                return _in_json(_predict(request, answers, training))
+                return _in_json(questions[request.path](request))
             finally:
                 places.release()
         _check_method(request, "GET")
@@ -99,7 +106,7 @@ def application(
         try:
             response = respond(request)
         except RequestEntityTooLarge:
-            most = f"{MOST_BYTES_TOGETHER // _MEBIBYTE} MiB"
+            most = f"{(request.max_content_length or 0) / _MEBIBYTE:g} MiB"
             response = _in_json({"error": f"a request has more than {most}, or too many parts; send fewer photos"}, 413)
         except HTTPException as error:
             response = _in_json({"error": error.description or error.name}, error.code or 500)
@@ -117,7 +124,7 @@ def application(
     return answering
 
 
-def check_sender(asked: str, origin: str | None, host: str) -> None:
+def check_sender(asked: str, origin: str | None, names: Collection[str]) -> None:
     """Checks that a request is meant for this page, and comes from no other one.
 
     A page of another site can reach this machine by a name of its own, which leads here. An address in numbers is no
@@ -126,7 +133,7 @@ def check_sender(asked: str, origin: str | None, host: str) -> None:
     Args:
         asked: The request's header Host.
         origin: The request's header Origin; programs send none.
-        host: Name or address that the page was started with.
+        names: Names of the page.
 
     Raises:
         Forbidden: It is for another name, or another page has sent it.
@@ -135,7 +142,7 @@ def check_sender(asked: str, origin: str | None, host: str) -> None:
         name, sender = urlsplit(f"//{asked}").hostname or "", urlsplit(origin or f"http://{asked}").netloc
     except ValueError:  # brackets without an address
         name = sender = ""
-    if name not in ("localhost", host.lower()) and not _is_address(name):
+    if name not in ("localhost", *map(str.lower, names)) and not _is_address(name):
         raise Forbidden(f"this page is not {name[:_LONGEST_NAME]!r}; open the address that the terminal shows")
     if sender != asked:
         raise Forbidden("another page has sent this request")
@@ -175,6 +182,18 @@ def _predict(request: PhotoRequest, answers: Answers, training: TrainingPhotos) 
         fitting = [photo for number, photo in enumerate(photos) if number not in errors]
         found = iter(answers.about(fitting, training if "explain" in request.args else None))
     return {"photos": [errors[number] if number in errors else next(found) for number in range(len(photos))]}
+
+
+def _nearest(request: PhotoRequest, training: TrainingPhotos) -> dict[str, Any]:
+    """Returns the answer to POST /nearest, whose body is the `features` of an explained answer."""
+    request.max_content_length = MOST_BYTES_OF_FEATURES
+    try:
+        features = np.frombuffer(base64.b64decode(request.get_data(), validate=True), "<f4")
+    except ValueError:  # no base64, or a number that is cut off
+        features = np.zeros(0, np.float32)
+    if not features.size or not np.isfinite(features).all():
+        raise BadRequest("the body must be the 'features' of an answer to /predict?explain=1")
+    return {"nearest": training.nearest_to(features)}
 
 
 def _in_json(content: dict[str, Any], status: int = 200) -> Response:

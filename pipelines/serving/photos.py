@@ -16,6 +16,8 @@ from resnet_tf.errors import UserError
 
 # At most so many photos; more take longer and hardly change the interval of the accuracy.
 MEASURED, CALIBRATED = 1000, 300
+# The split that every model has learned from, and what stands for one where a network came without photos.
+LEARNED, DRAWN = "train", "drawn"
 # The calibration's photos take no more room than this, in bytes.
 _ROOM = 512 * 2**20
 _DRAWN_SIZE = 256
@@ -67,7 +69,8 @@ class Photos:
 def held_out(manifest: pd.DataFrame, root: Path, spec: InputSpec, most: int = MEASURED) -> Photos:
     """Returns photos of the test split, or of validation if there is no test.
 
-    A model that has learned from all images is measured on some of these.
+    A model that has learned from all images is measured on some of these. Its accuracy there says how an export
+    differs, and not how good it is.
 
     Args:
         manifest: Manifest of the run.
@@ -76,7 +79,7 @@ def held_out(manifest: pd.DataFrame, root: Path, spec: InputSpec, most: int = ME
         most: Number of photos at most, evenly chosen.
     """
     splits = set(manifest["split"])
-    split = next((name for name in ("test", "val", "train") if name in splits), "drawn")
+    split = next((name for name in ("test", "val", LEARNED) if name in splits), DRAWN)
     return _chosen(manifest[manifest["split"] == split], root, spec, split, most)
 
 
@@ -86,10 +89,10 @@ def for_calibration(manifest: pd.DataFrame, root: Path, spec: InputSpec, most: i
     Raises:
         UserError: The run has none.
     """
-    rows = manifest[manifest["split"] == "train"]
+    rows = manifest[manifest["split"] == LEARNED]
     if rows.empty:
         raise UserError("int8 takes its ranges from training photos, and this run has none; choose another --precision")
-    return _chosen(rows, root, spec, "train", most)
+    return _chosen(rows, root, spec, LEARNED, most)
 
 
 def _chosen(rows: pd.DataFrame, root: Path, spec: InputSpec, split: str, most: int) -> Photos:

@@ -29,11 +29,25 @@ def run_module(module: str, *arguments: str, what: str) -> None:
     Raises:
         UserError: It fails.
     """
+    run_python(*_module(module, arguments), failure=f"{what} fails")
+
+
+def run_python(*arguments: str, failure: str) -> str:
+    """Runs Python in a fresh process that uses no GPU, waits for its end, and returns what it printed.
+
+    Args:
+        arguments: Words after the interpreter's name.
+        failure: What it means that the process fails; the reason follows.
+
+    Raises:
+        UserError: It fails.
+    """
     result = subprocess.run(
-        _command(module, arguments), env=_environment(), capture_output=True, text=True, check=False
+        [sys.executable, *arguments], env=_environment(), capture_output=True, text=True, check=False
     )
     if result.returncode != 0:
-        raise UserError(f"{what} fails: {_reason(result.stderr, result.returncode)}")
+        raise UserError(f"{failure}: {_reason(result.stderr, result.returncode)}")
+    return result.stdout
 
 
 class Engine:
@@ -51,7 +65,7 @@ class Engine:
     def __enter__(self) -> "Engine":
         self._errors: IO[bytes] = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            _command("pipelines.serving.engine", (self.target.format, str(self.path))),
+            [sys.executable, *_module("pipelines.serving.engine", (self.target.format, str(self.path)))],
             env=_environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -103,8 +117,8 @@ class Engine:
         return UserError(f"a fresh process cannot serve {self.target}: {reason}")
 
 
-def _command(module: str, arguments: tuple[str, ...]) -> list[str]:
-    return [sys.executable, "-P", "-m", module, *arguments]
+def _module(module: str, arguments: tuple[str, ...]) -> list[str]:
+    return ["-P", "-m", module, *arguments]
 
 
 def _environment() -> dict[str, str]:

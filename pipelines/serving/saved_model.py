@@ -10,16 +10,15 @@ import tensorflow as tf
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.saved_model import fingerprinting_utils
 
-from pipelines.console.escapes import visible
+from pipelines.console.escapes import one_line
 from pipelines.evaluation.inference import logits_of
 from pipelines.images.decode import decode_region_of_bytes
 from pipelines.images.stream import InputSpec
-from pipelines.runs.directory import Run
 from pipelines.serving.attempts import attempted
 from pipelines.serving.status import DAMAGED, EMPTY, OK, reason
 from pipelines.serving.warmup import classify_log, predict_log, write_warmup
-from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION, said_by_keras_file
-from resnet_tf.weights.weight_file import description
+from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION
+from resnet_tf.weights.weight_file import WeightFile, description
 
 # The signatures, and the input of each.
 SERVING_DEFAULT, SERVE_BYTES, CLASSIFY = "serving_default", "serve_bytes", "classify"
@@ -51,7 +50,7 @@ def save_serving_model(
     """
     with tempfile.TemporaryDirectory() as temporary:
         labels = Path(temporary) / "labels.txt"
-        labels.write_text("".join(f"{_one_line(name)}\n" for name in classes), encoding="utf-8")
+        labels.write_text("".join(f"{one_line(name)}\n" for name in classes), encoding="utf-8")
         module = _Serving(logits_of(model, mirror, temperature), model.variables, classes, input_spec, labels)
         signatures = {
             SERVING_DEFAULT: module.serve_images,
@@ -63,20 +62,19 @@ def save_serving_model(
     _warm_up(folder, input_spec.size)
 
 
-def _one_line(name: str) -> str:
-    """Returns a class name for a list with one name a line; `class_name` has line breaks unchanged."""
-    return name if len(f"{name}\n".splitlines()) == 1 else visible(name)
-
-
-def describe(folder: Path, run: Run, classes: list[str], image_size: int) -> None:
+def describe(folder: Path, said: WeightFile, classes: list[str], image_size: int) -> None:
     """Writes the description of the model's file into the SavedModel.
 
     It says what images must look like, for those who take the weights from the SavedModel. The run's config.json has
     the normalization of the weights that training began with. If these want BGR, it does not suit the model, whose
     first convolution is for RGB.
+
+    Args:
+        folder: Folder of the SavedModel.
+        said: What the model's file says.
+        classes: Names of the classes, in the order of the logits.
+        image_size: Side of the images in pixels.
     """
-    said = said_by_keras_file(run.model)
-    assert said is not None, run.model  # every version has written a description
     text = description(
         said.preprocessing,
         said.structure,

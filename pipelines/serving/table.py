@@ -1,6 +1,7 @@
 """The figures of exports as a table for a terminal."""
 
 from pipelines.serving.measure import BATCHES, Measured, Measurement
+from pipelines.serving.photos import DRAWN, LEARNED
 
 _TITLES = ("format", "accuracy (95 % interval)", "changed", "p", "difference max, mean", "images/s", "MB", "peak MiB")
 
@@ -14,7 +15,7 @@ def table_of(measurement: Measurement) -> str:
     known = _share(measurement.accuracy, measurement.accuracy_ci95)
     return "\n".join(
         [
-            f"measured on {measurement.n} photos of {measurement.split}; the run's model: accuracy {known}",
+            f"measured on {_photos(measurement)}; the run's model: accuracy {known}",
             *(f"  {line}" for line in lines),
             f"  images/s at a batch of {batches}, as multiples of the SavedModel in brackets; p is McNemar's",
         ]
@@ -28,7 +29,7 @@ def _row(found: Measured) -> tuple[str, ...]:
         for batch, speed in cost.images_per_second.items()
     ]
     return (
-        str(found.target) + (" (not kept)" if found.complaint else ""),
+        str(found.target) + _remark(found),
         _share(found.accuracy, found.accuracy_ci95),
         str(agreement.changed),
         "–" if agreement.mcnemar_p is None else f"{agreement.mcnemar_p:.2g}",
@@ -37,6 +38,19 @@ def _row(found: Measured) -> tuple[str, ...]:
         f"{cost.bytes / 1e6:.1f}",
         f"{cost.peak_bytes / 2**20:.0f}",
     )
+
+
+def _remark(found: Measured) -> str:
+    if found.complaint:
+        return " (not kept)"
+    return "" if found.wanted else " (for comparison)"
+
+
+def _photos(measurement: Measurement) -> str:
+    if measurement.split == DRAWN:
+        return f"{measurement.n} drawn pictures"
+    learned = ", from which the model has learned" if measurement.split == LEARNED else ""
+    return f"{measurement.n} photos of {measurement.split}{learned}"
 
 
 def _share(share: float | None, interval: tuple[float, float] | None) -> str:

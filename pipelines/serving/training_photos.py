@@ -44,7 +44,7 @@ class TrainingPhotos:
         self._stop, self._thread = Event(), Thread()
         self._rows, self._root = _rows_of(run, data)
         if self._rows.empty:
-            self.said = "no training photos are where the run found them; --data says where they are"
+            self.said = _why_none(run, data)
 
     def look(self, explainer: Explainer, network: Lock, spec: InputSpec) -> None:
         """Begins to look at the photos, in a thread that leaves the network to others between two batches."""
@@ -64,9 +64,14 @@ class TrainingPhotos:
 
         Args:
             features: float [channels], what the head sees of a photo.
+
+        Raises:
+            UserError: They are too few or too many.
         """
         if not self.ready:
             return None
+        if len(features) != self._features.shape[1]:
+            raise UserError(f"a photo has {self._features.shape[1]:,} features, received {len(features):,}")
         found = nearest(features[None], self._features)
         return [
             {
@@ -94,6 +99,15 @@ class TrainingPhotos:
             self._features, self.ready = np.concatenate(features), True
         finally:
             self.waiting = False
+
+
+def _why_none(run: Run, data: str | None) -> str:
+    """Says why there are no training photos to look at."""
+    if not (load_run_manifest(run)["split"] == "train").any():
+        return "there are no nearest training photos: this network was trained elsewhere, and imported"
+    if data is not None:
+        return f"none of the run's training photos is in --data {data!r}"
+    return "no training photos are where the run found them; --data says where they are"
 
 
 def _rows_of(run: Run, data: str | None) -> tuple[pd.DataFrame, Path]:

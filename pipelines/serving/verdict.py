@@ -13,7 +13,7 @@ class Bound:
 
     Args:
         far: Share of the photos in which a probability may differ by more than `FAR`, as one does where a pixel of the
-            view is rounded to the next gray level.
+            view is rounded to the next gray level; one photo always may.
         probability: Difference of a probability that no photo may have.
         changed: Share of the photos whose answer may change; one photo always may.
         lost: Share of the photos by which the accuracy may fall; one photo always may.
@@ -66,7 +66,7 @@ def complaint(precision: str, found: Agreement) -> str:
     if not found.largest <= bound.probability:  # NaN is no agreement
         return f"a probability differs by {found.largest:.2g}, more than {bound.probability:g}"
     if precision == FLOAT32:  # answers change only where two classes are as likely
-        most = int(bound.far * found.n)
+        most = _photos(bound.far, found.n)
         shared = f"in {found.far} of {found.n} photos a probability differs by more than {FAR:g}"
         return f"{shared}; {most} may" if found.far > most else ""
     most = _photos(bound.changed, found.n)
@@ -78,7 +78,7 @@ def complaint(precision: str, found: Agreement) -> str:
     if lost > most:
         return f"{lost} of {found.n} photos are no longer named rightly, more than the {most} that {precision} may lose"
     if lost > 0 and found.mcnemar_p < ALPHA:
-        return f"its answers are certainly worse: McNemar's p = {found.mcnemar_p:.2g}"
+        return f"its answers are likely to be worse: McNemar's p = {found.mcnemar_p:.2g}"
     return ""
 
 

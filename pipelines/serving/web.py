@@ -3,10 +3,8 @@
 from dataclasses import asdict
 from pathlib import Path
 
-from pipelines.evaluation.run_calibration import load_calibration
-from pipelines.runs.directory import Run
-from pipelines.serving.browser_files import POLICY, index_page, style, text_of
-from pipelines.serving.plain_network import PlainNetwork
+from pipelines.serving.browser_files import MOST_PIXELS, POLICY, index_page, style, text_of
+from pipelines.serving.exported import Exported
 from pipelines.serving.web_runtime import VERSION, Runtime
 
 MODEL = "model.onnx"
@@ -18,17 +16,16 @@ _LICENCES = f"""onnxruntime.js and onnxruntime.wasm are of ONNX Runtime {VERSION
 {text_of("onnxruntime_licence.txt")}"""
 
 
-def write_web(run: Run, network: PlainNetwork, runtime: Runtime, folder: Path) -> None:
+def write_web(exported: Exported, runtime: Runtime, folder: Path) -> None:
     """Writes the files of the page into a folder, beside its network.
 
     Args:
-        run: Run that the network is of.
-        network: The network, for its classes and its view.
+        exported: The model, for its name, its classes, its view and its calibration.
         runtime: ONNX Runtime for browsers.
         folder: Folder with the ONNX file of the same network, as `pipelines.serving.onnx_file` writes it.
     """
     content = {
-        "index.html": _page(run, network, (folder / MODEL).stat().st_size + len(runtime.wasm)).encode(),
+        "index.html": _page(exported, (folder / MODEL).stat().st_size + len(runtime.wasm)).encode(),
         "ask.css": style().encode(),
         **{name: text_of(source).encode() for name, source in _SCRIPTS.items()},
         "onnxruntime.js": runtime.script,
@@ -39,12 +36,13 @@ def write_web(run: Run, network: PlainNetwork, runtime: Runtime, folder: Path) -
         (folder / name).write_bytes(data)
 
 
-def _page(run: Run, network: PlainNetwork, size: int) -> str:
-    name, calibration = run.path.resolve().name, load_calibration(run)
+def _page(exported: Exported, size: int) -> str:
+    name, network, calibration = exported.run.name, exported.network, exported.calibration
     facts = {
         "classes": network.classes,
         "threshold": None if calibration is None else calibration.threshold,
         "view": {**asdict(network.view), "side": network.view.side},
+        "most_pixels": MOST_PIXELS,
         "bytes": size,
     }
     lead = f"Photos stay in this browser. The network {name} knows {len(network.classes)} classes."

@@ -29,12 +29,14 @@ def chromium() -> Iterator[Any]:
 
 
 @contextmanager
-def opened(browser: Any, address: str, size: dict[str, int] = DESKTOP, scheme: str = "light") -> Iterator[Any]:
-    """Yields a page that must say nothing in the console and ask no other host for anything."""
+def opened(
+    browser: Any, address: str, size: dict[str, int] = DESKTOP, scheme: str = "light", allowed: str = "nothing"
+) -> Iterator[Any]:
+    """Yields a page that must say nothing in the console but what is allowed, and ask no other host for anything."""
     context, wrong = browser.new_context(viewport=size, color_scheme=scheme), []
     page = context.new_page()
     page.set_default_timeout(20_000)  # milliseconds; a busy machine takes seconds for an answer
-    page.on("console", lambda message: wrong.append(message.text))
+    page.on("console", lambda message: None if allowed in message.text else wrong.append(message.text))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("dialog", lambda dialog: wrong.append("a name was run as a script"))
     own = (address.rpartition("/")[0] + "/", "data:", "blob:")

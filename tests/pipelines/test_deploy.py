@@ -16,12 +16,12 @@ import yaml
 
 from pipelines.cli import main
 from pipelines.runs.directory import Run
-from pipelines.runs.files import sha256
 from pipelines.serving.deploy import deploy, model_name
-from pipelines.serving.entries import write_entries
+from pipelines.serving.entries import entries_of, write_entries
 from resnet_tf.errors import UserError
 
 NAME = "my-photos-2"
+PATHS = ("saved_model/1", "model.onnx")
 
 
 @pytest.fixture(scope="module")
@@ -32,8 +32,7 @@ def run(tmp_path_factory):
     (run.saved_model / "saved_model.pb").write_bytes(b"model")
     run.classes.write_text(json.dumps(["a", "<b>", "c"]))
     (run.path / "export" / "model.onnx").write_bytes(b"onnx")
-    run.model.write_bytes(b"keras")
-    write_entries(run, [{"path": "model.onnx", "model_sha256": sha256(run.model)}])
+    write_entries(run, [{"path": path, "model_sha256": "1", "mirror": False} for path in PATHS])
     return run
 
 
@@ -72,11 +71,24 @@ def test_a_run_without_onnx_leaves_out_what_needs_it(run, tmp_path):
     assert "onnx" not in (tmp_path / "deploy" / "triton" / "compose.yaml").read_text()
 
 
-def test_the_onnx_file_of_an_earlier_model_is_left_out(run, tmp_path):
+def test_a_training_on_all_images_is_named_after_the_run_that_it_belongs_to(tmp_path):
+    run = Run(tmp_path / "insects")
+    run.all.path.mkdir(parents=True)
+    assert run.all.name == "all"  # a folder that is called so by chance
+    run.config.write_text("{}")
+    assert (run.name, run.all.name, model_name(run.all)) == ("insects", "insects-all", "insects-all")
+
+
+@pytest.mark.parametrize(
+    ("fact", "words"), [({"model_sha256": "2"}, "another model"), ({"mirror": True}, "another --mirror")]
+)
+def test_an_onnx_file_of_other_answers_is_left_out(fact, words, run, tmp_path, capsys):
     other = Run(shutil.copytree(run.path, tmp_path / "run"))
-    other.model.write_bytes(b"trained again")
+    saved_model, onnx = entries_of(other)
+    write_entries(other, [saved_model, {**onnx, **fact}])
     deploy(other, tmp_path / "deploy")
     assert not [path for path in (tmp_path / "deploy").rglob("*") if "onnx" in path.name]
+    assert f"model.onnx is left out, since it has {words} than the SavedModel" in capsys.readouterr().err
 
 
 def test_nothing_is_overwritten(run, tmp_path, capsys):

@@ -260,7 +260,7 @@ def test_a_served_batch_may_have_any_size(exported):
 def test_a_saved_model_that_disagrees_is_not_kept(run, monkeypatch, tmp_path):
     other = Run(shutil.copytree(run.path, tmp_path / "run"))
     shutil.rmtree(other.path / "export", ignore_errors=True)
-    monkeypatch.setattr("pipelines.export._expected", lambda images, *_: np.ones((len(images), 3)))
+    monkeypatch.setattr("pipelines.serving.checked_saved_model._expected", lambda images, *_: np.ones((len(images), 3)))
     with pytest.raises(UserError, match="differ from the Keras model's by"):
         export(other)
     assert list((other.path / "export" / "saved_model").iterdir()) == []

@@ -123,6 +123,22 @@ def test_an_export_that_cannot_replace_the_old_one_leaves_it(run, monkeypatch):
     assert (old / "name").read_text() == "saved_model"
 
 
+def test_several_exports_of_one_command_replace_those_of_an_earlier_one(tmp_path):
+    from pipelines.export import _replace
+
+    places = ("model.onnx", "openvino", "openvino-int8")
+    for content in ("earlier", "new"):
+        written = tmp_path / "written"
+        written.mkdir(exist_ok=True)
+        for name in places:
+            file = written / name if name.endswith(".onnx") else written / name / "model.xml"
+            file.parent.mkdir(exist_ok=True)
+            file.write_text(content)
+            _replace(written / name, tmp_path / name)
+    assert (tmp_path / "model.onnx").read_text() == "new"
+    assert [(tmp_path / name / "model.xml").read_text() for name in places[1:]] == ["new", "new"]
+
+
 def test_two_evaluations_of_one_split_are_locked_and_leftovers_go(run, tmp_path):
     hold = "import sys\nfrom pathlib import Path\nfrom pipelines.runs.lock import locked_part\n"
     hold += "from pipelines.runs.directory import Run\nrun = Run(Path(sys.argv[1]))\n"

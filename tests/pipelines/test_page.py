@@ -1,7 +1,10 @@
 """The page of a run: its answers are those of `predict`, and what it is asked has limits."""
 
+import base64
 import io
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -15,14 +18,18 @@ import pytest
 from PIL import Image
 from werkzeug.test import Client
 
+from pipelines import page as page_module
 from pipelines.cli import main
-from pipelines.predict import predict_images
-from pipelines.runs.directory import Run
+from pipelines.data.manifest import fingerprint, load_manifest
+from pipelines.evaluation.pictures import predict_images
+from pipelines.page import page_server
+from pipelines.runs.directory import Run, read_config
 from pipelines.serving import answers as answers_module
 from pipelines.serving import page_app
 from pipelines.serving.answers import Answers
 from pipelines.serving.browser_files import POLICY
-from pipelines.serving.page_app import PhotoRequest, application, check_sender
+from pipelines.serving.listening import listening, names_of
+from pipelines.serving.page_app import MOST_BYTES_OF_FEATURES, PhotoRequest, application, check_sender
 from pipelines.serving.training_photos import TrainingPhotos
 
 HOME = "http://127.0.0.1:8000"
@@ -44,7 +51,7 @@ def training(finished: Run, answers: Answers) -> Iterator[TrainingPhotos]:
 
 @pytest.fixture
 def client(answers: Answers, training: TrainingPhotos) -> Client:
-    return Client(application(answers, training, {"/": ("text/html", "<p>page")}, "127.0.0.1"))
+    return Client(application(answers, training, {"/": ("text/html", "<p>page")}, ["127.0.0.1"]))
 
 
 def wait_for(condition: Any, seconds: float = 60.0) -> None:
@@ -89,10 +96,35 @@ def test_an_explained_answer_has_maps_and_the_photo_itself_is_the_nearest_traini
     assert answer["nearest"][0]["path"] == path
     assert answer["nearest"][0]["similarity"] == pytest.approx(1.0, abs=1e-5)
     assert answer["picture"].startswith("data:image/webp;base64,")
+    later = client.post("/nearest", base_url=HOME, data=answer["features"]).get_json()
+    assert later["nearest"] == answer["nearest"]
+
+
+def test_features_that_are_none_are_refused_in_one_sentence(client):
+    for wrong in (b"", b"no base64", base64.b64encode(b"123"), base64.b64encode(np.float32([np.nan]).tobytes())):
+        response = client.post("/nearest", base_url=HOME, data=wrong)
+        assert response.status_code == 400
+        assert "the body must be the 'features'" in response.get_json()["error"]
+    few = client.post("/nearest", base_url=HOME, data=base64.b64encode(np.float32([1, 2]).tobytes()))
+    assert few.get_json()["error"].endswith("features, received 2")
+    assert client.post("/nearest", base_url=HOME, data=b"A" * (MOST_BYTES_OF_FEATURES + 1)).status_code == 413
+
+
+def test_photos_with_too_many_pixels_together_are_not_decoded_at_a_time(answers, client, monkeypatch):
+    monkeypatch.setattr(answers_module, "MOST_PIXELS", 3000)
+    groups = []
+    inspect = answers_module.readable_rows
+    monkeypatch.setattr(answers_module, "readable_rows", lambda files: (groups.append(len(files)), inspect(files))[1])
+    sizes = ((40, 30), (40, 30), (40, 30), (99, 99), (10, 10))  # the fourth is refused
+    sent = [(f"{width}.png", photo(size=(width, height))) for width, height in sizes]
+    found = ask(client, *sent).get_json()["photos"]
+    assert groups == [2, 2]
+    assert ["predicted" in each for each in found] == [True, True, True, False, True]
+    assert [each["name"] for each in found] == [name for name, _ in sent]
 
 
 def test_training_photos_that_are_gone_or_outside_of_their_folder_are_not_shown(finished, tmp_path):
-    assert "--data" in TrainingPhotos(finished, str(tmp_path)).said
+    assert f"is in --data {str(tmp_path)!r}" in TrainingPhotos(finished, str(tmp_path)).said
     (tmp_path / "run").mkdir()
     copy = Run(tmp_path / "run")
     for file in (finished.config, finished.manifest):
@@ -104,6 +136,15 @@ def test_training_photos_that_are_gone_or_outside_of_their_folder_are_not_shown(
     (tmp_path / "secret.png").write_bytes(photo())
     (data / path).symlink_to(tmp_path / "secret.png")
     assert "--data" in TrainingPhotos(copy, str(data)).said
+
+
+def test_an_imported_network_says_that_it_has_no_training_photos(finished, tmp_path):
+    copy = Run(tmp_path)
+    manifest, config = load_manifest(finished.manifest).iloc[:0], read_config(finished.config)
+    config["data"]["fingerprint"] = fingerprint(manifest)  # as `import` makes them without images
+    manifest.to_csv(copy.manifest, index=False)
+    copy.config.write_text(json.dumps(config))
+    assert "imported" in TrainingPhotos(copy, None).said
 
 
 @pytest.mark.parametrize(
@@ -125,10 +166,10 @@ def test_training_photos_that_are_gone_or_outside_of_their_folder_are_not_shown(
 )
 def test_only_the_page_itself_and_programs_are_answered(asked, origin, right):
     if right:
-        check_sender(asked, origin, "photos.lan")
+        check_sender(asked, origin, ["photos.lan"])
     else:
         with pytest.raises(page_app.Forbidden):
-            check_sender(asked, origin, "photos.lan")
+            check_sender(asked, origin, ["photos.lan"])
 
 
 def test_every_answer_has_a_strict_policy_no_cookie_and_no_path_leads_elsewhere(client):
@@ -163,7 +204,7 @@ def test_requests_beyond_a_number_are_asked_to_come_back_and_a_failure_does_not_
     answers, training, monkeypatch, capfd
 ):
     monkeypatch.setattr(page_app, "MOST_AT_ONCE", 1)
-    client = Client(application(answers, training, {}, "127.0.0.1"))
+    client = Client(application(answers, training, {}, ["127.0.0.1"]))
     entered, leave = threading.Event(), threading.Event()
 
     def about(*_: object) -> list[dict[str, Any]]:
@@ -189,26 +230,44 @@ def test_the_command_says_its_address_and_ctrl_c_ends_it(finished, capfd):
         port = taken.getsockname()[1]
         assert main(["page", str(finished.path), "--port", str(port)]) == 2
     assert f"port {port}: Address already in use" in capfd.readouterr().err
-    said: list[bytes] = []
+    shown, said = [""], []
 
     def ask_and_end() -> None:
-        wait_for(lambda: ask_status(port, said))
-        os.kill(os.getpid(), signal.SIGINT)
+        def address() -> Any:
+            shown[0] += capfd.readouterr().out
+            return re.search(r"^http://127\.0\.0\.1:(\d+)/ .*\n", shown[0])
+
+        try:
+            wait_for(address)
+            with socket.create_connection(("127.0.0.1", int(address()[1])), 20) as connection:
+                connection.sendall(b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+                said.append(connection.recv(100))
+        finally:
+            os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=ask_and_end, daemon=True).start()
-    assert main(["page", str(finished.path), "--port", str(port)]) == 0
+    assert main(["page", str(finished.path)]) == 0
     assert said[0].startswith(b"HTTP/1.1 200")
-    lines = capfd.readouterr().out.splitlines()
-    assert lines[0].startswith(f"http://127.0.0.1:{port}/ ")
-    assert lines[-1] == "ended"
+    assert (shown[0] + capfd.readouterr().out).splitlines()[-1] == "ended"
 
 
-def ask_status(port: int, said: list[bytes]) -> bool:
-    """Asks the page how it is; what it says is appended."""
-    try:
-        with socket.create_connection(("127.0.0.1", port), 20) as connection:
-            connection.sendall(b"GET /status HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
-            said.append(connection.recv(100))
-    except OSError:
-        return False
-    return bool(said[-1])
+def test_a_request_that_drips_is_not_waited_for_for_ever(answers, training, monkeypatch):
+    monkeypatch.setattr(page_module, "_LONGEST", 0.3)
+    with listening("127.0.0.1", 0) as listener:
+        server = page_server(listener, application(answers, training, {}, ["127.0.0.1"]))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with socket.create_connection(("127.0.0.1", server.port), 20) as connection:
+            head = b"POST /nearest HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 1000\r\n\r\n"
+            connection.sendall(head + b"a part")
+            assert connection.recv(100).startswith(b"HTTP/1.1 400")  # and not after page._PATIENCE
+        server.shutdown()
+
+
+def test_a_server_at_all_addresses_names_one_that_others_find():
+    with listening("127.0.0.1", 0) as listener:
+        assert names_of("localhost", listener) == ["localhost"]
+    with listening("0.0.0.0", 0) as listener:
+        names = names_of("0.0.0.0", listener)
+    assert "0.0.0.0" not in names
+    assert socket.gethostname() in names
+    check_sender(f"{socket.gethostname()}:8000", None, names)

@@ -4,11 +4,14 @@ import base64
 import io
 import re
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -20,6 +23,7 @@ from pipelines.images.decode import decode_region
 from pipelines.images.stream import InputSpec
 from pipelines.page import page_files
 from pipelines.runs.directory import Run
+from pipelines.serving import page_app
 from pipelines.serving.answers import Answers
 from pipelines.serving.page_app import application
 from pipelines.serving.training_photos import TrainingPhotos
@@ -36,18 +40,31 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def address(finished: Run, browser: Any) -> Iterator[str]:
-    """Yields the address of a page whose run is unsure of every answer below the surest."""
-    answers, training = Answers(finished), TrainingPhotos(finished, None)
+def answers(finished: Run, browser: Any) -> Answers:
+    """Returns the answers of a run that is unsure of every answer below the surest."""
+    answers = Answers(finished)
     assert answers.calibration is not None
     answers.calibration = replace(answers.calibration, threshold=1.0)
-    files = page_files(finished, answers)
-    server = make_server("127.0.0.1", 0, application(answers, training, files, "127.0.0.1"), threaded=True)
+    return answers
+
+
+@contextmanager
+def answering(finished: Run, answers: Answers, training: TrainingPhotos) -> Iterator[str]:
+    app = application(answers, training, page_files(finished, answers), ["127.0.0.1"])
+    server = make_server("127.0.0.1", 0, app, threaded=True)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    training.look(answers.explainer, answers.network, answers.spec)
     yield f"http://127.0.0.1:{server.port}/"
     training.stop()
     server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address(finished: Run, answers: Answers) -> Iterator[str]:
+    """Yields the address of a page that looks at the training photos."""
+    training = TrainingPhotos(finished, None)
+    with answering(finished, answers, training) as address:
+        training.look(answers.explainer, answers.network, answers.spec)
+        yield address
 
 
 def drawn(images: Path, number: int = 0) -> bytes:
@@ -99,6 +116,38 @@ def test_photos_are_chosen_dropped_pasted_and_taken_and_each_gets_its_answer(bro
         answer.locator(".near img").nth(2).wait_for()
         page.click("#clear")
         assert cards.count() == 0
+
+
+def is_busy(response: Any) -> bool:
+    return response.status == 503
+
+
+def test_many_photos_get_their_nearest_ones_though_the_machine_answers_one_request_at_a_time(
+    browser, finished, answers, images, monkeypatch
+):
+    monkeypatch.setattr(page_app, "MOST_AT_ONCE", 1)
+    training = TrainingPhotos(finished, None)
+    training.waiting = True
+    with answering(finished, answers, training) as address, opened(browser, address, allowed="status of 503") as page:
+        with socket.create_connection(("127.0.0.1", urlsplit(address).port)) as other, page.expect_response(is_busy):
+            other.sendall(b"POST /nearest HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n")
+            first = {"name": "first.png", "mimeType": "", "buffer": drawn(images)}
+            page.set_input_files("#files", [first])
+        page.locator(".card h2").wait_for()
+        chosen(page, *((f"{number}.png", drawn(images, number)) for number in range(1, 6)))
+        training.look(answers.explainer, answers.network, answers.spec)
+        chosen(page, ("last.png", drawn(images, 6)))
+        page.locator(".near").nth(6).wait_for()
+        assert page.locator(".is-wrong").count() == 0
+
+
+def test_a_pasted_text_changes_nothing(browser, address):
+    with opened(browser, address) as page:
+        page.evaluate(
+            """const clipboardData = new DataTransfer();
+            document.body.dispatchEvent(new ClipboardEvent("paste", { clipboardData, bubbles: true }));"""
+        )
+        assert page.locator("#clear").is_hidden()
 
 
 def test_the_keyboard_shows_the_map_of_another_class_and_hides_it(browser, address, images):
@@ -161,7 +210,7 @@ def decoding(browser: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             """async ([content, view]) => {
               const { pictureOf } = await import("./picture.js");
               const file = new Blob([Uint8Array.from(atob(content), (sign) => sign.charCodeAt(0))]);
-              return pictureOf(file, view).then(({ image }) => [...image], (error) => error.message);
+              return pictureOf(file, view, 1_000_000).then(({ image }) => [...image], (error) => error.message);
             }""",
             [base64.b64encode(content).decode(), view],
         )
@@ -187,6 +236,7 @@ REFUSED = {
     "16 bits": encoded(Image.fromarray(np.zeros((9, 9), np.uint16)), "PNG"),
     "a PNG that ends before": encoded(smooth(40, 30), "PNG")[:-300],
     "can read: TIFF": encoded(smooth(40, 30), "TIFF"),
+    "more than 1,000,000": encoded(Image.new("1", (1001, 1000)), "PNG"),
     "an empty file": b"",
     "no picture": b"<svg xmlns='http://www.w3.org/2000/svg'/>",
 }

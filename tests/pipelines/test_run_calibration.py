@@ -265,8 +265,11 @@ def test_an_exported_model_is_judged_like_the_run(noise, own, exported, others, 
     np.testing.assert_allclose(served.judged.probabilities, own.judged.probabilities, atol=1e-5)
     alone = judge(EvaluateConfig(model=str(folder), data=str(others), out=str(tmp_path / "alone")))
     assert alone.metrics["n"] == served.metrics["n"] - alone.metrics["unknown"]["C-Class"]
-    with pytest.raises(UserError, match="is no SavedModel"):
-        judge(EvaluateConfig(str(noise.path), model=str(tmp_path)))
+    for unknown in (tmp_path, noise.model):
+        with pytest.raises(UserError, match="is of no kind that can be judged"):
+            judge(EvaluateConfig(str(noise.path), model=str(unknown)))
+    with pytest.raises(UserError, match="there is no model"):
+        judge(EvaluateConfig(model=str(tmp_path / "none.onnx"), data=str(others), out=str(tmp_path / "none")))
     with pytest.raises(UserError, match="there is no model"):
         judge(EvaluateConfig(str(noise.path), model=str(tmp_path / "none.onnx")))
 
@@ -296,6 +299,8 @@ def test_an_onnx_file_is_judged_like_the_run(noise, tmp_path):
     means = spec.for_evaluation(tf.constant(np.asarray(first))).numpy().astype(float).mean(axis=(0, 1))
     expected = softmax((means @ kernel)[None] / load_calibration(noise).temperature)[0]
     np.testing.assert_allclose(judged.judged.probabilities[0], expected, atol=1e-5)
+    with pytest.raises(UserError, match="is not the folder of a SavedModel, which alone is judged without a RUN"):
+        judge(EvaluateConfig(model=str(file), data=str(noise.path.parent), out=str(tmp_path / "alone")))
     file.write_bytes(b"no model")
     with pytest.raises(UserError, match="is no ONNX model that can be run"):
         judge(EvaluateConfig(str(noise.path), model=str(file)))

@@ -143,7 +143,9 @@ def test_the_figures_of_the_run_that_chose_are_kept_beside_the_model_and_evaluat
 def test_an_export_says_what_the_model_has_learned_from(repeated):
     run = repeated(KEPT_HEAD)
     export(run.all)
-    assert read_json(run.all.export_report)[0]["trained_on"].startswith("all 30 images")
+    (entry,) = read_json(run.all.export_report)
+    assert entry["trained_on"].startswith("all 30 images")
+    assert entry["split"] == "train"
 
 
 def test_the_model_of_all_images_has_the_calibration_of_the_run_that_chose_it(repeated):

@@ -11,14 +11,12 @@ from PIL import Image
 
 from pipelines.cli import main
 from pipelines.config.formats import Target
-from pipelines.evaluation.integrity import load_network
-from pipelines.evaluation.predictions import input_spec_of
-from pipelines.evaluation.run_calibration import temperature_of
-from pipelines.predict import predict_images
+from pipelines.evaluation.pictures import predict_images
 from pipelines.runs.directory import Run
 from pipelines.serving import web_runtime
+from pipelines.serving.exported import load_exported
 from pipelines.serving.web_runtime import VERSION, runtime_of
-from pipelines.serving.writers import Converters, Exported
+from pipelines.serving.writers import Converters
 from resnet_tf.errors import UserError
 from resnet_tf.weights.sources import cache_folder
 from tests.pipelines.browsers import chromium, opened, served
@@ -97,8 +95,7 @@ def test_the_page_in_a_browser_gives_the_answers_of_predict(finished: Run, image
     if not DOWNLOADED.is_file():
         pytest.skip(f"there is no {DOWNLOADED}; `resnet-tf export RUN --format web` downloads it")
     pytest.importorskip("onnx")
-    model, classes = load_network(finished)
-    exported = Exported(finished, model, classes, input_spec_of(finished), temperature_of(finished), mirror=False)
+    exported = load_exported(finished, mirror=False)
     folder = tmp_path / "web"
     work = tmp_path / "work"
     work.mkdir()
@@ -110,7 +107,7 @@ def test_the_page_in_a_browser_gives_the_answers_of_predict(finished: Run, image
         page.locator("#told", has_text="ready").wait_for()
         for (_, row), file in zip(expected.iterrows(), files, strict=True):
             found = answered(page, file.name, file.read_bytes())
-            difference = max(abs(found[name] - row[f"p:{name}"]) for name in classes)
+            difference = max(abs(found[name] - row[f"p:{name}"]) for name in exported.classes)
             # libjpeg decodes the large one smaller, for which means of blocks stand here.
             assert difference < (0.03 if file.name == "large.jpg" else 1e-3), file.name
         cmyk = io.BytesIO()
@@ -120,6 +117,11 @@ def test_the_page_in_a_browser_gives_the_answers_of_predict(finished: Run, image
         page.locator(".card.is-wrong").wait_for()
         assert "<b>cmyk.jpg" in page.locator(".card").inner_text()
         assert "CMYK" in page.locator(".card").inner_text()
+        model = (folder / "model.onnx").rename(tmp_path / "model.onnx")
+        with opened(browser, address, allowed="status of 404") as later:
+            later.locator("#told", has_text="cannot be loaded").wait_for()
+            model.rename(folder / "model.onnx")  # the host has it again
+            assert len(answered(later, files[0].name, files[0].read_bytes())) == 3
 
 
 def answered(page: Any, name: str, content: bytes) -> dict[str, float]:

@@ -15,7 +15,6 @@ from tensorflow_serving.config import model_server_config_pb2
 from tritonclient.grpc import model_config_pb2
 
 from pipelines.runs.directory import Run
-from pipelines.runs.files import sha256
 from pipelines.serving.deploy import LARGEST_BATCH, deploy
 from pipelines.serving.entries import write_entries
 from tests.servers.conftest import CLASSES
@@ -27,8 +26,7 @@ def folder(saved_model, tmp_path_factory):
     shutil.copytree(saved_model, run.saved_model)
     run.classes.write_text(json.dumps(CLASSES))
     (run.path / "export" / "model.onnx").write_bytes(b"onnx")
-    run.model.write_bytes(b"keras")
-    write_entries(run, [{"path": "model.onnx", "model_sha256": sha256(run.model)}])
+    write_entries(run, [{"path": path, "model_sha256": "1"} for path in ("saved_model/1", "model.onnx")])
     folder = run.path / "deploy"
     deploy(run, folder)
     return folder

@@ -1,6 +1,7 @@
 // Asks the machine that serves the page about a photo.
 export const facts = JSON.parse(document.getElementById("facts").textContent);
-const PAUSE = 1500; // milliseconds between two looks at how far the training photos are
+const PAUSE = 1500; // milliseconds until the machine is asked again
+const pause = () => new Promise((done) => setTimeout(done, PAUSE));
 
 export async function prepare() {} // the machine is ready
 
@@ -11,7 +12,7 @@ export async function answer(file) {
   const photo = await ask(file);
   const classes = Object.entries(photo.probabilities).map(([name, probability]) => ({ name, probability }));
   classes.sort((one, other) => other.probability - one.probability);
-  return { ...photo, classes, nearest: photo.nearest ?? later(file) };
+  return { ...photo, classes, nearest: photo.nearest ?? later(photo.features) };
 }
 
 async function ask(file) {
@@ -22,13 +23,24 @@ async function ask(file) {
   return said.photos[0];
 }
 
-// The nearest training photos, when all of these have been looked at.
-async function later(file) {
+// The nearest training photos of a photo with these features, when all of them have been looked at. One question waits
+// for another, so that many photos do not keep the machine from the next one.
+let last = Promise.resolve();
+function later(features) {
+  const found = last.then(async () => {
+    await allSeen();
+    return (await json("nearest", { method: "POST", body: features })).nearest;
+  });
+  last = found.catch(() => {}); // a question that fails stops none after it
+  return found;
+}
+
+async function allSeen() {
   for (;;) {
     const state = await json("status");
-    if (state.nearest_ready) return (await ask(file)).nearest;
+    if (state.nearest_ready) return;
     if (!state.waiting) throw new Error(state.nearest);
-    await new Promise((done) => setTimeout(done, PAUSE));
+    await pause();
   }
 }
 
@@ -38,6 +50,10 @@ async function json(address, options) {
     response = await fetch(address, options);
   } catch {
     throw new Error("the page's server does not answer; is it still running?");
+  }
+  if (response.status === 503) { // it is answering others
+    await pause();
+    return json(address, options);
   }
   const said = await response.json().catch(() => ({ error: `the server answers ${response.status}` }));
   if (!response.ok) throw new Error(said.error);

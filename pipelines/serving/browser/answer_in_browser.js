@@ -24,12 +24,13 @@ async function load() {
   try {
     return await runtime.InferenceSession.create(beside("model.onnx"), { executionProviders: ["wasm"] });
   } catch (error) {
+    network = null; // the next photo tries again
     throw new Error(`the network cannot be loaded: ${error.message}`);
   }
 }
 
 export async function answer(file) {
-  const { image, copy } = await pictureOf(file, facts.view);
+  const { image, copy } = await pictureOf(file, facts.view, facts.most_pixels);
   const { probabilities } = await (await loaded()).run({ images: framed(image) });
   const classes = facts.classes.map((name, label) => ({ name, probability: probabilities.data[label] }));
   classes.sort((one, other) => other.probability - one.probability);

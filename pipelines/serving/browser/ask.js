@@ -23,6 +23,7 @@ const waiting = [];
 let busy = false;
 
 function take(files) {
+  if (!files.length) return; // such as a text that is pasted
   for (const file of files) {
     const card = element("article", { class: "card" }, element("p", { class: "name" }, nameOf(file.name)),
       element("p", { class: "quiet" }, "waits …"));

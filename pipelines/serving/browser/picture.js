@@ -2,12 +2,12 @@
 // from this project, or show half of, is refused by name.
 import { evaluationRegion, ratioOf, render, windowOf } from "./view.js";
 
-const MOST_PIXELS = 120_000_000;
 const SHOWN = 512; // longer side of the copy on the page, in pixels
 const STRIP = 256; // rows that are read at a time; phones have no canvas of a whole photo
 
-// Returns the image, size × size × 3 levels, and a small copy of the photo as an address.
-export async function pictureOf(file, view) {
+// Returns the image, size × size × 3 levels, and a small copy of the photo as an address. A photo of more than
+// `mostPixels` is refused.
+export async function pictureOf(file, view, mostPixels) {
   const bytes = new Uint8Array(await file.arrayBuffer());
   const kind = kindOf(bytes);
   if (kind.refused) throw new Error(kind.refused);
@@ -20,8 +20,8 @@ export async function pictureOf(file, view) {
     throw new Error(`no picture that this browser can read${kind.name ? `: ${kind.name}` : ""}`);
   }
   try {
-    if (bitmap.width * bitmap.height > MOST_PIXELS) {
-      throw new Error(`${bitmap.width}×${bitmap.height} pixels, more than ${MOST_PIXELS.toLocaleString("en")}`);
+    if (bitmap.width * bitmap.height > mostPixels) {
+      throw new Error(`${bitmap.width}×${bitmap.height} pixels, more than ${mostPixels.toLocaleString("en")}`);
     }
     return { image: imageOf(bitmap, view, kind.name === "JPEG"), copy: await copyOf(bitmap) };
   } finally {
