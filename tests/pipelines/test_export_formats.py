@@ -305,7 +305,7 @@ def test_the_page_says_of_which_photos_the_figures_are_and_what_it_does_not_show
     page = export_page("run", [{**entry, "split": "test"}], 2)
     assert "the same 40 photos of test, from which the run’s model has not learned" in page
     assert "onnx float32, with --mirror" in page
-    assert "2 in export.json are of an earlier model or temperature, and not shown" in page
+    assert "2 more in export.json are of an earlier model or temperature, and not shown" in page
     page = export_page("run", [{**entry, "split": "train"}])
     assert "from which the run’s model has learned: the accuracy says how an export differs" in page
     assert "earlier model" not in page
