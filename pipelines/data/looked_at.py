@@ -13,9 +13,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from pipelines.data.connections import NotFetched
 from pipelines.data.inspect import inspect_image
 from pipelines.data.picture_names import is_address, scheme_of
-from pipelines.data.web import CONNECTIONS, Fetcher, NotFetched
+from pipelines.data.web import CONNECTIONS, Fetcher
 from resnet_tf.errors import UserError
 
 # Names that are looked at in one task of a thread, and tasks that may wait for the network.
