@@ -11,6 +11,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -19,6 +20,7 @@ from typing import ClassVar
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 from pipelines import predict as verb
 from pipelines.cli import main
@@ -385,6 +387,20 @@ def test_only_some_hundred_pictures_are_looked_at_before_the_first_answer(finish
     answers.close()
     assert asked < 2000
     assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name and thread.is_alive()]
+
+
+def test_decoders_are_silent_and_a_program_hears_its_own_warnings_meanwhile(tmp_path):
+    name = tmp_path / "a.jpg"
+    Image.new("RGB", (40, 40)).save(name, exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")  # ends too early
+    with pytest.warns(UserWarning, match="Corrupt EXIF"), Image.open(name) as image:
+        image.getexif()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        pictures = looked_at([str(name)] * 200, tmp_path)
+        assert next(pictures).readable
+        warnings.warn("the program's own", stacklevel=1)
+        assert len(list(pictures)) == 199
+    assert [str(each.message) for each in heard] == ["the program's own"]
 
 
 def test_a_command_that_waits_for_names_hears_ctrl_c(finished, many, tmp_path):
