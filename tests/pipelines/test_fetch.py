@@ -23,6 +23,7 @@ class Server(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     asked: ClassVar[dict] = {}
+    dripped = 0
 
     def log_message(self, *_):
         pass
@@ -42,7 +43,7 @@ class Server(BaseHTTPRequestHandler):
             self.send_response(200)
             self.end_headers()
             try:
-                for _ in range(100):
+                for Server.dripped in range(1, 101):
                     self.wfile.write(b"x")
                     time.sleep(0.05)
             except OSError:
@@ -123,6 +124,7 @@ def test_a_fetch_ends_in_time_also_where_its_connection_is_made_too_late(server,
     monkeypatch.setattr(socket, "create_connection", late)
     with pytest.raises(web.NotFetched, match=r"it took more than 0\.3 seconds"):
         web.Fetcher(tmp_path).fetch(f"{server}/drip")
+    assert Server.dripped < 100  # it was not waited for
 
 
 def test_an_address_that_is_none_is_not_the_fault_of_a_server(tmp_path):
