@@ -138,7 +138,7 @@ def test_what_an_interrupted_command_has_written_is_no_file_of_answers(finished,
     assert predict(config) is True
     assert "66 images are done" in capsys.readouterr().out  # two of them were left out
     assert out.read_bytes() == lines.read_bytes()
-    assert len(pd.read_csv(tmp_path / "answers.csv.left-out.csv")) == 3
+    assert len(pd.read_csv(tmp_path / "answers.jsonl.left-out.csv")) == 3
 
 
 def test_another_command_does_not_continue_the_answers_of_an_earlier_one(finished, many, tmp_path):
