@@ -187,7 +187,7 @@ def predict(run: Run | str | Path, images: Picture | Iterable[Picture], *, mirro
 
 def predict_many(
     run: Run | str | Path,
-    names: Iterable[str | Path],
+    names: str | Path | Iterable[str | Path],
     *,
     mirror: bool = False,
     left_out: Callable[[str, str], None] | None = None,
@@ -196,7 +196,7 @@ def predict_many(
 
     Args:
         run: The run, or its directory.
-        names: Files, folders, globs or http addresses; they may be yielded one by one.
+        names: One or several files, folders, globs or http addresses; they may be yielded one by one.
         mirror: Whether the probabilities are means over each image and its mirror image.
         left_out: Function that is told the name of a picture that cannot be read, and the reason; without one, a
             warning is printed.

@@ -163,7 +163,8 @@ class _Teller:
             picture.forget()
         if file is not None:
             file.append(rows, left_out, seen.names, seen.sha256)
-            self._lines += self._top(answers, certainty)[: max(0, _SHOWN - len(self._lines) - self._shown)]
+            if (room := _SHOWN - len(self._lines) - self._shown) > 0:
+                self._lines += self._top(answers, certainty)[:room]
         elif wanted():
             write_to_standard_output(json_lines_of(answers.group, self._rows.columns, rows))
         elif rows:

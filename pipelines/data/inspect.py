@@ -124,9 +124,18 @@ def inspect_images(
         while batch := list(islice(waiting, _BATCH)):
             yield from pool.map(lambda path: inspect_image(path, root), batch)
 
-    with warnings.catch_warnings(), ThreadPoolExecutor(os.cpu_count()) as pool:
-        warnings.simplefilter("ignore")  # the problem codes already report what Pillow warns about
+    silence_decoders()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(on_done(results(pool)))
+
+
+def silence_decoders() -> None:
+    """Turns off warnings of decoders: the problem codes already say it, and it is no reason to leave a picture out.
+
+    Filters belong to the whole process, and pictures are looked at in threads while a program does other things. So
+    this one is narrow and stays: to restore the filters at the end would undo what the program has set meanwhile.
+    """
+    warnings.filterwarnings("ignore", module=r"(PIL|pipelines\.(data|images))\.")
 
 
 def _decode_completely(content: bytes, extension: str, digest: str) -> ImageFacts:

@@ -4,7 +4,6 @@ inspected in a thread.
 
 import hashlib
 import os
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -13,9 +12,10 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from pipelines.data.inspect import inspect_image
+from pipelines.data.connections import NotFetched
+from pipelines.data.inspect import inspect_image, silence_decoders
 from pipelines.data.picture_names import is_address, scheme_of
-from pipelines.data.web import CONNECTIONS, Fetcher, NotFetched
+from pipelines.data.web import CONNECTIONS, Fetcher
 from resnet_tf.errors import UserError
 
 # Names that are looked at in one task of a thread, and tasks that may wait for the network.
@@ -119,12 +119,8 @@ def looked_at(names: Iterable[str], folder: str | Path) -> Iterator[LookedAt]:
         MachineFailure: The machine, and not a picture, is at fault.
     """
     waiting, names = deque[Future[list[LookedAt]]](), iter(names)
-    with (
-        ThreadPoolExecutor(os.cpu_count()) as inspectors,
-        ThreadPoolExecutor(CONNECTIONS) as fetchers,
-        warnings.catch_warnings(),
-    ):
-        warnings.simplefilter("ignore")  # what Pillow warns about is no reason to leave a picture out
+    silence_decoders()
+    with ThreadPoolExecutor(os.cpu_count()) as inspectors, ThreadPoolExecutor(CONNECTIONS) as fetchers:
         fetcher = Fetcher(Path(folder))
         try:
             for several in _together(names):

@@ -130,8 +130,8 @@ def json_lines_of(group: Sequence[LookedAt], columns: Sequence[str], rows: Seque
 
 
 def left_out_of(path: Path) -> Path:
-    """Returns the place of the list of what was left out of a file of answers."""
-    return path.with_name(f"{path.stem}.left-out.csv")
+    """Returns the place of the list of what was left out of a file of answers, which no other file shares."""
+    return path.with_name(f"{path.name}.left-out.csv")
 
 
 def is_written_through(place: Place) -> bool:

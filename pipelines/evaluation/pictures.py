@@ -17,7 +17,7 @@ from pipelines.console.terminal import warn
 from pipelines.data.looked_at import grouped, looked_at
 from pipelines.data.named_files import expand, readable_rows
 from pipelines.data.picture_names import picture_names
-from pipelines.evaluation.answers import Network
+from pipelines.evaluation.answers import Answers, Network
 from pipelines.evaluation.inference import Inference, named_images_of, outputs
 from pipelines.evaluation.integrity import load_network
 from pipelines.evaluation.predictions import (
@@ -82,7 +82,11 @@ def predict_images(run: Run, images: Iterable[Picture], *, mirror: bool = False)
 
 
 def prediction_tables(
-    run: Run, names: Iterable[str | Path], *, mirror: bool = False, left_out: Callable[[str, str], None] | None = None
+    run: Run,
+    names: str | Path | Iterable[str | Path],
+    *,
+    mirror: bool = False,
+    left_out: Callable[[str, str], None] | None = None,
 ) -> Iterator[pd.DataFrame]:
     """Yields the predictions for any number of pictures, about a thousand at a time, as they are computed.
 
@@ -91,7 +95,7 @@ def prediction_tables(
 
     Args:
         run: Finished run.
-        names: Files, folders, globs or http addresses.
+        names: One or several files, folders, globs or http addresses.
         mirror: Whether the probabilities are averaged over each image and its mirror image.
         left_out: Function that is told the name of a picture that cannot be read, and the reason; without one, a
             warning is printed.
@@ -103,21 +107,27 @@ def prediction_tables(
         UserError: The run is not finished, or a path names nothing.
     """
     known = finished_run(run.path)
+    names = [names] if isinstance(names, str | Path) else names
     network, calibration = Network(known, Workers(), "auto", mirror), load_calibration(known)
     with (
         TemporaryDirectory() as folder,
         closing(network.answers(grouped(looked_at(picture_names(map(str, names)), folder), BATCH_SIZE))) as found,
     ):
-        while several := list(islice(found, _GROUPS_OF_A_TABLE)):
-            for picture in (picture for answers in several for picture in answers.group):
-                if not picture.readable:
-                    (left_out or _warn)(picture.name, picture.reason)
-                picture.forget()
+        while several := [_told(answers, left_out or _warn) for answers in islice(found, _GROUPS_OF_A_TABLE)]:
             paths = [name for answers in several for name in answers.names]
             probabilities = np.concatenate([answers.probabilities for answers in several])
             if paths:
                 more = certainty_columns(calibration, probabilities, network.classes)
                 yield prediction_table(paths, None, probabilities, network.classes, more)
+
+
+def _told(answers: Answers, left_out: Callable[[str, str], None]) -> Answers:
+    """Tells what could not be read of a group that is answered, and removes what was fetched for it."""
+    for picture in answers.group:
+        if not picture.readable:
+            left_out(picture.name, picture.reason)
+        picture.forget()
+    return answers
 
 
 def _warn(name: str, reason: str) -> None:

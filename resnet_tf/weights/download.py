@@ -10,17 +10,17 @@ import urllib.request
 import uuid
 from collections.abc import Iterator
 from http import HTTPStatus
-from http.client import HTTPException, HTTPMessage, HTTPResponse
+from http.client import HTTPException, HTTPResponse
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from resnet_tf.errors import UserError
+from resnet_tf.redirects import SCHEMES, WebRedirects
 from resnet_tf.weights.weight_file import MAX_BYTES
 
 STALLED_SECONDS = 60.0
 _CHUNK = 2**16
-_SCHEMES = ("http", "https")
 
 
 def download(url: str, target: Path, digest: str, algorithm: str = "sha256") -> Path:
@@ -45,7 +45,7 @@ def download(url: str, target: Path, digest: str, algorithm: str = "sha256") -> 
     try:
         if target.is_file() and _digest(target, algorithm) == digest.lower():
             return target
-        if urlsplit(url).scheme not in _SCHEMES:
+        if urlsplit(url).scheme not in SCHEMES:
             raise ValueError("only http and https are downloaded from")
         target.parent.mkdir(parents=True, exist_ok=True)
         with _part_of(target) as part:
@@ -142,21 +142,9 @@ def _continue(url: str, have: int) -> HTTPResponse | None:
     return None
 
 
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Follows redirects only within http and https, and never from https to http."""
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
-    ) -> urllib.request.Request | None:
-        scheme = urlsplit(newurl).scheme
-        if scheme not in _SCHEMES or (scheme == "http" and urlsplit(req.full_url).scheme == "https"):
-            raise urllib.error.URLError(f"it leads to {newurl}, which is not followed")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
 def _open(url: str, headers: dict[str, str]) -> HTTPResponse:
     request = urllib.request.Request(url, headers=headers)  # noqa: S310 - only http and https addresses get here
-    return urllib.request.build_opener(_Redirects).open(request, timeout=STALLED_SECONDS)
+    return urllib.request.build_opener(WebRedirects).open(request, timeout=STALLED_SECONDS)
 
 
 def _digest(path: Path, algorithm: str) -> str:

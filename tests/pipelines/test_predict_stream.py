@@ -1,6 +1,5 @@
 """predict over many pictures: what is kept after a kill, which files it writes, and where names may come from."""
 
-import io
 import json
 import os
 import signal
@@ -8,25 +7,23 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.request
+import warnings
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import ClassVar
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
-from pipelines import predict as verb
 from pipelines.cli import main
 from pipelines.config.judging import PredictConfig
-from pipelines.data import web
-from pipelines.data.looked_at import grouped, looked_at
+from pipelines.data.looked_at import LookedAt, grouped, looked_at
 from pipelines.data.picture_names import picture_names
 from pipelines.data.walk import files_below, walk
 from pipelines.evaluation.answers import Network
 from pipelines.evaluation.pictures import predict_images, prediction_tables
+from pipelines.notebook import predict_many
 from pipelines.predict import predict
 from pipelines.runs.files import read_json
 from pipelines.runs.row_files import csv_bytes, json_lines, write_parquet
@@ -100,10 +97,10 @@ def standard_input(content):
 def test_a_table_has_the_readable_pictures_in_order_and_a_list_names_the_others(whole, many):
     table = pd.read_csv(whole)
     assert list(table["path"]) == [str(many / f"{number:03d}.jpg") for number in range(96)]
-    others = pd.read_csv(whole.with_name("answers.left-out.csv"))
+    others = pd.read_csv(whole.with_name("answers.csv.left-out.csv"))
     assert list(others["path"]) == [str(many / f"{number:03d}-text.jpg") for number in (0, 50, 95)]
     assert set(others["reason"]) == {"not an image, but text"}
-    assert {file.name for file in whole.parent.iterdir()} == {"answers.csv", "answers.left-out.csv"}
+    assert {file.name for file in whole.parent.iterdir()} == {"answers.csv", "answers.csv.left-out.csv"}
 
 
 def test_a_killed_command_continues_and_writes_the_same_bytes(finished, many, whole, tmp_path):
@@ -141,7 +138,7 @@ def test_what_an_interrupted_command_has_written_is_no_file_of_answers(finished,
     assert predict(config) is True
     assert "66 images are done" in capsys.readouterr().out  # two of them were left out
     assert out.read_bytes() == lines.read_bytes()
-    assert len(pd.read_csv(tmp_path / "answers.left-out.csv")) == 3
+    assert len(pd.read_csv(tmp_path / "answers.jsonl.left-out.csv")) == 3
 
 
 def test_another_command_does_not_continue_the_answers_of_an_earlier_one(finished, many, tmp_path):
@@ -222,109 +219,6 @@ def test_names_on_standard_input_may_be_wrong_and_too_long_ones_are_refused(fini
         predict(PredictConfig(str(finished.path), ("file:///etc/passwd",)))
 
 
-class Server(BaseHTTPRequestHandler):
-    """Serves one picture, and what a server should not."""
-
-    protocol_version = "HTTP/1.1"
-    asked: ClassVar[dict] = {}
-
-    def log_message(self, *_):
-        pass
-
-    def do_GET(self):
-        self.asked[self.path] = self.asked.get(self.path, 0) + 1
-        places = {"/file": "file:///etc/passwd", "/circle": "/circle", "/moved": "/good.jpg"}
-        if self.path in places:
-            self._say(302, b"", Location=places[self.path])
-        elif self.path == "/good.jpg" or (self.path == "/busy" and self.asked[self.path] > 1):
-            self._say(200, self.server.picture)
-        elif self.path == "/busy":
-            self._say(503, b"", **{"Retry-After": "0"})
-        elif self.path == "/large":
-            self._say(200, b"x" * 40_000)
-        elif self.path == "/drip":
-            self.send_response(200)
-            self.end_headers()
-            try:
-                while True:
-                    self.wfile.write(b"x")
-                    time.sleep(0.05)
-            except OSError:
-                self.close_connection = True
-        else:
-            self._say(404, b"")
-
-    def _say(self, status, body, **headers):
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **headers}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-
-@pytest.fixture
-def server(many):
-    """Yields the address of a server of this machine."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Server) as found:
-        found.picture = (many / "000.jpg").read_bytes()
-        found.daemon_threads = True
-        threading.Thread(target=found.serve_forever, args=(0.05,), daemon=True).start()
-        yield f"http://127.0.0.1:{found.server_address[1]}"
-        found.shutdown()
-
-
-def test_addresses_are_fetched_within_bounds_and_each_failure_has_its_reason(
-    finished, many, server, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(web, "MAX_BYTES", 30_000)
-    monkeypatch.setattr(web, "MAX_SECONDS", 0.5)
-    monkeypatch.setattr(verb, "TemporaryDirectory", temporary := Folders(tmp_path))
-    reasons = {
-        "/none": "the server answers 404 Not Found",
-        "/file": "it leads to what is neither http nor https, and is not followed",
-        "/circle": "more than 5 redirects, or one that leads in a circle",
-        "/large": "40,000 bytes, more than 30,000",
-        "/drip": "it took more than 0.5 seconds",
-    }
-    good = ["/good.jpg", "/moved", "/busy"]
-    names = [f"{server}{path}" for path in (*reasons, *good)]
-    out = tmp_path / "answers.csv"
-    assert predict(PredictConfig(str(finished.path), (*names, str(many / "000.jpg")), out=str(out))) is True
-    table, others = pd.read_csv(out), pd.read_csv(tmp_path / "answers.left-out.csv")
-    assert dict(zip(others["path"], others["reason"], strict=True)) == {
-        f"{server}{path}": reason for path, reason in reasons.items()
-    }
-    assert list(table["path"]) == [*(f"{server}{path}" for path in good), str(many / "000.jpg")]
-    assert len(set(table["confidence"])) == 1  # all are the same picture
-    assert temporary.left == []
-
-
-class Folders:
-    """Makes temporary folders as Python does, and remembers what was left in them at their end."""
-
-    def __init__(self, place):
-        self.place, self.left = place / "temporary", None
-
-    def __call__(self, **_):
-        return self
-
-    def __enter__(self):
-        self.place.mkdir()
-        return str(self.place)
-
-    def __exit__(self, *_):
-        self.left = list(self.place.iterdir())
-
-
-def test_a_public_server_does_not_lead_to_a_private_address():
-    request = urllib.request.Request("https://8.8.8.8/photo.jpg")
-    for address in ("169.254.169.254", "127.0.0.1", "10.0.0.1", "[::1]"):
-        with pytest.raises(web.NotFetched, match="private address"):
-            web._Redirects().redirect_request(request, io.BytesIO(), 302, "", {}, f"https://{address}/")
-    with pytest.raises(web.NotFetched, match="which is not followed"):
-        web._Redirects().redirect_request(request, io.BytesIO(), 302, "", {}, "http://8.8.8.8/")
-
-
 def test_only_some_hundred_pictures_are_looked_at_before_the_first_answer(finished, many, tmp_path):
     """Memory does not grow with the number of pictures, since nobody holds more than these."""
     asked = 0
@@ -341,6 +235,20 @@ def test_only_some_hundred_pictures_are_looked_at_before_the_first_answer(finish
     answers.close()
     assert asked < 2000
     assert not [thread for thread in threading.enumerate() if "ThreadPoolExecutor" in thread.name and thread.is_alive()]
+
+
+def test_decoders_are_silent_and_a_program_hears_its_own_warnings_meanwhile(tmp_path):
+    name = tmp_path / "a.jpg"
+    Image.new("RGB", (40, 40)).save(name, exif=b"Exif\0\0II*\0\x08\0\0\0\x05\0")  # ends too early
+    with pytest.warns(UserWarning, match="Corrupt EXIF"), Image.open(name) as image:
+        image.getexif()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        pictures = looked_at([str(name)] * 200, tmp_path)
+        assert next(pictures).readable
+        warnings.warn("the program's own", stacklevel=1)
+        assert len(list(pictures)) == 199
+    assert [str(each.message) for each in heard] == ["the program's own"]
 
 
 def test_a_command_that_waits_for_names_hears_ctrl_c(finished, many, tmp_path):
@@ -372,20 +280,45 @@ def interrupted_in(seconds):
         signal.signal(signal.SIGALRM, before)
 
 
-def test_tables_of_a_program_come_one_after_the_other(finished, many):
-    left_out = []
+def test_tables_of_a_program_come_one_after_the_other(finished, many, monkeypatch):
+    left_out, forgotten, waiting = [], [], []
     pictures = sorted(map(str, many.glob("*.jpg")))
-    tables = prediction_tables(finished, iter(pictures * 11), left_out=lambda *told: left_out.append(told))
+
+    def names():
+        for number, name in enumerate(pictures * 11):
+            waiting.append(number - len(forgotten))
+            yield name
+
+    monkeypatch.setattr(LookedAt, "forget", lambda picture: forgotten.append(picture))
+    tables = prediction_tables(finished, names(), left_out=lambda *told: left_out.append(told))
     first = next(tables)
     assert len(first) == 1024
     rest = pd.concat([first, *tables])
     assert len(rest) == 1056
     assert len(left_out) == 33
+    assert max(waiting) < 700  # so many files of addresses lie in the temporary folder at most, and not a whole table's
     known = predict_images(finished, [name for name in pictures if "text" not in name])
     assert list(first.columns) == list(known.columns)
     classes = [name for name in known.columns if name.startswith("p:")]
     # Different images in a batch change the last bits of float32.
     np.testing.assert_allclose(first[classes][:96], known[classes], atol=1e-6)
+
+
+def test_one_path_is_not_taken_for_the_names_of_its_letters(finished, many):
+    name = many / "001.jpg"
+    for alone in (name, str(name)):
+        assert [list(table["path"]) for table in predict_many(finished, alone)] == [[str(name)]]
+
+
+def test_two_files_of_answers_have_two_lists_of_what_was_left_out(finished, many, tmp_path):
+    def command(names, ending):
+        return PredictConfig(
+            str(finished.path), tuple(str(many / each) for each in names), out=f"{tmp_path}/a.{ending}"
+        )
+
+    predict(command(["000-text.jpg", "001.jpg"], "csv"))
+    predict(command(["001.jpg"], "jsonl"))
+    assert {file.name for file in tmp_path.iterdir()} == {"a.csv", "a.csv.left-out.csv", "a.jsonl"}
 
 
 def test_many_answers_and_warnings_are_shown_in_part(finished, many, tmp_path, capsys):
@@ -398,11 +331,11 @@ def test_many_answers_and_warnings_are_shown_in_part(finished, many, tmp_path, c
     said = capsys.readouterr()
     assert said.out.splitlines()[-1] == f"… and 76 more in {out}"
     assert said.err.count("left out: ") == 20
-    assert f"warning: 28 images were left out; {tmp_path}/answers.left-out.csv has all of them" in said.err
+    assert f"warning: 28 images were left out; {tmp_path}/answers.csv.left-out.csv has all of them" in said.err
     assert main(["predict", str(finished.path), str(many / "000.jpg"), "--out", str(out), "--json"]) == 0
     told = json.loads(capsys.readouterr().out)
     assert told == {"run": str(finished.path), "out": str(out), "images": 1, "left_out": 0}
-    assert not (tmp_path / "answers.left-out.csv").exists()  # it was that of the earlier answers
+    assert not (tmp_path / "answers.csv.left-out.csv").exists()  # it was that of the earlier answers
 
 
 def test_two_commands_do_not_write_one_file(finished, many, tmp_path):

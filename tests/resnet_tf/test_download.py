@@ -14,6 +14,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from resnet_tf.errors import UserError
+from resnet_tf.redirects import WebRedirects
 from resnet_tf.weights import download as module
 from resnet_tf.weights.download import download
 
@@ -280,7 +281,7 @@ def test_a_redirect_from_https_to_http_is_not_followed():
     request = urllib.request.Request("https://example.org/w")
     for address, followed in (("http://example.org/w", False), ("https://example.com/w", True)):
         try:
-            new = module._Redirects().redirect_request(request, None, 302, "Found", {}, address)
+            new = WebRedirects().redirect_request(request, None, 302, "Found", {}, address)
         except urllib.error.URLError as error:
             new = None
             assert address in str(error)  # noqa: PT017
