@@ -72,7 +72,7 @@ WRONG = [
     (["evaluate", "{data}"], "has no config.json"),
     (["predict", "{run}", "none.jpg"], "named or matched by 'none.jpg'"),
     (["predict", "{run}", "{data}", "--top", "0"], "received 0"),
-    (["export", "{run}", "--format", "pickle"], "--format must be one of saved_model, onnx, openvino, litert, web, keras"),
+    (["export", "{run}", "--format", "pickle"], "must be one of saved_model, onnx, openvino, litert, web, keras"),
     (["export", "{run}", "--format", "onnx", "--precision", "int4"], "--precision must be one of float32, float16"),
     (["export", "{run}", "--format", "litert", "--precision", "bfloat16"], "litert does not exist in bfloat16; it has"),
     (["export", "{run}", "--precision", "int8"], "--precision needs --format"),
