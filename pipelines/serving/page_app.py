@@ -95,7 +95,9 @@ def application(
                 places.release()
         _check_method(request, "GET")
         if request.path == "/status":
-            return _in_json({"nearest": training.said, "nearest_ready": training.ready, "waiting": training.waiting})
+            # Read before "ready", since what ends in between would else seem to have ended without a result.
+            waiting = training.waiting
+            return _in_json({"nearest": training.said, "nearest_ready": training.ready, "waiting": waiting})
         if request.path in files:
             kind, text = files[request.path]
             return Response(text, mimetype=kind)

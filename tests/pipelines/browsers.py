@@ -35,7 +35,7 @@ def opened(
     """Yields a page that must say nothing in the console but what is allowed, and ask no other host for anything."""
     context, wrong = browser.new_context(viewport=size, color_scheme=scheme), []
     page = context.new_page()
-    page.set_default_timeout(20_000)  # milliseconds; a busy machine takes seconds for an answer
+    page.set_default_timeout(90_000)  # milliseconds; a busy machine takes many seconds for an answer
     page.on("console", lambda message: None if allowed in message.text else wrong.append(message.text))
     page.on("pageerror", lambda error: wrong.append(str(error)))
     page.on("dialog", lambda dialog: wrong.append("a name was run as a script"))
