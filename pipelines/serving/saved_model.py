@@ -17,6 +17,7 @@ from pipelines.images.stream import InputSpec
 from pipelines.serving.attempts import attempted
 from pipelines.serving.status import DAMAGED, EMPTY, OK, reason
 from pipelines.serving.warmup import classify_log, predict_log, write_warmup
+from resnet_tf.errors import UserError
 from resnet_tf.weights.readers import SAVED_MODEL_DESCRIPTION
 from resnet_tf.weights.weight_file import WeightFile, description
 
@@ -47,6 +48,9 @@ def save_serving_model(
         folder: Folder to make.
         mirror: Whether the probabilities are averaged over each image and its mirror image.
         temperature: Number that logits are divided by.
+
+    Raises:
+        UserError: It cannot be written, because the disk is full or for another reason.
     """
     with tempfile.TemporaryDirectory() as temporary:
         labels = Path(temporary) / "labels.txt"
@@ -57,7 +61,11 @@ def save_serving_model(
             SERVE_BYTES: module.serve_bytes,
             CLASSIFY: module.classify,
         }
-        tf.saved_model.save(module, str(folder), signatures=signatures)
+        try:
+            tf.saved_model.save(module, str(folder), signatures=signatures)
+        except tf.errors.OpError as error:
+            reason = error.message.splitlines()[0].rpartition("; ")[2]  # behind the name of a temporary file
+            raise UserError(f"the SavedModel cannot be written: {reason}; nothing written before is lost") from error
     _declare_classifying(folder)
     _warm_up(folder, input_spec.size)
 

@@ -11,6 +11,7 @@ from pipelines.serving.saved_model import save_serving_model
 from pipelines.serving.warmup import WARMUP
 from resnet_tf.architectures import ARCHITECTURES
 from resnet_tf.classifier import build_classifier
+from resnet_tf.errors import UserError
 from tests.conftest import randomize
 from tests.networks import TINY
 from tests.pipelines.test_pixel_limit import BOMBS
@@ -122,3 +123,13 @@ def test_the_graph_calls_no_python(folder):
     (graph,) = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes()).meta_graphs
     nodes = [*graph.graph_def.node, *(node for each in graph.graph_def.library.function for node in each.node_def)]
     assert not {node.op for node in nodes} & {"PyFunc", "PyFuncStateless", "EagerPyFunc"}
+
+
+def test_a_full_disk_is_one_sentence(tmp_path, monkeypatch):
+    def full(*_, **__):
+        raise tf.errors.ResourceExhaustedError(None, None, "{{node}} /run/part.tempstate1; No space left on device")
+
+    monkeypatch.setattr(tf.saved_model, "save", full)
+    model = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.GlobalAveragePooling2D()])
+    with pytest.raises(UserError, match=r"^the SavedModel cannot be written: No space left on device; nothing"):
+        save_serving_model(model, ["a", "b", "c"], InputSpec(8), tmp_path / "1")
