@@ -139,20 +139,20 @@ class Redirects(WebRedirects):
         return new
 
 
-class _Http(urllib.request.HTTPHandler):
+class _Adding:
+    """A handler of urllib that adds its connections to those of a fetch."""
+
     def __init__(self, found: Connections) -> None:
         super().__init__()
         self._found = found
 
+
+class _Http(_Adding, urllib.request.HTTPHandler):
     def http_open(self, req: urllib.request.Request) -> Any:
         return self.do_open(_added(http.client.HTTPConnection, req, self._found), req)
 
 
-class _Https(urllib.request.HTTPSHandler):
-    def __init__(self, found: Connections) -> None:
-        super().__init__()
-        self._found = found
-
+class _Https(_Adding, urllib.request.HTTPSHandler):
     def https_open(self, req: urllib.request.Request) -> Any:
         return self.do_open(_added(http.client.HTTPSConnection, req, self._found), req)
 

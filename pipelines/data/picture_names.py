@@ -13,10 +13,10 @@ from pipelines.console.terminal import say
 from pipelines.data.named_files import expand
 from pipelines.data.walk import Skipped, files_below
 from resnet_tf.errors import UserError
+from resnet_tf.redirects import SCHEMES
 
 STANDARD_INPUT = "-"
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://")
-_WEB = ("http", "https")
 _LONGEST_NAME = 2**15  # bytes; neither a path of Linux nor an address is as long
 _READ = 2**16
 _PATIENCE = 0.2  # seconds between two looks at whether anybody still wants the names
@@ -24,7 +24,7 @@ _PATIENCE = 0.2  # seconds between two looks at whether anybody still wants the 
 
 def is_address(name: str) -> bool:
     """Returns whether a name is an address of the web, and not a file."""
-    return scheme_of(name) in _WEB
+    return scheme_of(name) in SCHEMES
 
 
 def scheme_of(name: str) -> str:
@@ -80,7 +80,7 @@ def picture_names(
 
 def _count(pattern: str, follow_links: bool) -> int:
     if scheme := scheme_of(pattern):
-        if scheme not in _WEB:
+        if scheme not in SCHEMES:
             raise UserError(f"only http and https addresses are fetched, received {pattern!r}; name a file by its path")
         return 1
     if not os.path.isdir(pattern):

@@ -108,7 +108,7 @@ def answer_file(out: str, columns: Sequence[str], made_by: dict[str, Any]) -> It
     ending = path.suffix.lower()
     with unfinished(path, {"format": ending, **made_by}) as kept:
         yield AnswerFile(kept, ending, columns)
-        make = partial(_parquet, columns) if ending == PARQUET else None
+        make = partial(write_parquet, columns) if ending == PARQUET else None
         finish(path, kept, make, left_out_of(path))
 
 
@@ -137,10 +137,6 @@ def left_out_of(path: Path) -> Path:
 def is_written_through(place: Place) -> bool:
     """Returns whether a place is no file that could be continued."""
     return place.through or place.descriptor is not None
-
-
-def _parquet(columns: Sequence[str], rows: Path, target: Path) -> None:
-    write_parquet(rows, columns, target)
 
 
 class _Through:

@@ -8,12 +8,11 @@ from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from pipelines.images.gif_blocks import EXTENSION, FRAME, SCREEN, SCREEN_END, TABLE_FLAGS, GifBlocks, bytes_of_table
 from pipelines.images.pixel_limit import checked, within_limit
 from pipelines.images.regions import inside
 
-# Places in the file and lengths of its parts (GIF89a, sections 18 to 23).
-_SCREEN, _TABLE_FLAGS, _SCREEN_END = 6, 10, 13
-_FRAME, _EXTENSION, _CONTROL = 0x2C, 0x21, 0xF9
+_CONTROL = 0xF9  # the second byte of an extension that says what is transparent
 _FRAME_HEADER, _ALL_COLOURS, _INTERLACED = 10, 0x87, 0x40
 _MOST_BLOCKS = 500_000  # of at most 255 bytes each
 _BYTES = [bytes([value]) for value in range(256)]
@@ -84,41 +83,32 @@ class _Frame(NamedTuple):
 
 
 def _first_frame(content: Any) -> _Frame:
-    """Walks over the file's blocks to its first frame (GIF89a, sections 18 to 23)."""
-    data = tf.io.decode_raw(content, tf.uint8)
-    size = tf.size(data)
-    byte = lambda at: tf.cast(data[tf.minimum(at, size - 1)], tf.int32)  # noqa: E731
-    pair = lambda at: byte(at) + 256 * byte(at + 1)  # noqa: E731
-    sides = lambda at: tf.stack([pair(at + 2), pair(at)])  # noqa: E731
-    colours = lambda flags: tf.where(flags >= 128, 3 * 2 ** (flags % 8 + 1), 0)  # noqa: E731
-
-    def behind_sub_blocks(at: Any) -> Any:
-        within = lambda at: (at < size) & (byte(at) > 0)  # noqa: E731
-        step = lambda at: [at + 1 + byte(at)]  # noqa: E731
-        return tf.while_loop(within, step, [at], maximum_iterations=_MOST_BLOCKS)[0] + 1
+    """Walks over the file's blocks to its first frame."""
+    gif = GifBlocks(content, _MOST_BLOCKS)
+    sides = lambda at: tf.stack([gif.pair(at + 2), gif.pair(at)])  # noqa: E731
 
     def skip(at: Any, control: Any) -> list[Any]:
-        return [behind_sub_blocks(at + 2), tf.where(byte(at + 1) == _CONTROL, at, control)]
+        return [gif.behind_sub_blocks(at + 2), tf.where(gif.byte(at + 1) == _CONTROL, at, control)]
 
-    common = colours(byte(_TABLE_FLAGS))
-    is_extension = lambda at, _: (at < size) & (byte(at) == _EXTENSION)  # noqa: E731
-    start = [_SCREEN_END + common, tf.constant(-1)]
+    common = bytes_of_table(gif.byte(TABLE_FLAGS))
+    is_extension = lambda at, _: (at < gif.size) & (gif.byte(at) == EXTENSION)  # noqa: E731
+    start = [SCREEN_END + common, tf.constant(-1)]
     frame, control = tf.while_loop(is_extension, skip, start, maximum_iterations=_MOST_BLOCKS)
-    flags = byte(frame + 9)
-    own = colours(flags)
+    flags = gif.byte(frame + 9)
+    own = bytes_of_table(flags)
     pixels = frame + _FRAME_HEADER + own
-    end = behind_sub_blocks(pixels + 1)
-    whole = (byte(frame) == _FRAME) & (end <= size)
+    end = gif.behind_sub_blocks(pixels + 1)
+    whole = (gif.byte(frame) == FRAME) & (end <= gif.size)
     frame = checked(frame, "a GIF without a whole frame", tf.cast(~whole, tf.int32), 0)
-    table = tf.strings.substr(content, tf.where(own > 0, frame + _FRAME_HEADER, _SCREEN_END), own + common)
+    table = tf.strings.substr(content, tf.where(own > 0, frame + _FRAME_HEADER, SCREEN_END), own + common)
     table = tf.strings.substr(table, 0, tf.where(own > 0, own, common))
     return _Frame(
-        screen=sides(_SCREEN),
+        screen=sides(SCREEN),
         begin=sides(frame + 1),
         extent=sides(frame + 5),
         table=tf.where(own + common > 0, table, _GRAYS),
-        has_transparency=(control >= 0) & (byte(control + 3) % 2 == 1),
-        transparent=byte(control + 6),
+        has_transparency=(control >= 0) & (gif.byte(control + 3) % 2 == 1),
+        transparent=gif.byte(control + 6),
         interlaced=flags // _INTERLACED % 2 * _INTERLACED,
         pixels=tf.strings.substr(content, pixels, end - pixels),
     )

@@ -8,6 +8,7 @@ from typing import Any
 import tensorflow as tf
 
 from pipelines.images.first_bytes import has, number, padded
+from pipelines.images.gif_blocks import EXTENSION, FRAME, SCREEN, SCREEN_END, TABLE_FLAGS, GifBlocks, bytes_of_table
 
 # Pillow's limit: it warns above a quarter of a gigabyte of RGB, and refuses files with more than twice as many pixels.
 MAX_PIXELS = 178_956_970
@@ -16,8 +17,6 @@ MAX_PIXELS = 178_956_970
 _HEADER = 32
 _14_BITS = 2**14
 OLD_BMP = 12  # bytes of the oldest header of a BMP's picture, whose sides have 16 bits
-_SCREEN, _TABLE_FLAGS, _SCREEN_END = 6, 10, 13
-_FRAME, _EXTENSION = 0x2C, 0x21
 
 
 def refuse_bomb(content: Any) -> Any:
@@ -123,31 +122,20 @@ def _signed(value: Any) -> Any:
 
 
 def _gif_pixels(content: Any) -> Any:
-    """Adds up the pixels of all frames of a GIF, block by block (GIF89a, sections 18 to 23).
-
-    Each frame has a size of its own.
-    """
-    data = tf.io.decode_raw(content, tf.uint8)
-    size = tf.size(data)
-    byte = lambda at: tf.cast(data[tf.minimum(at, size - 1)], tf.int32)  # noqa: E731
-    table = lambda flags: tf.where(flags >= 128, 3 * 2 ** (flags % 8 + 1), 0)  # noqa: E731
+    """Adds up the pixels of all frames of a GIF, block by block. Each frame has a size of its own."""
+    gif = GifBlocks(content)
 
     def area(at: Any) -> Any:
-        width, height = (byte(at + place) + 256 * byte(at + place + 1) for place in (0, 2))
-        return tf.cast(width, tf.int64) * tf.cast(height, tf.int64)
-
-    def behind_sub_blocks(at: Any) -> Any:
-        inside = lambda at: (at < size) & (byte(at) > 0)  # noqa: E731
-        return tf.while_loop(inside, lambda at: (at + 1 + byte(at),), [at])[0] + 1
+        return tf.cast(gif.pair(at), tf.int64) * tf.cast(gif.pair(at + 2), tf.int64)
 
     def is_block(at: Any, pixels: Any) -> Any:
-        return (at < size) & ((byte(at) == _FRAME) | (byte(at) == _EXTENSION)) & (pixels <= MAX_PIXELS)
+        return (at < gif.size) & ((gif.byte(at) == FRAME) | (gif.byte(at) == EXTENSION)) & (pixels <= MAX_PIXELS)
 
     def block(at: Any, pixels: Any) -> tuple[Any, Any]:
-        is_frame = byte(at) == _FRAME
-        header = tf.where(is_frame, 11 + table(byte(at + 9)), 2)
-        return behind_sub_blocks(at + header), pixels + tf.where(is_frame, area(at + 5), 0)
+        is_frame = gif.byte(at) == FRAME
+        header = tf.where(is_frame, 11 + bytes_of_table(gif.byte(at + 9)), 2)
+        return gif.behind_sub_blocks(at + header), pixels + tf.where(is_frame, area(at + 5), 0)
 
-    first = _SCREEN_END + table(byte(_TABLE_FLAGS))
+    first = SCREEN_END + bytes_of_table(gif.byte(TABLE_FLAGS))
     _, pixels = tf.while_loop(is_block, block, [first, tf.constant(0, tf.int64)])
-    return tf.maximum(pixels, area(tf.constant(_SCREEN)))
+    return tf.maximum(pixels, area(tf.constant(SCREEN)))

@@ -52,15 +52,15 @@ def check_parquet() -> None:
         ) from error
 
 
-def write_parquet(source: Path, columns: Sequence[str], target: Path) -> None:
+def write_parquet(columns: Sequence[str], source: Path, target: Path) -> None:
     r"""Makes a Parquet file of JSON lines, some thousand rows at a time.
 
     Probabilities are float64, sets are lists, and everything else is text. Bytes of a name that are not UTF-8 become
     texts such as "\xff", because Parquet has nothing but UTF-8.
 
     Args:
-        source: File that `json_lines` has made.
         columns: Names of the columns.
+        source: File that `json_lines` has made.
         target: File to write.
     """
     import pyarrow as pa

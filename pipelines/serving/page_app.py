@@ -32,7 +32,7 @@ from pipelines.console.terminal import warn
 from pipelines.data.machine import MachineFailure
 from pipelines.serving.answers import Answers, Sent
 from pipelines.serving.browser_files import POLICY
-from pipelines.serving.training_photos import TrainingPhotos
+from pipelines.serving.training_photos import Looking, TrainingPhotos
 from resnet_tf.errors import UserError
 
 if TYPE_CHECKING:
@@ -95,9 +95,9 @@ def application(
                 places.release()
         _check_method(request, "GET")
         if request.path == "/status":
-            # Read before "ready", since what ends in between would else seem to have ended without a result.
-            waiting = training.waiting
-            return _in_json({"nearest": training.said, "nearest_ready": training.ready, "waiting": waiting})
+            looking = training.looking
+            said = {"nearest_ready": looking is Looking.DONE, "waiting": looking is Looking.NOW}
+            return _in_json({"nearest": training.said, **said})
         if request.path in files:
             kind, text = files[request.path]
             return Response(text, mimetype=kind)

@@ -1,6 +1,7 @@
 """The training photos of a run, which are looked at in the background, so that answers can name the nearest ones."""
 
 import os
+from enum import Enum, auto
 from pathlib import Path
 from threading import Event, Lock, Thread
 from typing import Any
@@ -26,6 +27,14 @@ _PAUSE = 0.02
 _SHOWN = 144
 
 
+class Looking(Enum):
+    """How far the look at the training photos is."""
+
+    NOT = auto()  # it has not begun, or has found nothing to show
+    NOW = auto()
+    DONE = auto()
+
+
 class TrainingPhotos:
     """The training photos that answers are compared with.
 
@@ -38,7 +47,7 @@ class TrainingPhotos:
     """
 
     def __init__(self, run: Run, data: str | None) -> None:
-        self.ready, self.waiting = False, False
+        self.looking = Looking.NOT
         self.said = ""  # in words, how far it is, or why there are no nearest photos
         self._features = np.zeros((0, 0), np.float32)
         self._stop, self._thread = Event(), Thread()
@@ -49,7 +58,7 @@ class TrainingPhotos:
     def look(self, explainer: Explainer, network: Lock, spec: InputSpec) -> None:
         """Begins to look at the photos, in a thread that leaves the network to others between two batches."""
         if not self._rows.empty:
-            self.waiting, self._spec = True, spec
+            self.looking, self._spec = Looking.NOW, spec
             self._thread = Thread(target=self._look, args=(explainer, network), daemon=True)
             self._thread.start()
 
@@ -68,7 +77,7 @@ class TrainingPhotos:
         Raises:
             UserError: They are too few or too many.
         """
-        if not self.ready:
+        if self.looking is not Looking.DONE:
             return None
         if len(features) != self._features.shape[1]:
             raise UserError(f"a photo has {self._features.shape[1]:,} features, received {len(features):,}")
@@ -96,9 +105,11 @@ class TrainingPhotos:
         except UserError as error:  # a photo is gone or broken
             self.said = f"no training photos are shown: {error}"
         else:
-            self._features, self.ready = np.concatenate(features), True
+            self._features = np.concatenate(features)
+            self.looking = Looking.DONE
         finally:
-            self.waiting = False
+            if self.looking is Looking.NOW:
+                self.looking = Looking.NOT
 
 
 def _why_none(run: Run, data: str | None) -> str:

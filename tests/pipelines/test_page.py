@@ -30,7 +30,7 @@ from pipelines.serving.answers import Answers
 from pipelines.serving.browser_files import POLICY
 from pipelines.serving.listening import listening, names_of
 from pipelines.serving.page_app import MOST_BYTES_OF_FEATURES, PhotoRequest, application, check_sender
-from pipelines.serving.training_photos import TrainingPhotos
+from pipelines.serving.training_photos import Looking, TrainingPhotos
 
 HOME = "http://127.0.0.1:8000"
 
@@ -44,7 +44,7 @@ def answers(finished: Run) -> Answers:
 def training(finished: Run, answers: Answers) -> Iterator[TrainingPhotos]:
     photos = TrainingPhotos(finished, None)
     photos.look(answers.explainer, answers.network, answers.spec)
-    wait_for(lambda: not photos.waiting)
+    wait_for(lambda: photos.looking is not Looking.NOW)
     yield photos
     photos.stop()
 

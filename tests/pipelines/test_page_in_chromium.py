@@ -26,7 +26,7 @@ from pipelines.runs.directory import Run
 from pipelines.serving import page_app
 from pipelines.serving.answers import Answers
 from pipelines.serving.page_app import application
-from pipelines.serving.training_photos import TrainingPhotos
+from pipelines.serving.training_photos import Looking, TrainingPhotos
 from tests.pipelines.browsers import DESKTOP, PHONE, chromium, opened, served
 
 SCRIPTS = Path(__file__).parents[2] / "pipelines" / "serving" / "browser"
@@ -127,7 +127,7 @@ def test_many_photos_get_their_nearest_ones_though_the_machine_answers_one_reque
 ):
     monkeypatch.setattr(page_app, "MOST_AT_ONCE", 1)
     training = TrainingPhotos(finished, None)
-    training.waiting = True
+    training.looking = Looking.NOW
     with answering(finished, answers, training) as address, opened(browser, address, allowed="status of 503") as page:
         with socket.create_connection(("127.0.0.1", urlsplit(address).port)) as other, page.expect_response(is_busy):
             other.sendall(b"POST /nearest HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 9\r\n\r\n")

@@ -376,5 +376,5 @@ def test_a_name_that_is_not_utf8_comes_back_from_every_file(tmp_path):
     (tmp_path / "answers.jsonl").write_bytes(json_lines(("path", "set"), [(name, "[]")]))
     assert json.loads((tmp_path / "answers.jsonl").read_bytes()) == {"path": name, "set": []}
     pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
-    write_parquet(tmp_path / "answers.jsonl", ("path", "set"), tmp_path / "answers.parquet")
+    write_parquet(("path", "set"), tmp_path / "answers.jsonl", tmp_path / "answers.parquet")
     assert pd.read_parquet(tmp_path / "answers.parquet")["path"][0] == 'a\\xff,\n".jpg'
