@@ -8,13 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from pipelines.serving.plain_network import Operation, PlainNetwork, View
+from pipelines.serving.plain_network import INPUT, Operation, PlainNetwork, View, same_pads
 from resnet_tf.errors import UserError
 from resnet_tf.layers import ChannelPadding, ImageNormalization, StochasticDepth
 from resnet_tf.weights import TORCH
 from resnet_tf.weights.portable import portable_twin
 
-_IMAGES = "images"
 # A kind of operations that goes as soon as the others know what it passes on.
 _UNCHANGED = "unchanged"
 
@@ -65,7 +64,7 @@ def _operations_of(layer: Any) -> list[Operation]:
 
 def _name_of(tensor: Any) -> str:
     source = tensor._keras_history.operation
-    return _IMAGES if isinstance(source, keras.layers.InputLayer) else str(source.name)
+    return INPUT if isinstance(source, keras.layers.InputLayer) else str(source.name)
 
 
 def _weights(layer: Any) -> list[np.ndarray]:
@@ -83,7 +82,7 @@ def _convolution(layer: Any, inputs: tuple[str, ...]) -> list[Operation]:
     rows, columns = layer.kernel_size
     if layer.padding == "same":  # of stride 1 only, see `resnet_tf.blocks.convolution`
         assert layer.strides == (1, 1), layer.name
-        pads = ((rows - 1) // 2, (columns - 1) // 2, rows // 2, columns // 2)
+        pads = same_pads(rows, columns)
     else:
         pads = (0, 0, 0, 0)
     arrays = {"kernel": kernel, "bias": bias[0] if bias else np.zeros(kernel.shape[-1], np.float32)}

@@ -12,8 +12,8 @@ from pathlib import Path
 import keras
 from keras import layers
 
-from pipelines.serving.plain_keras import INPUT, PROBABILITIES, keras_network
-from pipelines.serving.plain_network import PlainNetwork
+from pipelines.serving.plain_keras import keras_network
+from pipelines.serving.plain_network import INPUT, PROBABILITIES, PlainNetwork
 from resnet_tf.recursion import deep_recursion
 
 METADATA = "export.json"  # Keras has a metadata.json of its own
@@ -34,9 +34,8 @@ def keras_model(network: PlainNetwork, precision: str) -> keras.Model:
 def main(folder: str, target: str, precision: str) -> None:
     network = PlainNetwork.load(Path(folder))
     keras_model(network, precision).save(target)
-    metadata = {name: json.loads(text) for name, text in network.metadata().items()}
     with zipfile.ZipFile(target, "a") as archive:
-        archive.writestr(METADATA, json.dumps(metadata, ensure_ascii=False, indent=2))
+        archive.writestr(METADATA, json.dumps(network.facts(), ensure_ascii=False, indent=2))
 
 
 if __name__ == "__main__":

@@ -16,9 +16,8 @@ import numpy as np
 import tensorflow as tf
 
 from pipelines.console.escapes import one_line
-from pipelines.serving.plain_network import Operation, PlainNetwork
+from pipelines.serving.plain_network import CLASS_INDEX, INPUT, PROBABILITIES, Operation, PlainNetwork
 
-INPUT, PROBABILITIES, CLASS_INDEX = "images", "probabilities", "class_index"
 LABELS, METADATA = "labels.txt", "metadata.json"
 
 
@@ -85,9 +84,7 @@ def _zeros(operation: Operation, x: Any) -> Any:
 
 def _convolution(operation: Operation, inputs: list[Any]) -> Any:
     kernel = operation.arrays["kernel"]
-    rows, columns = kernel.shape[:2]
-    around = ((rows - 1) // 2, (columns - 1) // 2, rows // 2, columns // 2)
-    if operation.stride == (1, 1) and operation.pads == around:
+    if operation.keeps_size:
         x = tf.nn.conv2d(inputs[0], kernel, 1, "SAME")
     else:
         x = tf.nn.conv2d(_zeros(operation, inputs[0]), kernel, operation.stride, "VALID")
@@ -127,11 +124,10 @@ def add_metadata(file: Path, network: PlainNetwork) -> None:
     archive, and the runtime does not see them. A line break in a class name is escaped in labels.txt; metadata.json has
     it unchanged.
     """
-    metadata = {name: json.loads(text) for name, text in network.metadata().items()}
     labels = "".join(f"{one_line(name)}\n" for name in network.classes)
     with zipfile.ZipFile(file, "a") as archive:
         archive.writestr(LABELS, labels)
-        archive.writestr(METADATA, json.dumps(metadata, ensure_ascii=False, indent=2))
+        archive.writestr(METADATA, json.dumps(network.facts(), ensure_ascii=False, indent=2))
 
 
 def main(folder: str, target: str, precision: str, photos: str = "") -> None:

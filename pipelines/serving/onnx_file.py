@@ -14,9 +14,8 @@ from onnx import TensorProto, helper
 
 from pipelines.serving.onnx_graph import OnnxGraph
 from pipelines.serving.onnx_view import add_view
-from pipelines.serving.plain_network import Operation, PlainNetwork
+from pipelines.serving.plain_network import CLASS_INDEX, INPUT, PROBABILITIES, Operation, PlainNetwork
 
-INPUT, PROBABILITIES, CLASS_INDEX = "images", "probabilities", "class_index"
 VIEW = "view/"  # the beginning of the names of the view's nodes
 # What OpenVINO, onnxruntime-web and TensorRT read, too.
 _OPSET, _IR_VERSION = 17, 8

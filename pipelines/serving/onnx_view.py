@@ -34,7 +34,7 @@ def add_view(graph: OnnxGraph, images: str, view: View) -> str:
     sides = [graph.add("Gather", shape, graph.constant(axis, np.int64), axis=0) for axis in (1, 2)]
     resized = _resized_sides(graph, sides, view)
     whole = graph.constant(view.size, np.int64)
-    begins = [graph.add("Div", graph.add("Sub", side, whole), graph.constant(2, np.int64)) for side in resized]
+    begins = [_half(graph, graph.add("Sub", side, whole)) for side in resized]
     if view.view == "pad":  # begin is below 0; ONNX rounds a quotient towards 0, as wanted here
         begins = [graph.add("Neg", _half(graph, graph.add("Sub", whole, side))) for side in resized]
     rows, columns = (

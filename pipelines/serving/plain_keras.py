@@ -7,10 +7,8 @@ import keras
 import numpy as np
 from keras import layers
 
-from pipelines.serving.plain_network import Operation, PlainNetwork
+from pipelines.serving.plain_network import INPUT, Operation, PlainNetwork
 from resnet_tf.recursion import deep_recursion
-
-INPUT, PROBABILITIES = "images", "probabilities"
 
 
 def keras_network(network: PlainNetwork, precision: str = "float32") -> keras.Model:
@@ -53,16 +51,11 @@ def _affine(operation: Operation, inputs: list[Any]) -> Any:
 
 
 def _convolution(operation: Operation, inputs: list[Any]) -> Any:
-    x, (top, left, bottom, right) = inputs[0], operation.pads
-    kernel = operation.arrays["kernel"]
-    rows, columns = kernel.shape[:2]
-    around = ((rows - 1) // 2, (columns - 1) // 2, rows // 2, columns // 2)
-    same = operation.stride == (1, 1) and operation.pads == around
-    if any(operation.pads) and not same:
-        x = layers.ZeroPadding2D(((top, bottom), (left, right)), name=f"{operation.name}_zeros")(x)
+    kernel, same = operation.arrays["kernel"], operation.keeps_size
+    x = inputs[0] if same else _padded(operation, inputs)
     layer = layers.Conv2D(
         kernel.shape[-1],
-        (rows, columns),
+        kernel.shape[:2],
         strides=operation.stride,
         padding="same" if same else "valid",
         name=operation.name,
@@ -72,8 +65,13 @@ def _convolution(operation: Operation, inputs: list[Any]) -> Any:
 
 def _maximum(operation: Operation, inputs: list[Any]) -> Any:
     """Pads with zeros, which is as good as nothing: only what follows a ReLU is padded, see `fold`."""
-    x = _pad(operation, inputs, f"{operation.name}_zeros") if any(operation.pads) else inputs[0]
+    x = _padded(operation, inputs)
     return layers.MaxPooling2D(operation.size, strides=operation.stride, name=operation.name)(x)
+
+
+def _padded(operation: Operation, inputs: list[Any]) -> Any:
+    """Returns what an operation takes, with the zeros around it that it has."""
+    return _pad(operation, inputs, f"{operation.name}_zeros") if any(operation.pads) else inputs[0]
 
 
 def _pad(operation: Operation, inputs: list[Any], name: str = "") -> Any:

@@ -34,6 +34,8 @@ KINDS = (
     "repeat",
     "dense",
 )
+# Names of a file's input and outputs, whatever its format.
+INPUT, PROBABILITIES, CLASS_INDEX = "images", "probabilities", "class_index"
 _DESCRIPTION, _ARRAYS = "network.json", "arrays.npz"
 
 
@@ -44,7 +46,7 @@ class Operation:
     Args:
         kind: One of `KINDS`.
         name: Name, which is also that of its output.
-        inputs: Names of the operations whose outputs it takes; "images" is the network's input.
+        inputs: Names of the operations whose outputs it takes; `INPUT` is the network's own.
         arrays: Its weights by name, float32.
         stride: Step in height and width, in pixels.
         size: Height and width of a window, or of what is repeated, in pixels.
@@ -58,6 +60,16 @@ class Operation:
     stride: tuple[int, int] = (1, 1)
     size: tuple[int, int] = (1, 1)
     pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+
+    @property
+    def keeps_size(self) -> bool:
+        """Whether a convolution gives as many pixels as it takes, which formats call "same"."""
+        return self.stride == (1, 1) and self.pads == same_pads(*self.arrays["kernel"].shape[:2])
+
+
+def same_pads(rows: int, columns: int) -> tuple[int, int, int, int]:
+    """Returns the zeros around an image with which a convolution of stride 1 gives as many pixels as it takes."""
+    return (rows - 1) // 2, (columns - 1) // 2, rows // 2, columns // 2
 
 
 @dataclass(frozen=True)
@@ -101,15 +113,19 @@ class PlainNetwork:
     temperature: float = 1.0
     mirror: bool = False
 
-    def metadata(self) -> dict[str, str]:
-        """Returns what a file says of itself, for every format that keeps texts by name."""
+    def facts(self) -> dict[str, Any]:
+        """Returns what a file says of itself, for JSON."""
         return {
-            "classes": json.dumps(self.classes, ensure_ascii=False),
-            "view": json.dumps(asdict(self.view)),
-            "image_size": str(self.view.size),
-            "temperature": repr(float(self.temperature)),
-            "mirror": json.dumps(self.mirror),
+            "classes": self.classes,
+            "view": asdict(self.view),
+            "image_size": self.view.size,
+            "temperature": float(self.temperature),
+            "mirror": self.mirror,
         }
+
+    def metadata(self) -> dict[str, str]:
+        """Returns the same for formats that keep texts by name."""
+        return {name: json.dumps(fact, ensure_ascii=False) for name, fact in self.facts().items()}
 
     def save(self, folder: Path) -> None:
         """Writes the network into an existing folder."""
@@ -117,9 +133,9 @@ class PlainNetwork:
         arrays: dict[str, np.ndarray] = {}
         for number, each in enumerate(self.operations):
             arrays |= {f"{number}/{name}": value for name, value in each.arrays.items()}
-            described.append({**asdict(each), "arrays": sorted(each.arrays)})
-        rest = {name: value for name, value in asdict(self).items() if name != "operations"}
-        text = json.dumps({**rest, "operations": described}, ensure_ascii=False)
+            described.append({**vars(each), "arrays": sorted(each.arrays)})
+        content = {**vars(self), "view": asdict(self.view), "operations": described}
+        text = json.dumps(content, ensure_ascii=False)
         (folder / _DESCRIPTION).write_text(text, encoding="utf-8")
         np.savez(folder / _ARRAYS, **arrays, allow_pickle=False)
 
