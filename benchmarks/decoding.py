@@ -31,11 +31,11 @@ VIEW = InputSpec(224)
 CAMPAIGN = "1200 damaged files of 32 kinds, seed 0: 433 readable, 767 refused, 0 disagreements"
 HEADER = f"""\
 `python benchmarks/decoding.py odd > docs/decoding.md` makes this page. It shows the mean absolute difference from
-Pillow's picture, which is upright and over white, in grey levels of 255.
+Pillow's picture, which is turned upright and laid over white, in gray levels of 0 to 255.
 
-- **Training** is the whole picture, as the stream decodes it.
+- **Training** is the whole picture, as training decodes it.
 - **Serving** is the view of {VIEW.size} pixels that `serve_bytes` makes from the file with TensorFlow alone, or the
-  status that it answers with. It decodes large JPEG files at a smaller scale, as the stream does.
+  status that it answers with. Both decode large JPEG files at a smaller scale.
 """
 REST = f"""
 ## More than 8 bits
@@ -49,19 +49,19 @@ images of a run. `--range` chooses it, `config.json` keeps it, and evaluation, `
 | type | 0 … 65535, or the signed or 32-bit type | 0 … 1 |
 | percentiles, and auto where nothing fits | lowest 0.1th to highest 99.9th percentile of an image | the same |
 
-A run that began without such images has no range. Each file is then scaled by the smallest depth of 8 bits or more
-that holds its own values, and by its own lowest and highest value where there is none. The audit states the range. It
+A run whose images all have 8 bits has no range. Other images are then scaled one by one, by the smallest depth of 8
+bits or more that holds the image's values, or else by its lowest and highest value. The audit states the range. It
 names each picture of which the network will see fewer than 16 levels, and each whose values lie beyond the range. It
-refuses NaN and infinite values, and a TIFF with bands that are no colours.
+calls files with NaN or infinite values unreadable, and also a TIFF whose bands are not colours.
 
 ## Damaged files
 
-Where Pillow decodes a file, the audit decodes with the function that the stream uses. Of JPEG and PNG, which
-TensorFlow decodes, it also checks what TensorFlow checks: that the end is there, and that a PNG's parts, check sums and
-compressed pixels are right.
+Where Pillow decodes a file, the audit decodes it with the same function as training. For JPEG and PNG, which TensorFlow
+decodes, it also checks what TensorFlow checks: that the end is there, and that a PNG's parts, check sums and compressed
+pixels are right.
 
-`python -m tests.campaigns.images --count 1200 --seed 0` cuts, flips, drops and rebuilds files of 32 kinds. It compares
-the audit's verdict with training's decoders, and with serving's for JPEG and PNG:
+`python -m tests.campaigns.images --count 1200 --seed 0` damages files of 32 kinds. It compares the audit's verdict with
+training's decoders, and with serving's for JPEG and PNG:
 
 > {CAMPAIGN}
 
@@ -96,7 +96,7 @@ def main() -> None:
     print("| file | what is odd | decoder | training | serving |")
     print("|---|---|---|---|---|")
     print("\n".join(read))
-    print("\nTraining and `predict` name these files and leave them out, and serving answers with a status:\n")
+    print("\nTraining and `predict` leave these files out and name them, and serving answers with a status:\n")
     print("| file | what is odd | reason | status in serving |")
     print("|---|---|---|---|")
     print("\n".join(refused))

@@ -23,6 +23,12 @@ from tests.resnet_tf.caffe_reference import WIDTH, CaffeNet
 
 CLASSES = 100
 BATCH = 4
+HEADER = f"""\
+`python benchmarks/parity.py > docs/parity.md` makes this page. The networks have {CLASSES} classes, random weights and
+random batch-norm statistics, and they see {BATCH} images of noise with 224 × 224 pixels. The relative error is the
+largest difference of a logit, divided by the largest logit. In every row the five best classes are the same, in the
+same order, for every image.
+"""
 STRIDES = ("3x3", "1x1")
 KERAS = ("ResNet50", "ResNet101", "ResNet152", "ResNet50V2", "ResNet101V2", "ResNet152V2", "VGG16", "VGG19")
 TORCH = {
@@ -43,11 +49,7 @@ TORCH_VGG = {
 def main() -> None:
     """Prints the table."""
     print("# The same weights, the same logits\n")
-    print(
-        f"`python benchmarks/parity.py > docs/parity.md`: 224 × 224 pixels, {CLASSES} classes, {BATCH} images of noise,"
-    )
-    print("random weights and batch-norm statistics. A relative error is the largest difference of a logit over the")
-    print("largest logit; every row has the same five best classes in the same order for every image.")
+    print(HEADER)
     print(f"TensorFlow's Keras {keras.__version__}, NumPy {np.__version__}, Python {platform.python_version()}.\n")
     print("| network | source of the weights | file | largest relative error |")
     print("|---|---|---|---|")

@@ -60,7 +60,7 @@ def _api() -> Any:
     try:
         from huggingface_hub import HfApi
     except ImportError:
-        raise UserError("push needs huggingface_hub: pip install -r requirements-hub.txt") from None
+        raise UserError("push needs huggingface_hub: pip install 'resnet-tf[hub]'") from None
     return HfApi(endpoint=os.environ.get("HF_ENDPOINT"))
 
 

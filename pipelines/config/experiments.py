@@ -32,7 +32,7 @@ class ReproduceConfig(Checked):
         metavar="FILE",
     )
     scale: str = setting(
-        "how large it is: quick is minutes on a processor, half a quarter of the paper's steps, paper all of them",
+        "how large it is; quick: minutes on a processor; half: a quarter of the paper's steps; paper: all of them",
         "quick",
         group=TRAINING,
         choices=SCALE_NAMES,
@@ -50,7 +50,7 @@ class ReproduceConfig(Checked):
         none_is="1 at quick, 2 at half, 5 at paper",
     )
     trained: str | None = setting(
-        "folder of an earlier degradation, whose trainings are shown or measured; nothing is trained",
+        "folder of an earlier experiment degradation, whose networks are shown or measured; nothing is trained",
         None,
         group=DATA,
         option="--from",

@@ -99,14 +99,14 @@ class FinetuneConfig:
         why="The figures are of images that nothing was chosen by.",
     )
     group: str | None = setting(
-        "regular expression with one group; files where it matches the same text stay in one split",
+        "regular expression with one pair of brackets; files with the same text there stay in one split",
         None,
         group=DATA,
         metavar="PATTERN",
         none_is="none",
     )
     similar: str = setting(
-        "what is done about near-identical pictures: keep divides them as if they were not, group keeps them in one "
+        "what is done about near-identical pictures: keep divides them like any others, group keeps them in one "
         "split, drop uses one of each group",
         "group",
         group=DATA,
@@ -152,7 +152,7 @@ class FinetuneConfig:
         metavar="NAME",
     )
     epochs: int | Literal["auto"] | None = setting(
-        f"passes in which all layers are trained; {AUTO}: as many as help",
+        f"passes over the training images, after the head is fitted; {AUTO}: as many as help",
         None,
         group=TRAINING,
         kind=int,
@@ -239,7 +239,7 @@ class FinetuneConfig:
         low=0.0,
         high=86400.0,
         metavar="X",
-        why="A run that is killed loses a minute of work.",
+        why="A run that is killed loses a minute of work at most.",
     )
     cache: str = setting(
         "where decoded pictures are kept for later epochs; it changes no pixel",

@@ -43,7 +43,9 @@ class GoConfig(Checked):
     )
     arch: str | None = arch_setting(None, none_is="resnet50, or what the weights are of")
     image_size: int | None = image_size_setting(None, none_is="decided from the data")
-    minutes: float | None = minutes_setting("time for the training, in minutes")
+    minutes: float | None = minutes_setting(
+        "time until the training is done, in minutes; the evaluation and the export come after it"
+    )
     follow_links: bool = follow_links_setting()
     track: str | None = track_setting()
 
@@ -60,7 +62,7 @@ class DoctorConfig(Checked):
         low=0.0,
         high=600.0,
         metavar="X",
-        why="It is enough to be repeated within a tenth.",
+        why="A test of 10 seconds gives the same to a tenth when it is repeated.",
     )
 
 

@@ -23,7 +23,7 @@ class EvaluateConfig(Checked):
     """What to judge, and by which images."""
 
     run: str | None = setting(
-        "run directory; with --predictions, or with --model of a SavedModel, there may be none",
+        "run directory; not needed with --predictions, or with --model and a SavedModel",
         None,
         group=RUN,
         positional=True,
@@ -57,7 +57,7 @@ class EvaluateConfig(Checked):
         "folder for the evaluation", None, metavar="DIR", none_is="RUN/evaluation and the name of the images"
     )
     labels: bool = setting(
-        "also look for wrong labels among all images of the run, for one look at each of them", False, kind=bool
+        "also look for wrong labels among all images of the run, which takes one more pass over them", False, kind=bool
     )
     mirror: bool = mirror_setting()
     crops: int = setting(
@@ -157,7 +157,7 @@ class PredictConfig(Checked):
         why="What there is of it lies in FILE.partial until it is complete, and the same command continues there.",
     )
     level: float | None = setting(
-        "also give sets of classes that contain the true one with this probability",
+        "also give each picture a set of classes that contains the true one with this probability, such as 0.95",
         None,
         kind=float,
         low=0.5,
@@ -165,7 +165,7 @@ class PredictConfig(Checked):
         option="--set",
         metavar="LEVEL",
         none_is="no sets",
-        why="The guarantee is that of conformal prediction, for photos like those of the validation.",
+        why="The guarantee is that of conformal prediction, for photos like those for validation.",
     )
     mirror: bool = mirror_setting()
     strategy: str = strategy_setting()

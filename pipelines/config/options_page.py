@@ -9,10 +9,11 @@ from pipelines.config.verbs import VERBS, FinetuneWords
 
 _TITLE = """# All options
 
-This page is generated from the descriptions in `pipelines/config/`; `make docs` writes it again. The same is shown by
-`resnet-tf VERB --help`, and in Python by `help(FinetuneConfig)`. Where an option names a file to write, `-` is standard
-output, and everything else that the command says then goes to standard error. Every verb takes `--debug`, which shows
-where an error came from, and `resnet-tf --version` prints the version.
+This page is generated from the descriptions in `pipelines/config/`; `make docs` writes it again. The same, without the
+reasons, is shown by `resnet-tf VERB --help`, and in Python by `help(FinetuneConfig)`. Where an option names a file to
+write, `-` is standard output, and everything else that the command says then goes to standard error. All verbs take
+`--debug` and `--quiet`, and many take `--json` ([for scripts](first-steps.md#for-scripts)). `resnet-tf --version`
+prints the version.
 """
 
 

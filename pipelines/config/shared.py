@@ -94,7 +94,7 @@ def shortcut_setting() -> Any:
 def stride_setting() -> Any:
     """--stride: where a bottleneck has its stride."""
     return setting(
-        "place of a bottleneck's stride",
+        "which convolution of a bottleneck has the stride",
         None,
         group=NETWORK,
         choices=STRIDE_PLACES,
@@ -180,8 +180,8 @@ def range_setting() -> Any:
         group=DATA,
         choices=RANGES,
         metavar="RULE",
-        why="auto is 8, 10, 12, 14 or 16 bits, 0 … 1 or 0 … 255 for floating-point numbers, and percentiles where no "
-        "such range holds all values.",
+        why="auto is the first of 1, 2, 4, 8, 10, 12, 14 and 16 bits that holds all values, 0 … 1 or 0 … 255 for "
+        "floating-point numbers, and percentiles where no such range holds them.",
     )
 
 

@@ -94,7 +94,7 @@ def _fetch(repository: str, name: str, revision: str | None, source: str) -> Pat
         from huggingface_hub import hf_hub_download
     except ImportError:
         raise UserError(
-            f"{source!r} needs huggingface_hub: pip install -r requirements-hub.txt, "
+            f"{source!r} needs huggingface_hub: pip install 'resnet-tf[hub]', "
             "or download the file by hand and give its path"
         ) from None
     endpoint = os.environ.get("HF_ENDPOINT")
