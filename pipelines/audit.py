@@ -238,14 +238,19 @@ def _damages(report: dict[str, Any]) -> bool:
     return bool(summary["unreadable"] or summary["missing"] or harmful or report["classes"])
 
 
+def _sizes_in_words(summary: dict[str, Any]) -> str:
+    smallest, largest = summary["smallest_class"], summary["largest_class"]
+    each = f"{smallest} images" if smallest == largest else f"{smallest} to {largest} images"
+    return f"{summary['files']} files in {summary['classes']} class{'' if summary['classes'] == 1 else 'es'} of {each}"
+
+
 def _text(report: dict[str, Any]) -> str:
     summary, similar = report["summary"], report["similar"]
     missing = f", {summary['missing']} missing" if summary["missing"] else ""
     lines = [
         *report["notes"],
         classes_in_words(summary["class_names"]),
-        f"{summary['files']} files in {summary['classes']} classes of {summary['smallest_class']} to "
-        f"{summary['largest_class']} images; {summary['unreadable']} unreadable{missing}, "
+        f"{_sizes_in_words(summary)}; {summary['unreadable']} unreadable{missing}, "
         f"{len(report['duplicates'])} groups of identical files",
         f"near-identical pictures: {len(similar)} groups of {sum(len(group['paths']) for group in similar)} files; "
         f"{summary['similar_within_a_class']} within a class, {summary['similar_across_classes']} across classes, "

@@ -21,8 +21,13 @@ _PACKAGES = ("tensorflow", "keras", "numpy", "pillow", "scikit-learn", "pandas",
 _EXTRAS = {
     "huggingface_hub": "--weights hf:… and timm:…, push; pip install 'resnet-tf[hub]'",
     "pillow_heif": "HEIC photos; pip install 'resnet-tf[heic]'",
-    "mlflow": "--track mlflow; pip install mlflow",
-    "wandb": "--track wandb; pip install wandb",
+    "pyarrow": "predict --out FILE.parquet; pip install 'resnet-tf[parquet]'",
+    "onnxruntime": "export --format onnx; pip install 'resnet-tf[export]'",
+    "openvino": "export --format openvino; pip install 'resnet-tf[export]'",
+    "nncf": "OpenVINO files with --precision int8; pip install 'resnet-tf[export]'",
+    "ai_edge_litert": "export --format litert; pip install 'resnet-tf[export]'",
+    "mlflow": "--track mlflow; pip install 'resnet-tf[track]'",
+    "wandb": "--track wandb; pip install 'resnet-tf[track]'",
 }
 # docs/performance.md, ResNet-50 at 224 pixels, images/s on two cores: (training with batch 16, inference with 32).
 _LISTED = {"float32": ("Zen 3, two cores", 5.34, 21.84), "bfloat16": ("Zen 4, two cores", 11.60, 40.07)}

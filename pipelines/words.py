@@ -12,7 +12,10 @@ ALL_STEPS = "go"  # the verb that a bare folder stands for
 
 
 def understood(words: Sequence[str]) -> list[str]:
-    """Returns the words with a verb in front: `help VERB` asks for its help, and a bare folder or archive is for `go`.
+    """Returns the words with a verb in front.
+
+    `help VERB` asks for the verb's help, no word at all for that of the program, and a bare folder or archive is for
+    `go`.
 
     Args:
         words: Words after `resnet-tf`.
@@ -20,8 +23,8 @@ def understood(words: Sequence[str]) -> list[str]:
     Raises:
         UserError: The first word is neither a verb nor something that exists.
     """
-    words = list(words)
-    if not words or words[0] in (*VERBS, "-h", "--help", "--version"):
+    words = list(words) or ["--help"]
+    if words[0] in (*VERBS, "-h", "--help", "--version"):
         return words
     if words[0].startswith("-"):  # options of `go`, unless a verb follows
         return words if any(word in VERBS for word in words) else [ALL_STEPS, *words]

@@ -49,7 +49,7 @@ class EvaluateConfig(Checked):
     model: str | None = setting(
         "SavedModel folder, or file of ONNX, OpenVINO (.xml) or LiteRT, to judge in place of the run's model.keras",
         None,
-        metavar="FILE",
+        metavar="PATH",
         none_is="model.keras",
         why="It sees the images as the run does.",
     )

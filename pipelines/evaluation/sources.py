@@ -153,7 +153,8 @@ def rows_of_split(run: Run, split: str) -> pd.DataFrame:
         )
     if rows.empty:
         others = ", ".join(sorted(manifest["split"].unique())) or "none at all"
-        raise UserError(f"the run {str(run.path)!r} has no images in the split {split!r}; it has {others}")
+        instead = "; `--split val` judges by the validation images" if (manifest["split"] == "val").any() else ""
+        raise UserError(f"the run {str(run.path)!r} has no images in the split {split!r}; it has {others}{instead}")
     return rows
 
 

@@ -26,7 +26,9 @@ def newest_finished_run(folder: Path = Path(RUNS)) -> Run:
     for run in _newest_first(folder):
         if state_of(run).finished:
             return run
-    raise UserError(f"there is no finished run in {str(folder)!r}; name a run, or make one with `resnet-tf PHOTOS`")
+    raise UserError(
+        f"there is no finished run in {str(folder.absolute())!r}; name a run, or make one with `resnet-tf PHOTOS`"
+    )
 
 
 def new_run(data: str, same: Callable[[dict[str, Any]], bool], folder: Path = Path(RUNS)) -> Run:

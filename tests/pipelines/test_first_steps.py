@@ -111,7 +111,7 @@ def test_a_verb_takes_the_newest_finished_run_and_says_so(at_desk, capsys):
 def test_without_a_run_a_verb_is_one_line(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["export"]) == 2
-    assert "there is no finished run in 'saved_models'" in capsys.readouterr().err
+    assert f"there is no finished run in {str(tmp_path / 'saved_models')!r}" in capsys.readouterr().err
 
 
 def test_json_is_all_that_is_on_standard_output(at_desk, capsysbinary):
