@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.peer_table.cases import CASES
-from benchmarks.peer_table.methods import place_of
+from benchmarks.peer_table.methods import OURS, place_of
 from benchmarks.peer_table.results import Result
-from benchmarks.peer_table.scoring import Estimate, averaged, differences, estimates, read_predictions
+from benchmarks.peer_table.scoring import Estimate, averaged, differences, estimates, mean_differences, read_predictions
 from benchmarks.peer_table.training import listed_test
 
 TABLE = "table.md"
@@ -93,7 +93,7 @@ def table_of(rows: dict[str, Row], against: str) -> str:
         against: Method that the last columns compare with.
     """
     reference = rows.get(against)
-    name = reference.title if reference else against
+    name = reference.title if reference else "the recipe" if against == OURS else against
     titles = [f"{title} {name}'s" if title.endswith(" over") else title for title in TITLES]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for method, row in rows.items():
@@ -110,6 +110,27 @@ def table_of(rows: dict[str, Row], against: str) -> str:
         times = [f"{row.minutes:.1f}", f"{row.prediction_seconds:.0f}"]
         times.append("" if math.isnan(row.processor_minutes) else f"{row.processor_minutes:.1f}")
         lines.append(f"| {' | '.join([row.title, folds, str(len(row.images)), *shown, *times, *over])} |")
+    return "\n".join(lines)
+
+
+def overall(tables: dict[str, dict[str, Row]], against: str) -> str:
+    """Returns the table of the means over all data sets that a method shares with another one, in Markdown.
+
+    Args:
+        tables: Row of each method, by data set.
+        against: The other method.
+    """
+    titles = ("method", "data sets", "minutes of its own over the other's", *TITLES[-3:])
+    lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
+    for method in sorted({name for rows in tables.values() for name in rows} - {against}, key=place_of):
+        pairs = [(rows[method], rows[against]) for rows in tables.values() if {method, against} <= set(rows)]
+        pairs = [(own, other) for own, other in pairs if own.images is not None and other.images is not None]
+        if not pairs:
+            continue
+        found = mean_differences([(own.images, other.images) for own, other in pairs])  # type: ignore[misc]
+        longer = statistics.geometric_mean(max(own.minutes, 0.01) / max(other.minutes, 0.01) for own, other in pairs)
+        cells = [pairs[0][0].title, str(len(pairs)), f"{longer:.1f}", *map(_certain, found.values())]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -159,8 +180,9 @@ def draw(rows: dict[str, Row], path: Path, title: str) -> None:
 
 def write_page(results: list[Result], folder: Path, against: str) -> str:
     """Writes table.md and a figure for each data set to the folder, and returns the text of table.md."""
-    parts = []
-    for data, rows in rows_of(results, folder).items():
+    tables = rows_of(results, folder)
+    parts = [f"## The mean of all data sets, over {against}\n\n{overall(tables, against)}\n"]
+    for data, rows in tables.items():
         parts.append(f"## {data}\n\n![{data}: accuracy over minutes]({data}.png)\n\n{table_of(rows, against)}\n")
         draw(rows, folder / f"{data}.png", data)
     text = "\n".join(parts)

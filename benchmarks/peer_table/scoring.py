@@ -89,6 +89,32 @@ def differences(images: pd.DataFrame, others: pd.DataFrame) -> dict[str, Estimat
     Raises:
         ValueError: They have no image in common.
     """
+    return mean_differences([(images, others)])
+
+
+def mean_differences(pairs: list[tuple[pd.DataFrame, pd.DataFrame]]) -> dict[str, Estimate]:
+    """Returns the means over data sets of how much larger each figure is than that of another method.
+
+    Every data set counts the same, however many images it has.
+
+    Args:
+        pairs: For each data set the tables from `averaged` of the method and of the other one.
+
+    Raises:
+        ValueError: The two have no image of a data set in common.
+    """
+    found = [_sampled_differences(images, others) for images, others in pairs]
+    return {
+        name: Estimate(
+            float(np.mean([value[name] for value, _ in found])),
+            *_middle(np.mean([samples[name] for _, samples in found], axis=0)),
+        )
+        for name in FIGURES
+    }
+
+
+def _sampled_differences(images: pd.DataFrame, others: pd.DataFrame) -> tuple[dict[str, float], dict[str, np.ndarray]]:
+    """Returns the differences of all figures, and those of all samples."""
     both = images.merge(others, on=["path", "label", "unit"], suffixes=("", "_other"))
     if both.empty:
         raise ValueError("the two methods have no test image in common")
@@ -96,10 +122,10 @@ def differences(images: pd.DataFrame, others: pd.DataFrame) -> dict[str, Estimat
     other = both[["path", "label", "unit"]].assign(correct=both["correct_other"], loss=both["loss_other"])
     value, of_other = _figures(both, ones), _figures(other, ones)
     samples, of_others = _figures(both, weights), _figures(other, weights)
-    return {
-        name: Estimate(float((value[name] - of_other[name])[0]), *_middle(samples[name] - of_others[name]))
-        for name in FIGURES
-    }
+    return (
+        {name: float((value[name] - of_other[name])[0]) for name in FIGURES},
+        {name: samples[name] - of_others[name] for name in FIGURES},
+    )
 
 
 def _bootstrap(units: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ from benchmarks.peer_table.cases import prepare_fold, tile_of
 from benchmarks.peer_table.methods import METHODS, place_of
 from benchmarks.peer_table.page import rows_of, table_of
 from benchmarks.peer_table.results import RESULTS, add_results, read_results
-from benchmarks.peer_table.scoring import averaged, differences, estimates, read_predictions
+from benchmarks.peer_table.scoring import averaged, differences, estimates, mean_differences, read_predictions
 from pipelines.data.split import Fold
 from resnet_tf.errors import UserError
 
@@ -164,6 +164,19 @@ def test_the_table_compares_only_the_folds_that_both_have(images, setup, tmp_pat
     rows = rows_of(list(read_results(setup.out).values()), setup.out)["steel6"]
     assert (rows["recipe"].folds, rows["logistic"].folds) == ([0, 1], [0])
     assert table_of(rows, "recipe").splitlines()[-1].endswith("| +0.000 (+0.000 to +0.000) |")
+
+
+def test_the_mean_of_all_data_sets_counts_each_the_same():
+    def table(correct):
+        losses = [0.0 if each else 1.0 for each in correct]
+        names = [str(number) for number in range(len(correct))]
+        return pd.DataFrame({"path": names, "label": "a", "unit": names, "correct": correct, "loss": losses})
+
+    small = table([1.0, 1.0]), table([0.0, 0.0])  # better by 1 on two images
+    large = table([1.0] * 50), table([1.0] * 50)  # the same on fifty
+    found = mean_differences([small, large])
+    assert (found["accuracy"].value, found["log_loss"].value) == (0.5, -0.5)
+    assert (found["accuracy"].low, found["accuracy"].high) == (0.5, 0.5)
 
 
 def test_a_line_that_was_cut_off_is_passed_over(case, setup):
