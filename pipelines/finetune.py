@@ -213,7 +213,7 @@ def _train(training: TrainingRun) -> None:
     elif recipe.head_first:
         _fit_head(training)
     train_all_layers(training)
-    if recipe.head_first and recipe.epochs:
+    if recipe.head_first and progress.epochs_done:
         _average_with_start(training)
     training.record(at_end=True)
     if progress.best:
