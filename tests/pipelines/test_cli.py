@@ -47,6 +47,7 @@ WRONG = [
     (["finetune", "{data}/none", "--find-learning-rate", "{new}/x.png", "--weights", "none"], "there is no folder"),
     (["finetune", "{data}", "--run", "{new}", "--epochs", "-1"], "between 0 and 100000, received -1"),
     (["finetune", "{data}", "--run", "{new}", "--arch", "resnet19"], "unknown architecture 'resnet19'"),
+    (["finetune", "{data}", "--run", "{new}", "--weights", "none", "--epochs", "0"], "--epochs 0 fits a head alone"),
     (["finetune", "{data}", "--run", "{new}", "--epochs", "many"], "must be a whole number or auto, received 'many'"),
     (["finetune", "{data}", "--run", "{new}", "--learning-rate", "nan"], "received nan"),
     (["finetune", "{data}", "--run", "{new}", "--val-fraction", "0.6", "--test-fraction", "0.6"], "leave nothing"),

@@ -26,6 +26,8 @@ from pipelines.training.callback import collapse_reason
 from pipelines.training.checkpoint import Progress
 from pipelines.training.history import HISTORY_COLUMNS
 from pipelines.training.linear_probe import fit_linear_probe
+from pipelines.training.network import build_network
+from pipelines.training.setup import make_plan
 from resnet_tf.classifier import build_classifier, feature_extractor, head
 from resnet_tf.errors import UserError
 from tests.conftest import cut_off_before_epoch, small_config
@@ -128,8 +130,10 @@ def test_a_run_that_was_cut_off_continues_to_the_same_end(images, tiny, tmp_path
 
 
 def test_the_same_seed_gives_the_same_split_and_start(images, tiny, tmp_path):
-    runs = [finetune(small_config(images, tmp_path / name, arch=tiny, epochs=0)) for name in ("a", "b")]
-    assert runs[0].manifest.read_text() == runs[1].manifest.read_text()
+    plans = [make_plan(small_config(images, tmp_path / name, arch=tiny)) for name in ("a", "b")]
+    assert plans[0].manifest.equals(plans[1].manifest)
+    starts = [build_network(plan).model.get_weights() for plan in plans]
+    assert all(np.array_equal(one, other) for one, other in zip(*starts, strict=True))
 
 
 def test_mirrored_replicas_train_and_save_a_plain_model(images, tmp_path, small, small_weights):
@@ -191,11 +195,11 @@ def test_training_stops_early_without_improvement(images, tiny, tmp_path, capsys
 
 
 def test_a_damaged_checkpoint_is_one_sentence(images, tiny, tmp_path):
-    run = finetune(small_config(images, tmp_path / "run", arch=tiny, epochs=0))
+    run = finetune(small_config(images, tmp_path / "run", arch=tiny))
     file = next(run.checkpoints.iterdir())
     file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(UserError, match="is damaged"):
-        finetune(small_config(images, tmp_path / "run", arch=tiny, epochs=0))
+        finetune(small_config(images, tmp_path / "run", arch=tiny))
 
 
 def test_no_validation_images_is_an_error(images, tmp_path):

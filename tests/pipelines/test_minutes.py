@@ -177,6 +177,8 @@ def test_minutes_and_epochs_exclude_each_other(images, tmp_path, capsys):
     assert capsys.readouterr().err == message
     assert main([*words, "--minutes", "0"]) == 2
     assert capsys.readouterr().err == "error: --minutes must be a positive number, received 0.0\n"
+    assert main([*words, "--minutes", "1e300"]) == 2
+    assert capsys.readouterr().err == "error: --minutes must be between 0.0 and 1000000.0, received 1e+300\n"
     assert not (tmp_path / "run").exists()
 
 
