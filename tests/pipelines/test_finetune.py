@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from pipelines.data.manifest import load_manifest
+from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.evaluation.predictions import input_spec_of
 from pipelines.evaluation.score import Score
@@ -203,8 +204,21 @@ def test_a_damaged_checkpoint_is_one_sentence(images, tiny, tmp_path):
 
 
 def test_no_validation_images_is_an_error(images, tmp_path):
+    config = small_config(images, tmp_path / "run", val_fraction=0.0)
     with pytest.raises(UserError, match="--val-fraction above 0"):
-        finetune(small_config(images, tmp_path / "run", val_fraction=0.0))
+        finetune(config)
+    manifest = make_manifest(images, 0.0, 0.2, 0)  # such as that of a training on all images
+    manifest.to_csv(tmp_path / "manifest.csv", index=False)
+    with pytest.raises(UserError, match=r"by in '.*manifest.csv'; take the manifest of a run that has some"):
+        finetune(replace(config, val_fraction=0.15, manifest=str(tmp_path / "manifest.csv")))
+
+
+def test_a_folder_for_the_test_alone_has_nothing_to_train_with(images, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test").symlink_to(images)
+    config = small_config(tmp_path / "data", tmp_path / "run", follow_links=True)
+    with pytest.raises(UserError, match=r"data' has images for test alone, and none to train with; .*evaluate RUN"):
+        finetune(config)
 
 
 def test_a_class_without_training_images_is_named(images, tmp_path):
