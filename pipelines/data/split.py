@@ -166,7 +166,7 @@ def _check_sizes(classes: np.ndarray, wanted: Mapping[str, np.ndarray]) -> None:
     Raises:
         UserError: A class has too few images; all such classes are counted, so that they are mended at one go.
     """
-    images = sum(wanted.values())
+    images = np.sum(list(wanted.values()), axis=0)
     small = np.flatnonzero((images > 0) & (wanted["train"] < 1))
     if not len(small):
         return
