@@ -148,6 +148,9 @@ def test_the_threshold_is_the_lowest_that_leaves_the_wanted_share():
     assert (left.answered, left.right, left.coverage) == (4, 3, 0.8)
     assert left.in_words().startswith("Refuse below 0.6: 75.0 % of the remaining answers are right (95 % interval 30.1")
     assert left.in_words().endswith("on 80 % of the images.")
+    # The threshold is of other images, or all answers are as sure as can be; it says nothing of how many are right.
+    for threshold, surest in ((0.0, confidence), (NEVER, np.ones(5))):
+        assert answered_above(surest, ~right, threshold).in_words().startswith("No answer is refused: 40.0 % of the")
 
 
 def test_equal_confidences_are_refused_together():
@@ -232,6 +235,13 @@ def test_unknown_values_are_in_no_part():
     slices = slices_of(facts, np.arange(62) % 3 > 0)
     assert sum(each.images for each in slices if each.column == "speed") == 60
     assert [(each.value, each.images) for each in slices if each.column == "note"] == [("x", 40)]
+
+
+def test_a_column_with_an_infinite_number_is_divided_by_its_texts(recwarn):
+    facts = pd.DataFrame({"distance": ["inf"] * 20 + [str(number) for number in range(1, 9)] * 10})
+    slices = slices_of(facts, np.arange(100) % 3 > 0)
+    assert {each.value for each in slices} == {"inf", *map(str, range(1, 9))}
+    assert not recwarn.list
 
 
 def test_holm_corrects_the_smallest_most():
