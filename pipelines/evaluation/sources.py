@@ -175,10 +175,13 @@ def root_of(run: Run, data: str | None) -> Path:
 def holds_images_of(run: Run, split: str, data: str) -> bool:
     """Returns whether a folder has images of a run's split, by their content; otherwise it has other photos.
 
-    A folder that has none of the run's paths and no images of its own is taken for that of the run, whose images are
-    then missing there.
+    Where the run has no image in the split, such as a training on all images, the images of its other splits say
+    whether the folder is the run's. A folder that has none of the run's paths and no images of its own is taken for
+    that of the run, whose images are then missing there.
     """
-    root, rows = root_of(run, data), rows_of_split(run, split)
+    root, manifest = root_of(run, data), load_run_manifest(run)
+    of_split = manifest[manifest["split"] == split]
+    rows = manifest if of_split.empty else of_split
     there = [place for place, path in enumerate(rows["path"]) if (root / path).is_file()]
     if not there:
         return os.path.isdir(data) and not os.listdir(data)

@@ -12,8 +12,8 @@ import tensorflow as tf
 from PIL import Image
 from sklearn import metrics as sk
 
-from pipelines.config.judging import PredictConfig
-from pipelines.data.manifest import describe_data, load_manifest
+from pipelines.config.judging import EvaluateConfig, PredictConfig
+from pipelines.data.manifest import describe_data, load_manifest, make_manifest
 from pipelines.data.named_files import expand
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import softmax
@@ -27,12 +27,13 @@ from pipelines.evaluation.metrics import (
 )
 from pipelines.evaluation.predictions import input_spec_of, probability_columns
 from pipelines.evaluation.run_calibration import temperature_of
+from pipelines.evaluation.sources import name_of, rows_of_split
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.predict import predict
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.runs.directory import Run, load_model
-from pipelines.runs.files import read_json, write_json
+from pipelines.runs.files import read_json, write_csv, write_json
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
 
@@ -189,6 +190,21 @@ def test_a_split_without_images_is_named(run):
         evaluate(other, "test")
 
 
+def test_a_run_without_a_test_is_judged_by_other_photos(images, tmp_path):
+    run, manifest = Run(tmp_path / "run"), make_manifest(images, 0.2, 0.0, 0)  # as after --use-all test, too
+    write_csv(run.manifest, manifest)
+    write_json(run.config, {"arguments": {"data": str(images)}, "data": describe_data(manifest)})
+    for label in images.iterdir():
+        (tmp_path / "new" / label.name).mkdir(parents=True)
+        shutil.copy(next(label.iterdir()), tmp_path / "new" / label.name / "new.jpg")
+    assert name_of(EvaluateConfig(str(run.path), data=str(tmp_path / "new")), run).startswith("photos-new-")
+    # The images of the run itself are no test, wherever they are.
+    shutil.copytree(images, tmp_path / "moved")
+    assert name_of(EvaluateConfig(str(run.path), data=str(tmp_path / "moved")), run) == "test"
+    with pytest.raises(UserError, match="has no images in the split 'test'; it has train, val"):
+        rows_of_split(run, "test")
+
+
 def test_images_that_have_moved_are_named_and_found_again(run, images, tmp_path):
     with pytest.raises(UserError, match=r"are not in .* any more, such as .*--data"):
         evaluate(run, "val", data=str(tmp_path))
@@ -306,10 +322,12 @@ def test_figures_are_those_of_scikit_learn_and_the_textbook():
     assert top_k_accuracy(labels, probabilities, 1) == 5 / 8
 
 
-def test_one_class_everywhere_gives_numbers_and_no_nan():
+def test_one_class_everywhere_gives_numbers_and_no_nan(recwarn):
     figures = summarize(np.zeros(4, int), np.tile([0.9, 0.1], (4, 1)), ["a", "b"])
     assert figures["accuracy"] == 1.0
     assert all(np.isfinite(value) for value in figures.values() if isinstance(value, float))
+    assert figures["cohen_kappa"] == figures["matthews_corrcoef"] == 0.0
+    assert not recwarn.list  # scikit-learn's own words say nothing to a user
 
 
 def test_the_most_confused_pairs_come_first():
