@@ -25,6 +25,7 @@ from resnet_tf.workers import Workers, check_settings
 
 # These settings may differ between machines, because files may be at different places.
 _OWN_SETTINGS = ("data", "weights", "manifest")
+_NAMED = 5
 
 
 def make_plan(
@@ -76,6 +77,10 @@ def divide_images(config: FinetuneConfig) -> pd.DataFrame:
     untrained = sorted(set(manifest["label"]) - set(manifest.loc[manifest["split"] == "train", "label"]))
     if untrained:
         raise UserError(f"the class {untrained[0]!r} has no training images; add some, or remove it from all splits")
+    unseen = sorted(set(manifest["label"]) - set(manifest.loc[manifest["split"] == "val", "label"]))
+    if unseen:
+        named = f"{', '.join(map(repr, unseen[:_NAMED]))}{', …' if len(unseen) > _NAMED else ''}"
+        say(f"validation has no image of {len(unseen)} of the classes ({named}), so that nothing is chosen by them")
     return manifest
 
 

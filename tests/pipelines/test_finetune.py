@@ -213,6 +213,21 @@ def test_no_validation_images_is_an_error(images, tmp_path):
         finetune(replace(config, val_fraction=0.15, manifest=str(tmp_path / "manifest.csv")))
 
 
+def test_a_class_that_validation_does_not_have_is_named_before_the_training(images, tmp_path, capsys):
+    manifest = make_manifest(images, 0.2, 0.2, 0)
+    absent = manifest["label"].iloc[0]
+    moved = (manifest["label"] == absent) & (manifest["split"] == "val")
+    manifest.assign(split=manifest["split"].mask(moved, "train")).to_csv(tmp_path / "manifest.csv", index=False)
+    make_plan(small_config(images, tmp_path / "run", manifest=str(tmp_path / "manifest.csv")))
+    assert f"validation has no image of 1 of the classes ({absent!r}), so that nothing is" in capsys.readouterr().out
+
+
+def test_a_batch_of_more_images_than_there_are_is_said(images, tmp_path):
+    large, usual = (str(make_plan(small_config(images, tmp_path / "run", batch_size=size))) for size in (64, 32))
+    assert "a step has 64 images, more than the " in large
+    assert "a step has" not in usual
+
+
 def test_a_folder_for_the_test_alone_has_nothing_to_train_with(images, tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "test").symlink_to(images)
