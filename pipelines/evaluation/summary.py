@@ -41,5 +41,5 @@ def looks_of(metrics: dict[str, Any]) -> Looks:
 
 
 def _with_interval(metrics: dict[str, Any], name: str) -> str:
-    low, high = metrics[f"{name}_ci95"]
-    return f"{metrics[name]:.4f}  ({low:.4f} to {high:.4f})"
+    ends = metrics.get(f"{name}_ci95")
+    return f"{metrics[name]:.4f}" + (f"  ({ends[0]:.4f} to {ends[1]:.4f})" if ends else "")

@@ -25,12 +25,15 @@ from pipelines.evaluation.conformal import (
     scores_of,
     sets_of,
 )
+from pipelines.evaluation.figures import figures_of
 from pipelines.evaluation.intervals import Answers, bootstrap_intervals, resamples
+from pipelines.evaluation.judged import Judged
 from pipelines.evaluation.label_issues import label_issue_table, label_issues, pairs_to_merge
-from pipelines.evaluation.metrics import summarize
+from pipelines.evaluation.metrics import confusion_matrix, summarize
 from pipelines.evaluation.refusal import NEVER, answered_above, choose_threshold, risk_coverage
 from pipelines.evaluation.shares import wilson
 from pipelines.evaluation.slices import holm, slices_of
+from pipelines.evaluation.summary import summary_text
 
 
 def answers_of(images: int, classes: int = 5, sharpness: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -132,6 +135,21 @@ def test_the_brier_score_is_that_of_scikit_learn():
     found = softmax(logits, axis=1)
     expected = sk.brier_score_loss(labels, found, labels=np.arange(5), scale_by_half=False)
     assert calibration_of(labels, found).brier == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("all_right", [True, False])
+def test_a_figure_that_no_resample_changes_has_no_interval(all_right):
+    labels, classes = np.arange(12) % 2, ["a", "b"]
+    found = np.where(np.eye(2)[labels] > 0, 0.9, 0.1) if all_right else np.tile([0.7, 0.3], (12, 1))
+    rows = pd.DataFrame({"path": list("abcdefghijkl"), "label": [classes[label] for label in labels]})
+    rows["group"] = [str(number) for number in range(12)] if all_right else "one shop"
+    metrics = figures_of(Judged("test", classes, rows, found)).metrics
+    named = {name.removesuffix("_ci95") for name in metrics if name.endswith("_ci95")}
+    assert named == {"accuracy", "top5_accuracy"}
+    assert metrics["accuracy_ci95"][0] < metrics["accuracy_ci95"][1]
+    matrix = confusion_matrix(labels, found.argmax(axis=1), classes)
+    text = summary_text({**metrics, "classes": classes, "split": "test", "mirror": False}, matrix)
+    assert f"balanced accuracy  {metrics['balanced_accuracy']:.4f}\n" in text
 
 
 # Refusal
