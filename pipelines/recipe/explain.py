@@ -80,7 +80,7 @@ def _epochs(recipe: Recipe) -> str:
         return f"as many epochs of {optimizer} as fit into {in_minutes(recipe.minutes)}"
     if recipe.schedule == "plateau" and recipe.choose_by != NOTHING:
         return f"as many epochs of {optimizer} as help, {recipe.epochs} at most"
-    return f"{recipe.epochs} epochs of {optimizer}"
+    return f"{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'} of {optimizer}"
 
 
 def _plateau(recipe: Recipe) -> str:

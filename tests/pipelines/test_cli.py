@@ -15,6 +15,8 @@ from pipelines.data.manifest import look_at_images
 from pipelines.data.outlines import OTHER_OUTLINES, SAMPLE_OUTLINES
 from pipelines.data.patterns import OTHER_PATTERNS, SAMPLE_PATTERNS
 from pipelines.data.sample import CLASSES, draw_image
+from pipelines.runs.directory import finished_run
+from resnet_tf.errors import UserError
 
 
 def command(*words):
@@ -182,3 +184,8 @@ def test_sample_writes_class_folders(tmp_path):
     assert len(files) == 6
     with Image.open(tmp_path / "s" / files[0]) as picture:
         assert picture.size == (40, 40)
+
+
+def test_a_command_in_a_message_quotes_a_path_with_blanks():
+    with pytest.raises(UserError, match="`resnet-tf finetune DATA --run 'my photos/a'` makes one"):
+        finished_run("my photos/a")
