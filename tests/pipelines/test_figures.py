@@ -150,6 +150,7 @@ def test_a_figure_that_no_resample_changes_has_no_interval(all_right):
     matrix = confusion_matrix(labels, found.argmax(axis=1), classes)
     text = summary_text({**metrics, "classes": classes, "split": "test", "mirror": False}, matrix)
     assert f"balanced accuracy  {metrics['balanced_accuracy']:.4f}\n" in text
+    assert "top-5" not in text  # with two classes it says nothing
 
 
 # Refusal
