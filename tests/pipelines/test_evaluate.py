@@ -17,6 +17,7 @@ from pipelines.data.manifest import describe_data, load_manifest, make_manifest
 from pipelines.data.named_files import expand
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import softmax
+from pipelines.evaluation.matching import labelled_otherwise
 from pipelines.evaluation.metrics import (
     confusion_matrix,
     expected_calibration_error,
@@ -203,6 +204,29 @@ def test_a_run_without_a_test_is_judged_by_other_photos(images, tmp_path):
     assert name_of(EvaluateConfig(str(run.path), data=str(tmp_path / "moved")), run) == "test"
     with pytest.raises(UserError, match="has no images in the split 'test'; it has train, val"):
         rows_of_split(run, "test")
+
+
+def test_a_table_has_the_images_that_it_names_and_not_all_of_its_folder(images, tmp_path):
+    shutil.copytree(images, tmp_path / "images")
+    run, table = Run(tmp_path / "run"), tmp_path / "new.csv"
+    manifest = make_manifest(tmp_path / "images", 0.2, 0.2, 0)
+    manifest = manifest.assign(path="images/" + manifest["path"])
+    write_csv(run.manifest, manifest)
+    write_json(run.config, {"arguments": {"data": str(tmp_path / "old.csv")}, "data": describe_data(manifest)})
+    test = manifest[manifest["split"] == "test"]
+    write_csv(table, test[["path", "label"]])
+    assert name_of(EvaluateConfig(str(run.path), data=str(table)), run) == "test"
+    path = tmp_path / test["path"].iloc[0]
+    shutil.copy(path, path.with_name("new.jpg"))  # beside the images of the run
+    write_csv(table, pd.DataFrame({"path": [f"images/{path.parent.name}/new.jpg"], "label": [path.parent.name]}))
+    assert name_of(EvaluateConfig(str(run.path), data=str(table)), run).startswith("photos-new.csv-")
+
+
+def test_a_table_that_labels_images_otherwise_is_named():
+    rows = pd.DataFrame({"path": ["a.jpg", "b.jpg", "c.jpg"], "label": ["x", "y", "z"]})
+    (note,) = labelled_otherwise(rows, {"a.jpg": "x", "b.jpg": "x"}, "new.csv")
+    assert note == "'new.csv' labels 1 images otherwise than the run, such as 'b.jpg'; the run's count"
+    assert labelled_otherwise(rows, {"a.jpg": "x"}, "new.csv") == ()
 
 
 def test_images_that_have_moved_are_named_and_found_again(run, images, tmp_path):
