@@ -2,6 +2,7 @@
 
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pandas as pd
@@ -116,7 +117,7 @@ def audit(config: AuditConfig) -> AuditReport:
 
 
 def _quarantine(table: ImageTable, data: str, folder: str, most: bool) -> None:
-    back = f"`resnet-tf audit {visible(data)} --undo {visible(folder)}`"
+    back = f"`resnet-tf audit {quote(visible(data))} --undo {quote(visible(folder))}`"
     try:
         moved = quarantine(table, Path(folder), most)
     except KeyboardInterrupt as reason:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from shlex import quote
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.console.clock import Stopwatch
@@ -144,11 +145,9 @@ def _repeat_on_all(run: Run, plan: Plan, chosen: Progress, interrupts: Interrupt
         remove_cache(there.cache)
         if run.writable:
             keep_figures(run)
-            left = (
-                "" if plan.rows["test"].empty else f"; `resnet-tf evaluate {there.path}` gives its figures on the test"
-            )
-            no_figure = left or "; no figure is of it"
-            say(f"{there.path} has learned from {learned_from(there)}{no_figure}; {chosen_in_words(there)}")
+            command = f"resnet-tf evaluate {quote(str(there.path))}"
+            figures = "no figure is of it" if plan.rows["test"].empty else f"`{command}` gives its figures on the test"
+            say(f"{there.path} has learned from {learned_from(there)}; {figures}; {chosen_in_words(there)}")
 
 
 @contextmanager
@@ -213,7 +212,7 @@ def _train(training: TrainingRun) -> None:
     elif recipe.head_first:
         _fit_head(training)
     train_all_layers(training)
-    if recipe.head_first and recipe.epochs:
+    if recipe.head_first and progress.epochs_done:
         _average_with_start(training)
     training.record(at_end=True)
     if progress.best:

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import pandas as pd
@@ -187,7 +188,7 @@ def _minutes(takes: Estimate) -> str:
 
 
 def _say_end(done: Done, report: AuditReport) -> None:
-    run = visible(str(done.run.path))
+    run = quote(visible(str(done.run.path)))
     faults = "faults found" if report.damages else "no faults found"
     say(
         f"\nSavedModel  {done.saved_model}\n"

@@ -4,6 +4,7 @@ import platform
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import keras
@@ -176,10 +177,10 @@ def _write(config: ReproduceConfig, experiment: Experiment, outcome: Outcome, co
 
 
 def _made(config: ReproduceConfig, cost: dict[str, Any]) -> Made:
-    words = [f"resnet-tf reproduce {config.name} --out {config.out} --scale {config.scale}"]
-    words += [f"--data {config.data}"] if config.data else []
-    words += [f"--weights {config.weights}"] if config.weights else []
-    words += [f"--from {config.trained}"] if config.trained else []
+    words = [f"resnet-tf reproduce {config.name} --out {quote(config.out)} --scale {config.scale}"]
+    words += [f"--data {quote(config.data)}"] if config.data else []
+    words += [f"--weights {quote(config.weights)}"] if config.weights else []
+    words += [f"--from {quote(config.trained)}"] if config.trained else []
     words += [f"--seeds {config.seeds}"] if config.seeds else []
     facts = [("command", " ".join(words)), ("measured on", device_name())]
     facts += [("trained on", str(cost["device"]))] if "device" in cost else []

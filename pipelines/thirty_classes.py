@@ -7,6 +7,7 @@ photos.
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 
 import numpy as np
 import pandas as pd
@@ -114,8 +115,8 @@ def _weights_of(row: Row, where: str | None) -> str | None:
 
 def _command(row: Row, config: ReproduceConfig) -> str:
     return (
-        f"resnet-tf finetune {config.data} --run RUN --arch {row.arch} --weights imagenet --seed {row.seed} "
-        f"--minutes {MINUTES[config.scale]:g}"
+        f"resnet-tf finetune {quote(str(config.data))} --run RUN --arch {row.arch} --weights imagenet "
+        f"--seed {row.seed} --minutes {MINUTES[config.scale]:g}"
     )
 
 

@@ -260,6 +260,11 @@ class FinetuneConfig:
             raise UserError(
                 f"--minutes {self.minutes:g} and --epochs {self.epochs} both say when training ends; leave one out"
             )
+        if self.epochs == 0 and not self.pretrained:
+            raise UserError(
+                "--epochs 0 fits a head alone, which needs the features of weights, and --weights none has none; give "
+                "more epochs or weights"
+            )
         if self.minutes is not None and self.use_all is not None:
             raise UserError(
                 f"--use-all {self.use_all} repeats whole epochs, and --minutes {self.minutes:g} may cut one; give one"

@@ -121,6 +121,8 @@ def minutes_setting(help: str) -> Any:
         group=TRAINING,
         kind=float,
         positive=True,
+        low=0.0,
+        high=1e6,  # two years; numbers of steps of far more would be infinite in float32
         metavar="M",
         none_is="as long as the epochs take",
     )

@@ -183,9 +183,12 @@ def fingerprint(manifest: pd.DataFrame) -> str:
 
 
 def data_root(data: str | Path) -> Path:
-    """Returns the folder that a manifest's paths are relative to."""
+    """Returns the folder that a manifest's paths are relative to: DATA itself, or the folder of a CSV.
+
+    What is gone was a folder if its name has no ending. So a message names the folder that is missing.
+    """
     data = Path(data)
-    return data if data.is_dir() else data.parent
+    return data if data.is_dir() or not (data.exists() or data.suffix) else data.parent
 
 
 def _leave_out_unreadable(images: pd.DataFrame, data: Path) -> None:

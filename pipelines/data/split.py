@@ -11,6 +11,7 @@ from resnet_tf.errors import UserError
 
 # The splits take their share of a class in this order; training gets the rest.
 _HELD_OUT = ("test", "val")
+_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -119,16 +120,11 @@ def _divide(
 ) -> None:
     """Fills in the splits of all free images, in place."""
     wanted = {split: np.zeros(len(classes), int) for split in ("train", *_HELD_OUT)}
-    for code, label in enumerate(classes):
-        images = int((free & (codes == code)).sum())
+    for code, images in enumerate(np.bincount(codes[free], minlength=len(classes)).tolist()):
         parts = {split: _part(images, shares[split]) if images else 0 for split in _HELD_OUT}
-        if images and images - sum(parts.values()) < 1:
-            raise UserError(
-                f"the class {str(label)!r} has {images} images to divide, too few for one in each of "
-                f"{1 + sum(part > 0 for part in parts.values())} splits; add images or remove the class"
-            )
         for split, number in {"train": images - sum(parts.values()), **parts}.items():
             wanted[split][code] = number
+    _check_sizes(classes, wanted)
 
     decided = ~free
     have = {split: np.zeros(len(classes), int) for split in wanted}
@@ -158,6 +154,30 @@ def _divide(
                     f"the class {str(label)!r} has no image for {split}: it has "
                     f"{_size(free & (codes == code), units)}; add images, or try another --seed or --group"
                 )
+
+
+def _check_sizes(classes: np.ndarray, wanted: Mapping[str, np.ndarray]) -> None:
+    """Checks that each class leaves an image for training.
+
+    Args:
+        classes: Names of the classes.
+        wanted: Number of images of each class that each split is to have.
+
+    Raises:
+        UserError: A class has too few images; all such classes are counted, so that they are mended at one go.
+    """
+    images = np.sum(list(wanted.values()), axis=0)
+    small = np.flatnonzero((images > 0) & (wanted["train"] < 1))
+    if not len(small):
+        return
+    first, *others = small
+    splits = 1 + sum(int(wanted[split][first] > 0) for split in _HELD_OUT)
+    named = ", ".join(repr(str(classes[code])) for code in others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+    more = f"; the same holds for {len(others)} more classes ({named})" if others else ""
+    raise UserError(
+        f"the class {str(classes[first])!r} has {images[first]} image{'s' if images[first] > 1 else ''} to divide, too "
+        f"few for one in each of {splits} splits{more}; add images or remove the class{'es' if others else ''}"
+    )
 
 
 def _take(lots: list[np.ndarray], wanted: int, have: int, most: int) -> set[int]:

@@ -23,6 +23,9 @@ from pipelines.evaluation.slices import Slice, slices_of
 
 # Wilson's interval holds for the accuracy of independent images; the others are from the bootstrap.
 _WILSON = "accuracy"
+# The bootstrap does not know the mistakes that it has not seen, and of a single group it always draws the same. Where
+# no draw differs, it says nothing of how certain a figure is. The top five of five classes and fewer are certain.
+_CERTAIN, _ROUNDING = ("top5_accuracy",), 1e-9
 _OF_CALIBRATION = ("log_loss", "brier", "ece", "ece_equal_mass")
 
 
@@ -101,7 +104,8 @@ def _metrics(
     labels, found, classes = judged.labels, judged.probabilities, judged.classes
     metrics = {**summarize(labels, found, classes), "brier": now.brier, "ece_equal_mass": now.ece_equal_mass}
     intervals = bootstrap_intervals(Answers(labels, found), judged.groups)
-    metrics |= {f"{name}_ci95": ends for name, ends in intervals.items() if name != _WILSON}
+    said = {name: ends for name, ends in intervals.items() if name in _CERTAIN or ends[1] - ends[0] > _ROUNDING}
+    metrics |= {f"{name}_ci95": ends for name, ends in said.items() if name != _WILSON}
     if before is not None:
         metrics["uncalibrated"] = {name: getattr(before, name) for name in _OF_CALIBRATION}
     metrics["largest_class_share"] = float(np.bincount(labels).max() / len(labels))

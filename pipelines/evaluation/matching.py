@@ -1,6 +1,7 @@
 """Finds the predictions of another program for the images of a run, by their paths."""
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,23 @@ def path_inside(path: str, root: Path) -> str:
 
 
 def other_labels(rows: pd.DataFrame, root: Path, read: PredictionsFile, file: Path) -> tuple[str, ...]:
+    """Returns what to know where a file of predictions labels some images otherwise than the run."""
     if "label" not in read.table:
         return ()
     given = dict(zip((path_inside(path, root) for path in read.table["path"]), read.table["label"], strict=True))
-    differ = [path for path, label in zip(rows["path"], rows["label"], strict=True) if given[path] != label]
+    return labelled_otherwise(rows, given, str(file))
+
+
+def labelled_otherwise(rows: pd.DataFrame, given: Mapping[str, str], file: str) -> tuple[str, ...]:
+    """Returns what to know where a file labels some images otherwise than the run.
+
+    Args:
+        rows: Rows of the run's manifest.
+        given: Labels of the file, by the images' paths; some may be missing.
+        file: Path of the file.
+    """
+    pairs = zip(rows["path"], rows["label"], strict=True)
+    differ = [path for path, label in pairs if given.get(path, label) != label]
     if not differ:
         return ()
-    count = len(differ)
-    return (f"{str(file)!r} labels {count} images otherwise than the run, such as {differ[0]!r}; the run's count",)
+    return (f"{file!r} labels {len(differ)} images otherwise than the run, such as {differ[0]!r}; the run's count",)

@@ -33,7 +33,8 @@ def summarize(labels: np.ndarray, probabilities: np.ndarray, classes: list[str])
     """
     predicted = probabilities.argmax(axis=1)
     correct = int((predicted == labels).sum())
-    every, present = np.arange(len(classes)), np.unique(labels)
+    kappa, correlation = agreement(labels, predicted, len(classes))
+    present = np.unique(labels)
     interval = binomtest(correct, len(labels)).proportion_ci(confidence_level=0.95, method="wilson")
     return {
         "n": len(labels),
@@ -42,8 +43,8 @@ def summarize(labels: np.ndarray, probabilities: np.ndarray, classes: list[str])
         "top5_accuracy": top_k_accuracy(labels, probabilities, 5),
         "balanced_accuracy": balanced_accuracy(labels, predicted),
         "macro_f1": float(sk.f1_score(labels, predicted, labels=present, average="macro", zero_division=0.0)),
-        "cohen_kappa": _number(sk.cohen_kappa_score(labels, predicted, labels=every)),
-        "matthews_corrcoef": float(sk.matthews_corrcoef(labels, predicted)),
+        "cohen_kappa": kappa,
+        "matthews_corrcoef": correlation,
         "log_loss": log_loss(labels, probabilities),
         "balanced_log_loss": balanced_log_loss(labels, probabilities),
         "ece": expected_calibration_error(labels, probabilities),
@@ -100,9 +101,17 @@ def most_confused(matrix: pd.DataFrame, most: int = 5) -> list[tuple[str, str, i
     ]
 
 
-def _number(value: float) -> float:
-    """Replaces an undefined kappa by 0.
+def agreement(labels: np.ndarray, predicted: np.ndarray, classes: int) -> tuple[float, float]:
+    """Returns Cohen's kappa and Matthews's coefficient.
 
-    Kappa is 0/0 if labels and predictions are all one class; the agreement is then no better than chance.
+    Both are 0/0 if labels and predictions are all one class; the agreement is then no better than chance, and 0.
+
+    Args:
+        labels: int [n], true class of each image.
+        predicted: int [n], predicted class of each image.
+        classes: Number of classes.
     """
-    return 0.0 if np.isnan(value) else float(value)
+    if len(np.union1d(labels, predicted)) == 1:
+        return 0.0, 0.0
+    kappa = sk.cohen_kappa_score(labels, predicted, labels=np.arange(classes))
+    return float(kappa), float(sk.matthews_corrcoef(labels, predicted))

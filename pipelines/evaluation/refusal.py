@@ -63,7 +63,7 @@ class Answered:
         share, covered = 100.0 * self.right / self.answered, 100.0 * self.coverage
         figures = f"{share:.1f} % of the answers are right (95 % interval {low:.1f} to {high:.1f})"
         if self.answered == self.images:
-            return f"No answer has to be refused: {figures}."
+            return f"No answer is refused: {figures}."
         remaining = figures.replace("the answers", "the remaining answers")
         return f"Refuse below {self.threshold:.3g}: {remaining}, on {covered:.0f} % of the images."
 

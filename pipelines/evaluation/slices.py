@@ -98,7 +98,7 @@ def _chance(right: np.ndarray, inside: np.ndarray) -> float:
 
 
 def _parts(values: pd.Series) -> Iterator[tuple[str, np.ndarray]]:
-    numbers = pd.to_numeric(values.replace("", np.nan), errors="coerce")
+    numbers = pd.to_numeric(values.replace("", np.nan), errors="coerce").replace([np.inf, -np.inf], np.nan)
     known = values.notna().to_numpy() & (values.astype(str) != "").to_numpy()
     if numbers.notna().to_numpy()[known].all() and numbers.nunique() > QUARTERS:
         yield from _quarters(numbers.to_numpy(float))

@@ -9,11 +9,13 @@ import numpy as np
 import pandas as pd
 
 from pipelines.config.judging import EvaluateConfig
+from pipelines.data.find import composed
 from pipelines.data.manifest import data_root
+from pipelines.data.table import table_rows
 from pipelines.evaluation.integrity import check_same_images, load_run_manifest
 from pipelines.evaluation.judged import Judged, unknown_apart
 from pipelines.evaluation.looks import Looks
-from pipelines.evaluation.matching import in_order_of, other_labels, places_of
+from pipelines.evaluation.matching import in_order_of, labelled_otherwise, other_labels, places_of
 from pipelines.evaluation.other_photos import find_photos, known_photos, with_photos
 from pipelines.evaluation.predictions import BATCH_SIZE, input_spec_of, probabilities_of
 from pipelines.evaluation.predictions_file import read_predictions
@@ -66,6 +68,8 @@ def judged_by_run(config: EvaluateConfig, run: Run, name: str, workers: Workers)
     else:
         rows, root = rows_of_split(run, config.split), root_of(run, config.data)
         check_same_images(workers.part_of(rows, BATCH_SIZE), root)
+        if config.data is not None and os.path.isfile(config.data):
+            notes = labelled_otherwise(rows, _labels_of(config.data), config.data)
     if config.model is None:
         probabilities = probabilities_of(
             rows,
@@ -174,18 +178,29 @@ def root_of(run: Run, data: str | None) -> Path:
 
 
 def holds_images_of(run: Run, split: str, data: str) -> bool:
-    """Returns whether a folder has images of a run's split, by their content; otherwise it has other photos.
+    """Returns whether a folder or a CSV has images of a run's split, by their content; otherwise it has other photos.
 
-    A folder that has none of the run's paths and no images of its own is taken for that of the run, whose images are
-    then missing there.
+    A CSV has the images that it names, and not all of its folder.
+
+    Where the run has no image in the split, such as a training on all images, the images of its other splits say
+    whether the folder is the run's. A folder that has none of the run's paths and no images of its own is taken for
+    that of the run, whose images are then missing there.
     """
-    root, rows = root_of(run, data), rows_of_split(run, split)
-    there = [place for place, path in enumerate(rows["path"]) if (root / path).is_file()]
+    root, manifest = root_of(run, data), load_run_manifest(run)
+    of_split = manifest[manifest["split"] == split]
+    rows = manifest if of_split.empty else of_split
+    named = set(rows["path"]) if os.path.isdir(data) else set(_labels_of(data))
+    there = [place for place, path in enumerate(rows["path"]) if path in named and (root / path).is_file()]
     if not there:
         return os.path.isdir(data) and not os.listdir(data)
     looked = there[:: max(1, len(there) // _LOOKED_THROUGH)]
     digests = rows["sha256"].tolist()
     return any(not digests[place] or sha256(root / rows["path"].iloc[place]) == digests[place] for place in looked)
+
+
+def _labels_of(table: str) -> dict[str, str]:
+    """Returns the labels that a CSV gives to images, by the images' paths."""
+    return {path: composed(label) for path, label, *_ in table_rows(Path(table))}
 
 
 def _check_judged(model: Path) -> None:

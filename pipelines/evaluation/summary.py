@@ -7,6 +7,7 @@ import pandas as pd
 from pipelines.evaluation.looks import Looks
 from pipelines.evaluation.metrics import most_confused
 
+_ALWAYS = 5  # classes, all of which are among the top five
 _WITH_INTERVALS = (
     ("balanced_accuracy", "balanced accuracy"),
     ("macro_f1", "macro F1"),
@@ -22,7 +23,7 @@ def summary_text(metrics: dict, matrix: pd.DataFrame) -> str:
     lines = [
         f"{metrics['split']}{looks_of(metrics).in_words()}: {metrics['n']} images, {len(metrics['classes'])} classes",
         f"accuracy           {metrics['accuracy']:.4f}  (95 % interval {low:.4f} to {high:.4f})",
-        f"top-5 accuracy     {metrics['top5_accuracy']:.4f}",
+        *([f"top-5 accuracy     {metrics['top5_accuracy']:.4f}"] if len(metrics["classes"]) > _ALWAYS else []),
         *(f"{name:<18} {_with_interval(metrics, key)}" for key, name in _WITH_INTERVALS),
         f"calibration error  {metrics['ece']:.4f}",
         f"always {baseline['class']!r}: accuracy {baseline['accuracy']:.4f}, macro F1 {baseline['macro_f1']:.4f}",
@@ -41,5 +42,5 @@ def looks_of(metrics: dict[str, Any]) -> Looks:
 
 
 def _with_interval(metrics: dict[str, Any], name: str) -> str:
-    low, high = metrics[f"{name}_ci95"]
-    return f"{metrics[name]:.4f}  ({low:.4f} to {high:.4f})"
+    ends = metrics.get(f"{name}_ci95")
+    return f"{metrics[name]:.4f}" + (f"  ({ends[0]:.4f} to {ends[1]:.4f})" if ends else "")

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable
 from pipelines.console.clock import in_minutes
 from pipelines.evaluation.score import LOG_LOSS
 from pipelines.recipe.decision import NOTHING, Decision, Recipe, recipe_of
+from pipelines.recipe.pretrained import REFERENCE_BATCH
 from pipelines.recipe.scratch import HE
 
 
@@ -24,6 +25,23 @@ def explain(decisions: Iterable[Decision]) -> str:
             reason = next((row.reason for row in told if row.changed), told[0].reason)
             lines.append(f"{words}: {reason}")
     return "\n  ".join(["recipe:", *lines])
+
+
+def batch_in_words(batch_size: int, images: int) -> str:
+    """Returns a sentence about a batch that is larger than all training images together, or "" if it is not.
+
+    The usual batch may be larger, since a step is the least that can be trained.
+
+    Args:
+        batch_size: Number of images per step.
+        images: Number of training images.
+    """
+    if batch_size <= max(REFERENCE_BATCH, images):
+        return ""
+    return (
+        f"a step has {batch_size} images, more than the {images} for training, so that it shows images several times; "
+        "with a smaller --batch-size an epoch is shorter"
+    )
 
 
 def _head(recipe: Recipe) -> str:
@@ -62,7 +80,7 @@ def _epochs(recipe: Recipe) -> str:
         return f"as many epochs of {optimizer} as fit into {in_minutes(recipe.minutes)}"
     if recipe.schedule == "plateau" and recipe.choose_by != NOTHING:
         return f"as many epochs of {optimizer} as help, {recipe.epochs} at most"
-    return f"{recipe.epochs} epochs of {optimizer}"
+    return f"{recipe.epochs} epoch{'' if recipe.epochs == 1 else 's'} of {optimizer}"
 
 
 def _plateau(recipe: Recipe) -> str:

@@ -5,11 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtrit
 
 from pipelines.evaluation.score import LOG_LOSS
 
 # A choice is preferred to the usual one only if its log loss is lower by this many standard errors of the difference.
 STANDARD_ERRORS = 2.0
+# With fewer images, a standard error is itself uncertain, and counts as larger by Student's distribution. With more,
+# the difference is below two percent.
+FEW_IMAGES = 100
+_CERTAINTY = 0.97725  # of a normal distribution that is below two standard errors
 # If the longer side of all pictures but a tenth is at most this many times the shorter one, padding and squeezing
 # them is nearly the same.
 NEARLY_SQUARE = 1.05
@@ -28,7 +33,7 @@ class Compared:
         choice: Name of a view, or size in pixels.
         log_loss: Mean log loss of the images (natural logarithm).
         difference: Mean over the images of how much larger the log loss is than with the usual choice.
-        error: Standard error of that difference.
+        error: Standard error of that difference, see `standard_error`.
     """
 
     choice: str | int
@@ -70,7 +75,7 @@ class Findings:
     def uncertainty(self) -> float:
         """Share of the uncertainty about a class that the frozen features leave: 0 is none, and 1 all of it."""
         best = best_of(self.sizes or self.views)
-        return best.log_loss / self.entropy if self.entropy else 0.0
+        return min(best.log_loss / self.entropy, 1.0) if self.entropy else 0.0
 
     def in_words(self, compared: tuple[Compared, ...]) -> str:
         """Returns why one of the choices is taken, with the log losses of all of them."""
@@ -99,9 +104,23 @@ def compare(losses: Iterable[tuple[str | int, np.ndarray]]) -> tuple[Compared, .
     usual = named[0][1]
     differences = [(choice, loss, loss - usual) for choice, loss in named]
     return tuple(
-        Compared(choice, float(loss.mean()), float(more.mean()), float(more.std() / np.sqrt(len(more))))
+        Compared(choice, float(loss.mean()), float(more.mean()), standard_error(more))
         for choice, loss, more in differences
     )
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Returns the standard error of the mean of some values, float [values].
+
+    With fewer than `FEW_IMAGES` it is made larger, so that `STANDARD_ERRORS` of it are exceeded by chance no more often
+    than with many.
+    """
+    number = len(values)
+    error = float(values.std() / np.sqrt(number))
+    if not 1 < number < FEW_IMAGES:
+        return error
+    of_few = np.sqrt(number / (number - 1)) * stdtrit(number - 1, _CERTAINTY) / STANDARD_ERRORS
+    return float(error * of_few)
 
 
 def candidate_views(widths: np.ndarray, heights: np.ndarray) -> tuple[str, ...]:

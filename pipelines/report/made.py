@@ -74,13 +74,13 @@ def how_it_was_made(run: Run, best: str = "") -> Made:
 
 
 def _command(content: dict[str, Any], run: Run) -> str:
-    """The command with every argument that is not the default."""
+    """The command with every argument that is not the default. The run that chose makes a training on all images."""
+    chosen = content.get("chosen_by") or {}
+    given = {**content["arguments"], "run": chosen.get("run", str(run.path)), "use_all": chosen.get("use_all")}
     verb, config = ("import", ImportConfig) if content.get("imported") else ("finetune", FinetuneConfig)
     positional, options = [], []
     for each in described(config):
-        value = content["arguments"].get(each.name, each.default)
-        if each.name == "run":
-            value = str(run.path)
+        value = given.get(each.name, each.default)
         if value is None or value is False or value is MISSING or value == each.default:
             continue
         words = [shlex.quote(str(value))] if value is not True else []
@@ -106,12 +106,20 @@ def _facts(run: Run, content: dict[str, Any], history: pd.DataFrame) -> list[tup
         ("SHA-256 of these weights", str(weights.get("sha256", ""))),
         ("SHA-256 of model.keras", sha256(run.model)),
         ("seed", str(content["arguments"].get("seed", ""))),
-        ("training", f"{recipe['epochs']} epochs, {recipe['optimizer']}" if recipe else ""),
+        ("training", _training(recipe, history) if recipe else ""),
         ("precision of the training", str(content.get("precision", ""))),
         ("devices of the training", f"{devices['devices']}{processes}" if devices else ""),
         ("minutes of training", _minutes(history)),
         ("versions", ", ".join(f"{name} {version}" for name, version in (content.get("versions") or {}).items())),
     ]
+
+
+def _training(recipe: dict[str, Any], history: pd.DataFrame) -> str:
+    """How long all layers were trained: with --minutes, --epochs auto or --patience, the recipe only has a bound."""
+    epochs = recipe["epochs"]
+    if len(history):
+        epochs = int(history.loc[history["loss"].notna(), "epoch"].max()) if history["loss"].notna().any() else 0
+    return f"{epochs} epoch{'' if epochs == 1 else 's'}, {recipe['optimizer']}" if epochs else "of the head alone"
 
 
 def _history(run: Run) -> pd.DataFrame:

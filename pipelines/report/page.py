@@ -19,7 +19,7 @@ from pipelines.report.templates import json_for_script, render
 
 # A page is to open at once and to fit into a mail.
 MOST_BYTES = 14_500_000
-_WARNING = "warning: "
+_WARNING, _TRY = "warning: ", "; try "
 _CONFUSED, _PER_IMAGE, _WHOLE = 20, 5, 65535
 
 
@@ -65,9 +65,9 @@ def _content(report: Report) -> dict[str, Any]:
             for key, name, what in FIGURES
         ],
         "certainty": report.figures,
-        "notes": [visible(line) for line in lines if not line.startswith(_WARNING)],
-        # The page has its own words for what the warning names.
-        "remedy": next((line.rpartition("; try ")[2] for line in lines if line.startswith(_WARNING)), ""),
+        "notes": [visible(line) for line in lines if not _names_missed(line)],
+        # The page has its own words for the classes that such a line names.
+        "remedy": next((line.rpartition(_TRY)[2] for line in lines if _names_missed(line)), ""),
         "baseline": metrics.get("baseline"),
         "weakest": None if known.empty else known.sort_values(["recall", "images"]).iloc[0],
         "confused": [(*each, place[each[0]], place[each[1]]) for each in confused],
@@ -78,6 +78,11 @@ def _content(report: Report) -> dict[str, Any]:
         "data": json_for_script(_data(report)),
         "listed": LISTED,
     }
+
+
+def _names_missed(line: str) -> bool:
+    """Returns whether a line of the note is that of `pipelines.evaluation.missed.missed_in_words`."""
+    return line.startswith(_WARNING) and _TRY in line
 
 
 def _data(report: Report) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The figures of the run that chose a training on all images. They are kept beside its model, which has none."""
 
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pipelines.runs.directory import Run, read_config
@@ -62,7 +63,7 @@ def chosen_in_words(run: Run) -> str:
     chosen, tested = Run(Path(content["run"])), content["test"]
     words = f"{chosen.path}, which chose it, has {_in_words(content['validation'])} on validation"
     if tested is None:
-        return f"{words}, and `resnet-tf evaluate {chosen.path}` gives its figures on the test"
+        return f"{words}, and `resnet-tf evaluate {quote(str(chosen.path))}` gives its figures on the test"
     where = chosen.evaluation("test").relative_to(chosen.path)
     return f"{words}, and {_in_words(tested)} on the {tested['n']:,} images of the test ({where} there)"
 

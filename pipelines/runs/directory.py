@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pipelines.runs.files import read_json, try_place
@@ -130,7 +131,8 @@ def finished_run(path: str | Path) -> Run:
     """
     run = Run(Path(path))
     if not run.path.is_dir():
-        raise UserError(f"there is no run directory {str(path)!r}; `resnet-tf finetune DATA --run {path}` makes one")
+        command = f"resnet-tf finetune DATA --run {quote(str(path))}"
+        raise UserError(f"there is no run directory {str(path)!r}; `{command}` makes one")
     for file in run.of_model:
         if not file.is_file():
             raise UserError(f"the run {str(path)!r} has no {file.name}; finish it with `resnet-tf finetune` first")

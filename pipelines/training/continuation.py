@@ -2,6 +2,7 @@
 
 from dataclasses import MISSING, fields
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from pipelines.config.finetune import FinetuneConfig
@@ -32,8 +33,8 @@ def check_same_settings(run: Run, config: FinetuneConfig) -> None:
     """
     if chosen_by := read_config(run.config).get("chosen_by"):
         raise UserError(
-            f"{str(run.path)!r} is a training on all images; --run {chosen_by['run']} --use-all {chosen_by['use_all']} "
-            "continues it"
+            f"{str(run.path)!r} is a training on all images; --run {quote(chosen_by['run'])} --use-all "
+            f"{chosen_by['use_all']} continues it"
         )
     before, now = _arguments(run), config.as_arguments()
     for name in ("image_size", "balance"):

@@ -41,6 +41,9 @@ from resnet_tf.classifier import averaged_features, feature_extractor
 
 # The number of images that are looked at. More would cost more time than they bring certainty.
 MOST_IMAGES = 800
+# The number of images of a class that are looked at, if it has them and not all images are looked at. With fewer, a
+# class is a stranger to the regression, whose losses then say that everything is uncertain.
+LEAST_OF_A_CLASS = 8
 FOLDS = 3
 SHARE_OF_TIME = 0.1  # of --minutes
 # Inverse regularization strengths, on standardized features.
@@ -159,12 +162,26 @@ class _Looker:
 
 
 def some_of(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
-    """Returns at most `MOST_IMAGES` rows of a manifest, with each class's share of them, in the manifest's order."""
+    """Returns at most `MOST_IMAGES` rows of a manifest, with each class's share of them, in the manifest's order.
+
+    A class has at least `LEAST_OF_A_CLASS` of its images among them. Where there are too many classes for that, some
+    classes are left out.
+
+    Args:
+        rows: Rows of a manifest.
+        seed: Seed of the choice.
+    """
     if len(rows) <= MOST_IMAGES:
         return rows
-    order = np.random.default_rng(seed).permutation(len(rows))
+    random = np.random.default_rng(seed)
+    order = random.permutation(len(rows))
     rank = rows["label"].iloc[order].groupby(rows["label"].iloc[order]).cumcount() + 0.5
     share = rank / rows["label"].map(rows["label"].value_counts()).iloc[order]
+    share = share.where(rank > LEAST_OF_A_CLASS, share - 1.0)  # these come first
+    classes = np.unique(rows["label"])
+    if len(classes) > MOST_IMAGES // LEAST_OF_A_CLASS:
+        seen = random.choice(classes, MOST_IMAGES // LEAST_OF_A_CLASS, replace=False)
+        share = share[rows["label"].iloc[order].isin(seen)]
     return rows.loc[share.sort_values(kind="stable").index[:MOST_IMAGES].sort_values()]
 
 
@@ -185,7 +202,7 @@ def held_out_losses(features: np.ndarray, labels: np.ndarray, units: np.ndarray,
     probabilities = np.zeros((len(STRENGTHS), len(labels), int(labels.max()) + 1))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)  # a fit that is cut short compares views well enough
-        for fold in range(FOLDS):
+        for fold in np.unique(folds):
             fitted, held_out = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
             mean, deviation = standards(features[fitted])
             seen, new = ((features[part] - mean) / deviation for part in (fitted, held_out))
@@ -215,8 +232,11 @@ def _answers(seen: np.ndarray, labels: np.ndarray, new: np.ndarray, strength: fl
 def folds_of(labels: np.ndarray, units: np.ndarray) -> np.ndarray:
     """Returns the fold of each image, int [images]. The units of a class are dealt out one after the other.
 
-    Unlike `pipelines.data.split.assign_folds`, it does not mind that a class has fewer units than there are folds.
+    Unlike `pipelines.data.split.assign_folds`, it does not mind that a class has fewer units than there are folds. A
+    single unit is divided, since nothing could be compared otherwise.
     """
+    if len(np.unique(units)) == 1:
+        units = np.arange(len(units))
     _, first, inverse = np.unique(units, return_index=True, return_inverse=True)
     order = np.lexsort((np.random.default_rng(0).permutation(len(first)), labels[first]))
     folds = np.empty(len(first), int)

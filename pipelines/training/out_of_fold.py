@@ -1,5 +1,6 @@
 """Predictions of all labelled images, each by a head that has not learned its label: the head is fitted to folds."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -57,14 +58,14 @@ def out_of_fold_probabilities(
         units: int [n], equal for images that stay in one fold: the label of a near-identical picture would give away
             the image's own.
         strength: Inverse regularization, on standardized features.
-        folds: Number of folds.
+        folds: Number of folds; there are fewer where no class has as many images, or where there are fewer units.
 
     Returns:
         float64 [n, classes]; 0 for a class all of whose images are in the image's own fold.
     """
     found = np.zeros((len(labels), classes))
-    divided = StratifiedGroupKFold(min(folds, len(np.unique(units))), shuffle=True, random_state=0)
-    for learned, judged in progress(divided.split(features, labels, units), folds, "labels looked at", "fold"):
+    parts = folds_of(labels, units, folds)
+    for learned, judged in progress(parts, len(parts), "labels looked at", "fold"):
         mean, deviation = standards(features[learned])
         if len(np.unique(labels[learned])) < 2:
             found[judged, labels[learned][0]] = 1.0
@@ -73,6 +74,20 @@ def out_of_fold_probabilities(
         regression.fit((features[learned] - mean) / deviation, labels[learned])
         found[np.ix_(judged, regression.classes_)] = regression.predict_proba((features[judged] - mean) / deviation)
     return found
+
+
+def folds_of(labels: np.ndarray, units: np.ndarray, folds: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Returns the images that each fold learns from and those that it judges, as pairs of int arrays.
+
+    A single unit is divided, since nothing could be judged otherwise. Args are those of `out_of_fold_probabilities`.
+    """
+    different = len(np.unique(units))
+    if different == 1:
+        units, different = np.arange(len(labels)), len(labels)
+    divided = StratifiedGroupKFold(min(folds, different, int(np.bincount(labels).max())), shuffle=True, random_state=0)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The least populated class")  # it has an image in as many folds as it can
+        return list(divided.split(labels, labels, units))
 
 
 def _features(run: Run, rows: pd.DataFrame, root: Path) -> np.ndarray:

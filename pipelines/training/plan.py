@@ -32,7 +32,7 @@ from pipelines.recipe.earlier import (
     repeated_precision,
     repeated_recipe,
 )
-from pipelines.recipe.explain import explain
+from pipelines.recipe.explain import batch_in_words, explain
 from pipelines.recipe.findings import Findings
 from pipelines.runs.files import fingerprint_of
 from resnet_tf import __version__
@@ -212,7 +212,7 @@ class Plan:
 
     def __str__(self) -> str:
         """Returns what is trained, and the decisions with their reasons."""
-        lines = [self.summary(), *self._imbalance(), explain(self.decisions)]
+        lines = [self.summary(), *self._remarks(), explain(self.decisions)]
         return "\n".join(lines)
 
     def _repr_html_(self) -> str:
@@ -223,9 +223,10 @@ class Plan:
         head = "".join(f"<th>{name.replace('_', ' ')}</th>" for name in columns)
         return f"<p>{html.escape(self.summary())}</p><table><tr>{head}</tr>{rows}</table>"
 
-    def _imbalance(self) -> list[str]:
-        words = imbalance_in_words(self.rows["train"]["label"].value_counts(), self.recipe.balance)
-        return [words] if words else []
+    def _remarks(self) -> list[str]:
+        labels = self.rows["train"]["label"]
+        words = imbalance_in_words(labels.value_counts(), self.recipe.balance)
+        return [each for each in (words, batch_in_words(self.config.batch_size, len(labels))) if each]
 
     def summary(self) -> str:
         """Returns in one line what is trained: the network, the classes, the images and the devices."""

@@ -6,6 +6,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from pipelines.config.finetune import FinetuneConfig
+from pipelines.config.shared import SPLITS
 from pipelines.console.terminal import say, warn
 from pipelines.data.find import check_exists
 from pipelines.data.groups import Ties
@@ -24,6 +25,7 @@ from resnet_tf.workers import Workers, check_settings
 
 # These settings may differ between machines, because files may be at different places.
 _OWN_SETTINGS = ("data", "weights", "manifest")
+_NAMED = 5
 
 
 def make_plan(
@@ -61,7 +63,7 @@ def divide_images(config: FinetuneConfig) -> pd.DataFrame:
     """Inspects all images, divides them as the user asked, and returns the manifest of a new training.
 
     Raises:
-        UserError: There are no images to validate with, or a class has none to train with.
+        UserError: There are no images to train or to validate with, or a class has none to train with.
     """
     if config.manifest is not None:
         manifest = reuse_manifest(config.data, config.manifest, config.follow_links, config.similar)
@@ -71,12 +73,34 @@ def divide_images(config: FinetuneConfig) -> pd.DataFrame:
         ties = Ties(config.group, config.similar)
         manifest = make_manifest(config.data, *shares, config.seed, ties, fold, config.follow_links)
     _say_range(config.range, manifest)
-    if not (manifest["split"] == "val").any():
-        raise UserError("there are no validation images to choose the best epoch by; give --val-fraction above 0")
+    _check_splits(config, set(manifest["split"]))
     untrained = sorted(set(manifest["label"]) - set(manifest.loc[manifest["split"] == "train", "label"]))
     if untrained:
         raise UserError(f"the class {untrained[0]!r} has no training images; add some, or remove it from all splits")
+    unseen = sorted(set(manifest["label"]) - set(manifest.loc[manifest["split"] == "val", "label"]))
+    if unseen:
+        named = f"{', '.join(map(repr, unseen[:_NAMED]))}{', …' if len(unseen) > _NAMED else ''}"
+        say(f"validation has no image of {len(unseen)} of the classes ({named}), so that nothing is chosen by them")
     return manifest
+
+
+def _check_splits(config: FinetuneConfig, splits: set[str]) -> None:
+    """Checks that there are images to train and to validate with.
+
+    Raises:
+        UserError: There are none.
+    """
+    if "train" not in splits:
+        named = " and ".join(split for split in SPLITS if split in splits)
+        raise UserError(
+            f"{config.data!r} has images for {named} alone, and none to train with; name the folder or the table that "
+            "has the training images as well, or judge a finished run by these with `resnet-tf evaluate RUN --data`"
+        )
+    if "val" not in splits:
+        none = "there are no validation images to choose the best epoch by"
+        if config.manifest is not None:
+            raise UserError(f"{none} in {config.manifest!r}; take the manifest of a run that has some")
+        raise UserError(f"{none}; give --val-fraction above 0")
 
 
 def weights_for_all(

@@ -15,6 +15,8 @@ from pipelines.data.manifest import look_at_images
 from pipelines.data.outlines import OTHER_OUTLINES, SAMPLE_OUTLINES
 from pipelines.data.patterns import OTHER_PATTERNS, SAMPLE_PATTERNS
 from pipelines.data.sample import CLASSES, draw_image
+from pipelines.runs.directory import finished_run
+from resnet_tf.errors import UserError
 
 
 def command(*words):
@@ -46,6 +48,7 @@ WRONG = [
     (["finetune", "{data}/none", "--find-learning-rate", "{new}/x.png", "--weights", "none"], "there is no folder"),
     (["finetune", "{data}", "--run", "{new}", "--epochs", "-1"], "between 0 and 100000, received -1"),
     (["finetune", "{data}", "--run", "{new}", "--arch", "resnet19"], "unknown architecture 'resnet19'"),
+    (["finetune", "{data}", "--run", "{new}", "--weights", "none", "--epochs", "0"], "--epochs 0 fits a head alone"),
     (["finetune", "{data}", "--run", "{new}", "--epochs", "many"], "must be a whole number or auto, received 'many'"),
     (["finetune", "{data}", "--run", "{new}", "--learning-rate", "nan"], "received nan"),
     (["finetune", "{data}", "--run", "{new}", "--val-fraction", "0.6", "--test-fraction", "0.6"], "leave nothing"),
@@ -180,3 +183,8 @@ def test_sample_writes_class_folders(tmp_path):
     assert len(files) == 6
     with Image.open(tmp_path / "s" / files[0]) as picture:
         assert picture.size == (40, 40)
+
+
+def test_a_command_in_a_message_quotes_a_path_with_blanks():
+    with pytest.raises(UserError, match="`resnet-tf finetune DATA --run 'my photos/a'` makes one"):
+        finished_run("my photos/a")

@@ -12,11 +12,12 @@ import tensorflow as tf
 from PIL import Image
 from sklearn import metrics as sk
 
-from pipelines.config.judging import PredictConfig
-from pipelines.data.manifest import describe_data, load_manifest
+from pipelines.config.judging import EvaluateConfig, PredictConfig
+from pipelines.data.manifest import describe_data, load_manifest, make_manifest
 from pipelines.data.named_files import expand
 from pipelines.evaluate import evaluate
 from pipelines.evaluation.inference import softmax
+from pipelines.evaluation.matching import labelled_otherwise
 from pipelines.evaluation.metrics import (
     confusion_matrix,
     expected_calibration_error,
@@ -27,12 +28,13 @@ from pipelines.evaluation.metrics import (
 )
 from pipelines.evaluation.predictions import input_spec_of, probability_columns
 from pipelines.evaluation.run_calibration import temperature_of
+from pipelines.evaluation.sources import name_of, rows_of_split
 from pipelines.export import export
 from pipelines.finetune import finetune
 from pipelines.predict import predict
 from pipelines.report.figures import draw_confusion_matrix
 from pipelines.runs.directory import Run, load_model
-from pipelines.runs.files import read_json, write_json
+from pipelines.runs.files import read_json, write_csv, write_json
 from resnet_tf.errors import UserError
 from tests.conftest import small_config
 
@@ -189,6 +191,44 @@ def test_a_split_without_images_is_named(run):
         evaluate(other, "test")
 
 
+def test_a_run_without_a_test_is_judged_by_other_photos(images, tmp_path):
+    run, manifest = Run(tmp_path / "run"), make_manifest(images, 0.2, 0.0, 0)  # as after --use-all test, too
+    write_csv(run.manifest, manifest)
+    write_json(run.config, {"arguments": {"data": str(images)}, "data": describe_data(manifest)})
+    for label in images.iterdir():
+        (tmp_path / "new" / label.name).mkdir(parents=True)
+        shutil.copy(next(label.iterdir()), tmp_path / "new" / label.name / "new.jpg")
+    assert name_of(EvaluateConfig(str(run.path), data=str(tmp_path / "new")), run).startswith("photos-new-")
+    # The images of the run itself are no test, wherever they are.
+    shutil.copytree(images, tmp_path / "moved")
+    assert name_of(EvaluateConfig(str(run.path), data=str(tmp_path / "moved")), run) == "test"
+    with pytest.raises(UserError, match="has no images in the split 'test'; it has train, val"):
+        rows_of_split(run, "test")
+
+
+def test_a_table_has_the_images_that_it_names_and_not_all_of_its_folder(images, tmp_path):
+    shutil.copytree(images, tmp_path / "images")
+    run, table = Run(tmp_path / "run"), tmp_path / "new.csv"
+    manifest = make_manifest(tmp_path / "images", 0.2, 0.2, 0)
+    manifest = manifest.assign(path="images/" + manifest["path"])
+    write_csv(run.manifest, manifest)
+    write_json(run.config, {"arguments": {"data": str(tmp_path / "old.csv")}, "data": describe_data(manifest)})
+    test = manifest[manifest["split"] == "test"]
+    write_csv(table, test[["path", "label"]])
+    assert name_of(EvaluateConfig(str(run.path), data=str(table)), run) == "test"
+    path = tmp_path / test["path"].iloc[0]
+    shutil.copy(path, path.with_name("new.jpg"))  # beside the images of the run
+    write_csv(table, pd.DataFrame({"path": [f"images/{path.parent.name}/new.jpg"], "label": [path.parent.name]}))
+    assert name_of(EvaluateConfig(str(run.path), data=str(table)), run).startswith("photos-new.csv-")
+
+
+def test_a_table_that_labels_images_otherwise_is_named():
+    rows = pd.DataFrame({"path": ["a.jpg", "b.jpg", "c.jpg"], "label": ["x", "y", "z"]})
+    (note,) = labelled_otherwise(rows, {"a.jpg": "x", "b.jpg": "x"}, "new.csv")
+    assert note == "'new.csv' labels 1 images otherwise than the run, such as 'b.jpg'; the run's count"
+    assert labelled_otherwise(rows, {"a.jpg": "x"}, "new.csv") == ()
+
+
 def test_images_that_have_moved_are_named_and_found_again(run, images, tmp_path):
     with pytest.raises(UserError, match=r"are not in .* any more, such as .*--data"):
         evaluate(run, "val", data=str(tmp_path))
@@ -306,10 +346,12 @@ def test_figures_are_those_of_scikit_learn_and_the_textbook():
     assert top_k_accuracy(labels, probabilities, 1) == 5 / 8
 
 
-def test_one_class_everywhere_gives_numbers_and_no_nan():
+def test_one_class_everywhere_gives_numbers_and_no_nan(recwarn):
     figures = summarize(np.zeros(4, int), np.tile([0.9, 0.1], (4, 1)), ["a", "b"])
     assert figures["accuracy"] == 1.0
     assert all(np.isfinite(value) for value in figures.values() if isinstance(value, float))
+    assert figures["cohen_kappa"] == figures["matthews_corrcoef"] == 0.0
+    assert not recwarn.list  # scikit-learn's own words say nothing to a user
 
 
 def test_the_most_confused_pairs_come_first():

@@ -25,12 +25,15 @@ from pipelines.evaluation.conformal import (
     scores_of,
     sets_of,
 )
+from pipelines.evaluation.figures import figures_of
 from pipelines.evaluation.intervals import Answers, bootstrap_intervals, resamples
+from pipelines.evaluation.judged import Judged
 from pipelines.evaluation.label_issues import label_issue_table, label_issues, pairs_to_merge
-from pipelines.evaluation.metrics import summarize
+from pipelines.evaluation.metrics import confusion_matrix, summarize
 from pipelines.evaluation.refusal import NEVER, answered_above, choose_threshold, risk_coverage
 from pipelines.evaluation.shares import wilson
 from pipelines.evaluation.slices import holm, slices_of
+from pipelines.evaluation.summary import summary_text
 
 
 def answers_of(images: int, classes: int = 5, sharpness: float = 1.0, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -134,6 +137,22 @@ def test_the_brier_score_is_that_of_scikit_learn():
     assert calibration_of(labels, found).brier == pytest.approx(expected)
 
 
+@pytest.mark.parametrize("all_right", [True, False])
+def test_a_figure_that_no_resample_changes_has_no_interval(all_right):
+    labels, classes = np.arange(12) % 2, ["a", "b"]
+    found = np.where(np.eye(2)[labels] > 0, 0.9, 0.1) if all_right else np.tile([0.7, 0.3], (12, 1))
+    rows = pd.DataFrame({"path": list("abcdefghijkl"), "label": [classes[label] for label in labels]})
+    rows["group"] = [str(number) for number in range(12)] if all_right else "one shop"
+    metrics = figures_of(Judged("test", classes, rows, found)).metrics
+    named = {name.removesuffix("_ci95") for name in metrics if name.endswith("_ci95")}
+    assert named == {"accuracy", "top5_accuracy"}
+    assert metrics["accuracy_ci95"][0] < metrics["accuracy_ci95"][1]
+    matrix = confusion_matrix(labels, found.argmax(axis=1), classes)
+    text = summary_text({**metrics, "classes": classes, "split": "test", "mirror": False}, matrix)
+    assert f"balanced accuracy  {metrics['balanced_accuracy']:.4f}\n" in text
+    assert "top-5" not in text  # with two classes it says nothing
+
+
 # Refusal
 
 
@@ -148,6 +167,9 @@ def test_the_threshold_is_the_lowest_that_leaves_the_wanted_share():
     assert (left.answered, left.right, left.coverage) == (4, 3, 0.8)
     assert left.in_words().startswith("Refuse below 0.6: 75.0 % of the remaining answers are right (95 % interval 30.1")
     assert left.in_words().endswith("on 80 % of the images.")
+    # The threshold is of other images, or all answers are as sure as can be; it says nothing of how many are right.
+    for threshold, surest in ((0.0, confidence), (NEVER, np.ones(5))):
+        assert answered_above(surest, ~right, threshold).in_words().startswith("No answer is refused: 40.0 % of the")
 
 
 def test_equal_confidences_are_refused_together():
@@ -232,6 +254,13 @@ def test_unknown_values_are_in_no_part():
     slices = slices_of(facts, np.arange(62) % 3 > 0)
     assert sum(each.images for each in slices if each.column == "speed") == 60
     assert [(each.value, each.images) for each in slices if each.column == "note"] == [("x", 40)]
+
+
+def test_a_column_with_an_infinite_number_is_divided_by_its_texts(recwarn):
+    facts = pd.DataFrame({"distance": ["inf"] * 20 + [str(number) for number in range(1, 9)] * 10})
+    slices = slices_of(facts, np.arange(100) % 3 > 0)
+    assert {each.value for each in slices} == {"inf", *map(str, range(1, 9))}
+    assert not recwarn.list
 
 
 def test_holm_corrects_the_smallest_most():

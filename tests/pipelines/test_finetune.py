@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import keras
 import numpy as np
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from sklearn import metrics as sk
 
-from pipelines.data.manifest import load_manifest
+from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.evaluation.inference import Inference, images_of, outputs, softmax
 from pipelines.evaluation.predictions import input_spec_of
 from pipelines.evaluation.score import Score
@@ -26,6 +27,8 @@ from pipelines.training.callback import collapse_reason
 from pipelines.training.checkpoint import Progress
 from pipelines.training.history import HISTORY_COLUMNS
 from pipelines.training.linear_probe import fit_linear_probe
+from pipelines.training.network import build_network
+from pipelines.training.setup import make_plan
 from resnet_tf.classifier import build_classifier, feature_extractor, head
 from resnet_tf.errors import UserError
 from tests.conftest import cut_off_before_epoch, small_config
@@ -128,8 +131,10 @@ def test_a_run_that_was_cut_off_continues_to_the_same_end(images, tiny, tmp_path
 
 
 def test_the_same_seed_gives_the_same_split_and_start(images, tiny, tmp_path):
-    runs = [finetune(small_config(images, tmp_path / name, arch=tiny, epochs=0)) for name in ("a", "b")]
-    assert runs[0].manifest.read_text() == runs[1].manifest.read_text()
+    plans = [make_plan(small_config(images, tmp_path / name, arch=tiny)) for name in ("a", "b")]
+    assert plans[0].manifest.equals(plans[1].manifest)
+    starts = [build_network(plan).model.get_weights() for plan in plans]
+    assert all(np.array_equal(one, other) for one, other in zip(*starts, strict=True))
 
 
 def test_mirrored_replicas_train_and_save_a_plain_model(images, tmp_path, small, small_weights):
@@ -191,16 +196,44 @@ def test_training_stops_early_without_improvement(images, tiny, tmp_path, capsys
 
 
 def test_a_damaged_checkpoint_is_one_sentence(images, tiny, tmp_path):
-    run = finetune(small_config(images, tmp_path / "run", arch=tiny, epochs=0))
+    run = finetune(small_config(images, tmp_path / "run", arch=tiny))
     file = next(run.checkpoints.iterdir())
     file.write_bytes(file.read_bytes()[:20])
     with pytest.raises(UserError, match="is damaged"):
-        finetune(small_config(images, tmp_path / "run", arch=tiny, epochs=0))
+        finetune(small_config(images, tmp_path / "run", arch=tiny))
 
 
 def test_no_validation_images_is_an_error(images, tmp_path):
+    config = small_config(images, tmp_path / "run", val_fraction=0.0)
     with pytest.raises(UserError, match="--val-fraction above 0"):
-        finetune(small_config(images, tmp_path / "run", val_fraction=0.0))
+        finetune(config)
+    manifest = make_manifest(images, 0.0, 0.2, 0)  # such as that of a training on all images
+    manifest.to_csv(tmp_path / "manifest.csv", index=False)
+    with pytest.raises(UserError, match=r"by in '.*manifest.csv'; take the manifest of a run that has some"):
+        finetune(replace(config, val_fraction=0.15, manifest=str(tmp_path / "manifest.csv")))
+
+
+def test_a_class_that_validation_does_not_have_is_named_before_the_training(images, tmp_path, capsys):
+    manifest = make_manifest(images, 0.2, 0.2, 0)
+    absent = manifest["label"].iloc[0]
+    moved = (manifest["label"] == absent) & (manifest["split"] == "val")
+    manifest.assign(split=manifest["split"].mask(moved, "train")).to_csv(tmp_path / "manifest.csv", index=False)
+    make_plan(small_config(images, tmp_path / "run", manifest=str(tmp_path / "manifest.csv")))
+    assert f"validation has no image of 1 of the classes ({absent!r}), so that nothing is" in capsys.readouterr().out
+
+
+def test_a_batch_of_more_images_than_there_are_is_said(images, tmp_path):
+    large, usual = (str(make_plan(small_config(images, tmp_path / "run", batch_size=size))) for size in (64, 32))
+    assert "a step has 64 images, more than the " in large
+    assert "a step has" not in usual
+
+
+def test_a_folder_for_the_test_alone_has_nothing_to_train_with(images, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "test").symlink_to(images)
+    config = small_config(tmp_path / "data", tmp_path / "run", follow_links=True)
+    with pytest.raises(UserError, match=r"data' has images for test alone, and none to train with; .*evaluate RUN"):
+        finetune(config)
 
 
 def test_a_class_without_training_images_is_named(images, tmp_path):

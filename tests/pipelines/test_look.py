@@ -23,8 +23,9 @@ from pipelines.recipe.findings import (
     compare,
     entropy_of,
     larger_sizes,
+    standard_error,
 )
-from pipelines.training.look import MOST_IMAGES, held_out_losses, some_of
+from pipelines.training.look import LEAST_OF_A_CLASS, MOST_IMAGES, held_out_losses, some_of
 from pipelines.training.setup import make_plan
 from tests.conftest import small_config
 
@@ -66,6 +67,16 @@ def test_a_view_is_taken_only_if_it_is_certainly_better():
     )
 
 
+def test_a_few_images_seldom_make_a_view_certainly_better_by_chance():
+    random, few = np.random.default_rng(0), 4
+    noise = random.normal(0.0, 1.0, (4000, few))
+    taken = [best_of(compare([("crop", np.ones(few)), ("squeeze", 1.0 + each)])).choice for each in noise]
+    # With many images two standard errors are exceeded in 2.3 % of all cases; without a correction four have 9 %.
+    assert np.mean(np.array(taken) == "squeeze") < 0.035
+    many = random.normal(0.0, 1.0, 144)
+    assert standard_error(many) == many.std() / 12
+
+
 def test_entropy_is_that_of_the_classes_shares():
     assert entropy_of(np.array([0, 1, 2, 3])) == pytest.approx(np.log(4))
     assert entropy_of(np.array([0, 0, 0, 3])) == pytest.approx(-0.75 * np.log(0.75) - 0.25 * np.log(0.25))
@@ -97,6 +108,7 @@ def test_classes_that_features_do_not_tell_apart_get_more_epochs():
     rows = {row.setting: row for row in decide(config(), 1000, findings=findings(0.8))}
     assert rows["epochs"].decided_by == DATA
     assert "the frozen features leave 80% of the uncertainty about a class" in rows["epochs"].reason
+    assert findings(1.4).uncertainty == 1.0  # worse than the classes' shares is no more than all of it
 
 
 def test_nobody_looks_where_nothing_is_left_to_find_out(images, small, small_weights):
@@ -133,6 +145,17 @@ def test_some_of_many_images_keep_the_classes_shares():
     assert some_of(rows[:50], seed=0).equals(rows[:50])
 
 
+def test_no_class_is_a_stranger_among_some_of_many_images():
+    rare = pd.DataFrame({"label": ["a"] * 5000 + ["b"] * 2 + ["c"] * 30})
+    counts = some_of(rare, seed=0)["label"].value_counts()
+    assert (counts["b"], counts["c"], counts.sum()) == (2, LEAST_OF_A_CLASS, MOST_IMAGES)
+    for classes in (150, 1000):  # each of which would have five images, or not one
+        many = pd.DataFrame({"label": [f"class {number:04d}" for number in range(classes)] * 20})
+        counts = some_of(many, seed=0)["label"].value_counts()
+        assert (counts == LEAST_OF_A_CLASS).all()
+        assert counts.sum() == MOST_IMAGES
+
+
 def test_the_loss_is_that_of_images_which_the_fit_has_not_seen():
     random = np.random.default_rng(0)
     labels = np.arange(120) % 3
@@ -165,6 +188,13 @@ def test_classes_with_hardly_any_images_have_finite_losses(labels):
     losses = held_out_losses(features, np.array(labels), np.arange(6))
     assert np.isfinite(losses).all()
     assert losses.shape == (6,)
+
+
+@pytest.mark.parametrize("units", [[0, 0, 0, 1, 1, 1], [0] * 6])
+def test_images_of_hardly_any_groups_have_finite_losses(units):
+    features = np.random.default_rng(0).normal(0, 1, (6, 4))
+    losses = held_out_losses(features, np.array([0, 1, 0, 1, 0, 1]), np.array(units))
+    assert np.isfinite(losses).all()
 
 
 def test_a_run_sees_the_whole_of_pictures_whose_ends_matter(tmp_path, small, small_weights):

@@ -76,3 +76,19 @@ def test_a_class_with_one_image_has_no_probability_out_of_its_fold():
     truth = np.append(truth, 5)
     found = out_of_fold_probabilities(np.append(features, [features[0]], axis=0), truth, 6, np.arange(51), strength=0.1)
     assert found[50, 5] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("labels", "units"),
+    [
+        (np.arange(30) % 10, np.arange(30)),  # three photos a class
+        (np.repeat([0, 1], [27, 3]), np.arange(30)),
+        (np.arange(30) % 2, np.arange(30) % 3),  # three shops
+        (np.arange(30) % 2, np.zeros(30, int)),
+    ],
+)
+def test_labels_are_looked_at_with_few_images_of_a_class_and_few_groups(labels, units, recwarn):
+    features = np.random.default_rng(0).normal(size=(30, 8))
+    found = out_of_fold_probabilities(features, labels, 10, units, strength=0.1)
+    np.testing.assert_allclose(found.sum(axis=1), 1.0)
+    assert not recwarn.list

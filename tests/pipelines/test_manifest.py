@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from pipelines.data.inspect import inspect_image
-from pipelines.data.manifest import class_names, find_images, fingerprint, load_manifest, make_manifest
+from pipelines.data.manifest import class_names, data_root, find_images, fingerprint, load_manifest, make_manifest
 from pipelines.data.split import assign_splits
 from pipelines.runs.files import write_csv
 from resnet_tf.errors import UserError
@@ -32,6 +32,14 @@ def test_a_folder_of_class_folders(images):
     assert pd.crosstab(manifest["label"], manifest["split"]).to_numpy().tolist() == [[2, 6, 2]] * 3
     assert manifest["path"].is_monotonic_increasing
     assert set(manifest["width"]) == {48}
+
+
+def test_the_root_is_a_folder_or_that_of_a_table_also_where_they_are_gone(images, tmp_path):
+    assert data_root(images) == images
+    assert data_root(tmp_path / "photos") == tmp_path / "photos"
+    assert data_root(tmp_path / "table.csv") == tmp_path
+    (tmp_path / "table").touch()
+    assert data_root(tmp_path / "table") == tmp_path
 
 
 def test_a_split_is_the_same_for_the_same_seed_only(images):

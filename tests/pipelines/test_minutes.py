@@ -160,11 +160,11 @@ def test_a_run_that_is_continued_spends_only_what_is_left(images, tiny, tmp_path
 
 def test_without_time_for_an_epoch_the_head_alone_is_kept(images, small, small_weights, tmp_path, clock, capsys):
     late = Stopwatch(clock)
-    clock.seconds += 40.0
+    clock.seconds += 31.0  # there would be time for averages of a network that is not trained
     before = clock.seconds
     config = minutes_config(images, tmp_path / "late", arch=small, weights=str(small_weights), minutes=0.5)
     run = finetune(config, stopwatch=late)
-    assert "0:40 of 0.5 minutes are spent, which leaves no time to train all layers" in capsys.readouterr().out
+    assert "0:31 of 0.5 minutes are spent, which leaves no time to train all layers" in capsys.readouterr().out
     assert pd.read_csv(run.history)["phase"].tolist() == ["head"]
     assert load_checkpoint(run).progress.finished == "no time was left after 0 epochs"
     assert clock.seconds == before
@@ -177,6 +177,8 @@ def test_minutes_and_epochs_exclude_each_other(images, tmp_path, capsys):
     assert capsys.readouterr().err == message
     assert main([*words, "--minutes", "0"]) == 2
     assert capsys.readouterr().err == "error: --minutes must be a positive number, received 0.0\n"
+    assert main([*words, "--minutes", "1e300"]) == 2
+    assert capsys.readouterr().err == "error: --minutes must be between 0.0 and 1000000.0, received 1e+300\n"
     assert not (tmp_path / "run").exists()
 
 

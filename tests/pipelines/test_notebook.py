@@ -119,7 +119,7 @@ def test_a_plan_can_be_changed_and_is_never_changed_in_place(images, tiny, tmp_p
     second = first.changed(epochs=1, learning_rate=0.5)
     assert (first.recipe.epochs, second.recipe.epochs) == (2, 1)
     assert second.recipe.total_steps == first.recipe.total_steps / 2
-    assert "1 epochs of sgd: as passed" in str(second)
+    assert "1 epoch of sgd: as passed" in str(second)
     with pytest.raises(UserError, match="a recipe has no rate; it has name, head_first"):
         first.changed(rate=1.0)
     with pytest.raises(AttributeError):

@@ -58,6 +58,14 @@ def test_the_page_has_a_section_for_everything_that_was_found(report):
         assert f'href="#{part}"' in page
 
 
+def test_the_page_says_that_photos_are_known_to_the_model_beside_what_it_misses(report):
+    known, missed = "warning: 3 of these photos are among those of the run", "warning: none is recognized; try this"
+    page = render_page(replace(report, note=f"{known}\n{missed}"))
+    assert known.replace("warning", "Warning") in page
+    assert "To try: this." in page
+    assert missed not in page
+
+
 def test_a_report_of_predictions_alone_has_neither_photos_nor_a_run(report):
     page = render_page(replace(made_report(album=False), made=None, labels_looked_at=None))
     assert 'id="made"' not in page
@@ -171,7 +179,27 @@ def test_the_report_says_how_the_run_was_made(finished):
     assert facts["SHA-256 of these weights"] == sha256(Path(arguments["weights"]))
     assert facts["SHA-256 of model.keras"] == sha256(finished.model)
     assert facts["images"].startswith("30 (")
+    assert facts["training"] == "1 epoch, adamw"
     assert len(made.history) == len(read_table(finished.history))
+
+
+def test_the_report_has_the_epochs_that_were_trained_and_not_their_bound(finished, tmp_path):
+    copy = Run(shutil.copytree(finished.path, tmp_path / "run"))
+    content = read_json(copy.config)
+    write_json(copy.config, {**content, "recipe": {**content["recipe"], "epochs": 100_000, "minutes": 1.0}})
+    assert dict(how_it_was_made(copy).facts)["training"] == "1 epoch, adamw"
+    head = copy.history.read_text().splitlines()[:2]
+    copy.history.write_text("\n".join(head) + "\n")
+    assert dict(how_it_was_made(copy).facts)["training"] == "of the head alone"
+
+
+def test_the_command_of_a_training_on_all_images_is_that_of_the_run_that_chose(finished, tmp_path):
+    copy = Run(shutil.copytree(finished.path, tmp_path / "run" / "all"))
+    chosen = {"run": str(tmp_path / "run"), "use_all": "val"}
+    write_json(copy.config, {**read_json(copy.config), "chosen_by": chosen})
+    words = shlex.split(how_it_was_made(copy).command)
+    assert words[words.index("--run") + 1] == chosen["run"]
+    assert words[words.index("--use-all") + 1] == "val"
 
 
 def test_a_run_without_a_history_that_can_be_read_has_a_report_without_curves(finished, tmp_path):

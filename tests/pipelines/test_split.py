@@ -73,6 +73,15 @@ def test_a_class_that_cannot_be_in_every_split_is_named():
         assign_splits(labels, no_splits(labels), 0.15, 0.15, 0, units)
 
 
+def test_all_classes_that_are_too_small_are_counted_at_once():
+    labels = pd.Series(["a"] * 12 + ["b"] + ["c", "d"] * 2, dtype=object)
+    said = r"class 'b' has 1 image to divide, too few for one in each of 3 splits; the same holds for 2 more classes"
+    with pytest.raises(UserError, match=rf"{said} \('c', 'd'\); add images or remove the classes"):
+        assign_splits(labels, no_splits(labels), 0.15, 0.15, 0)
+    with pytest.raises(UserError, match=r"class 'b' has 1 image to divide, .* in each of 2 splits; add images"):
+        assign_splits(labels, no_splits(labels), 0.15, 0.0, 0)
+
+
 def test_splits_of_the_data_are_kept_though_they_divide_a_unit():
     labels = pd.Series(list("aabbaabb"), dtype=object)
     given = pd.Series(["train", "test", "train", "test", "val", "train", "val", ""], dtype=object)

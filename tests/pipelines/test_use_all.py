@@ -23,7 +23,9 @@ from pipelines.recipe.decision import recipe_of
 from pipelines.recipe.explain import explain
 from pipelines.runs.directory import Run, load_model
 from pipelines.runs.files import read_json
-from pipelines.training.checkpoint import load_checkpoint, save_checkpoint
+from pipelines.training.checkpoint import Progress, load_checkpoint, save_checkpoint
+from pipelines.training.everything import plan_for_all
+from pipelines.training.setup import make_plan
 from resnet_tf.classifier import feature_extractor, head
 from resnet_tf.errors import UserError
 from tests.conftest import cut_off_before_epoch, small_config
@@ -217,8 +219,9 @@ def test_an_interruption_says_which_training_is_finished(images, tiny, tmp_path,
 
 
 def test_a_run_without_a_model_has_nothing_to_repeat(images, tiny, tmp_path):
+    config = small_config(images, tmp_path / "run", arch=tiny, use_all="val")
     with pytest.raises(UserError, match="has kept no model, so that --use-all has nothing to repeat"):
-        finetune(small_config(images, tmp_path / "run", arch=tiny, epochs=0, use_all="val"))
+        plan_for_all(make_plan(config), Run(tmp_path / "run"), Progress())
 
 
 def test_a_wrong_value_is_one_line(images, tmp_path, capsys):
