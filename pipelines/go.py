@@ -1,6 +1,6 @@
 """go: does the whole job on somebody's photos: it looks at them, fine-tunes, evaluates and exports."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from shlex import quote
 from typing import Any
@@ -15,6 +15,7 @@ from pipelines.console.clock import Stopwatch, in_minutes
 from pipelines.console.escapes import visible
 from pipelines.console.terminal import answer, quiet, say, warn
 from pipelines.data.archives import is_archive, unpack, unpacked_from
+from pipelines.data.find import ImageTable
 from pipelines.data.manifest import look_at_images
 from pipelines.data.split import with_test
 from pipelines.evaluate import evaluate
@@ -81,11 +82,12 @@ def go(config: GoConfig) -> Done:
         f"exports it.\nrun      {run.path}\nweights  {start.weights}: {start.reason}"
     )
     data = _data_of(Path(config.photos), run)
-    report = _audited(data, config)
+    looked = look_at_images(data, follow_links=config.follow_links)
+    report = _audited(looked)
     if report.damages:
         warn("the photos have faults, which are named above; the training goes on with what can be used")
     training = _training(config, str(data), run, start)
-    finetune(training if run.config.exists() else _planned(training), stopwatch=stopwatch)
+    finetune(training if run.config.exists() else _planned(training, looked), stopwatch=stopwatch)
     write_text(run.path / "audit.html", report.html())
     evaluation = evaluate(run)
     if config.track:
@@ -149,19 +151,19 @@ def _training(config: GoConfig, data: str, run: Run, start: Start) -> FinetuneCo
     )
 
 
-def _audited(data: Path, config: GoConfig) -> AuditReport:
-    """Looks at every photo, and says what was found."""
-    table = look_at_images(data, follow_links=config.follow_links)
+def _audited(looked: ImageTable) -> AuditReport:
+    """Says what a look at every photo has found."""
+    table = replace(looked, images=looked.images.copy())
     add_losses(table.images, FinetuneConfig.range)
-    report = AuditReport(str(data), table, audit_report(table))
+    report = AuditReport(str(looked.data), table, audit_report(table))
     say(str(report))
     return report
 
 
-def _planned(training: FinetuneConfig) -> Plan:
+def _planned(training: FinetuneConfig, looked: ImageTable) -> Plan:
     """Returns the plan of a new run, and says what it will take; the audit has said already what the photos are."""
     with quiet():
-        divided = divide_images(training)
+        divided = divide_images(training, looked)
         manifest = with_test(divided, training.val_fraction, training.seed)
         plan = make_plan(training, find_manifest=lambda: manifest)
         takes = estimate(plan)

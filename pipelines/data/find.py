@@ -23,6 +23,7 @@ class ImageTable:
     """The files that DATA names, readable or not.
 
     Args:
+        data: The folder or the CSV that was named.
         root: Folder that the paths are relative to.
         images: Table with the columns path, label, split and group ("" where the data do not say), sorted by path.
             `pipelines.data.manifest.look_at_images` adds readable, reason, similar, and the columns of `ImageFacts`
@@ -31,6 +32,7 @@ class ImageTable:
         doubts: Folders that may have been misunderstood.
     """
 
+    data: Path
     root: Path
     images: pd.DataFrame
     notes: tuple[str, ...]
@@ -92,7 +94,7 @@ def find_images(data: str | Path, flat: bool = False, follow_links: bool = False
     table = pd.DataFrame(rows, columns=["path", "label", "split", "group"]).astype(object)
     table["label"] = table["label"].map(composed)
     images = table.sort_values("path", kind="stable", ignore_index=True)
-    return ImageTable(root, images, tuple(notes), tuple(doubts))
+    return ImageTable(data, root, images, tuple(notes), tuple(doubts))
 
 
 def classes_in_words(labels: Iterable[str]) -> str:

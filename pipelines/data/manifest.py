@@ -70,7 +70,7 @@ def _missing(path: Path) -> ImageFacts:
 
 
 def make_manifest(
-    data: str | Path,
+    data: str | Path | ImageTable,
     val_fraction: float,
     test_fraction: float,
     seed: int,
@@ -81,7 +81,7 @@ def make_manifest(
     """Inspects every image, leaves out unreadable ones, and assigns a split to each of the others.
 
     Args:
-        data: Folder or CSV, see `find_images`.
+        data: Folder or CSV, see `find_images`; or what `look_at_images` has found there, which is not repeated.
         val_fraction: Share of the images for validation, if the data do not name the splits.
         test_fraction: Share of the images for the test, if the data do not name the splits.
         seed: Seed of the split.
@@ -95,10 +95,10 @@ def make_manifest(
     Raises:
         UserError: Too many files are unreadable, or a class has too few images.
     """
-    table = look_at_images(data, follow_links=follow_links)
+    table = data if isinstance(data, ImageTable) else look_at_images(data, follow_links=follow_links)
     images = table.images
     table.say()
-    _leave_out_unreadable(images, Path(data))
+    _leave_out_unreadable(images, table.data)
     readable = images[images["readable"]].reset_index(drop=True)
     _check_classes(images, readable)
     readable = apply_similar(readable, ties.similar)

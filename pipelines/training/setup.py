@@ -8,7 +8,7 @@ import pandas as pd
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.shared import SPLITS
 from pipelines.console.terminal import say, warn
-from pipelines.data.find import check_exists
+from pipelines.data.find import ImageTable, check_exists
 from pipelines.data.groups import Ties
 from pipelines.data.manifest import load_manifest, make_manifest
 from pipelines.data.reuse import reuse_manifest
@@ -59,8 +59,12 @@ def make_plan(
     return plan_of(config, manifest, weights, earlier, workers)
 
 
-def divide_images(config: FinetuneConfig) -> pd.DataFrame:
+def divide_images(config: FinetuneConfig, looked: ImageTable | None = None) -> pd.DataFrame:
     """Inspects all images, divides them as the user asked, and returns the manifest of a new training.
+
+    Args:
+        config: Settings that the user asked for.
+        looked: What `look_at_images` has found in the data, so that the images are not inspected again.
 
     Raises:
         UserError: There are no images to train or to validate with, or a class has none to train with.
@@ -71,7 +75,7 @@ def divide_images(config: FinetuneConfig) -> pd.DataFrame:
         shares = config.val_fraction, config.test_fraction
         fold = Fold(config.fold, config.folds) if config.fold is not None and config.folds is not None else None
         ties = Ties(config.group, config.similar)
-        manifest = make_manifest(config.data, *shares, config.seed, ties, fold, config.follow_links)
+        manifest = make_manifest(looked or config.data, *shares, config.seed, ties, fold, config.follow_links)
     _say_range(config.range, manifest)
     _check_splits(config, set(manifest["split"]))
     untrained = sorted(set(manifest["label"]) - set(manifest.loc[manifest["split"] == "train", "label"]))

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.data.groups import Ties, name_groups, tied_units
-from pipelines.data.manifest import load_manifest, make_manifest
+from pipelines.data.manifest import load_manifest, look_at_images, make_manifest
 from pipelines.data.reuse import reuse_manifest
 from pipelines.data.split import Fold, assign_splits
 from pipelines.finetune import finetune
@@ -207,6 +207,16 @@ def test_groups_by_pattern_and_by_column(folder, tmp_path):
     manifest = make_manifest(folder / "labels.csv", 0.2, 0.2, 0)
     assert manifest.groupby("group")["split"].nunique().max() == 1
     assert manifest["group"].nunique() == 12
+
+
+def test_what_was_looked_at_once_is_divided_without_another_look(folder):
+    looked = look_at_images(folder)
+    before = looked.images.copy()
+    shutil.move(folder, folder.with_name("away"))
+    manifest = make_manifest(looked, 0.2, 0.2, 0)
+    pd.testing.assert_frame_equal(looked.images, before)
+    shutil.move(folder.with_name("away"), folder)
+    pd.testing.assert_frame_equal(manifest, make_manifest(folder, 0.2, 0.2, 0))
 
 
 def test_given_splits_that_divide_one_picture_are_kept_with_a_warning(folder, capsys):
