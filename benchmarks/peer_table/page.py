@@ -144,20 +144,21 @@ def _certain(estimate: Estimate) -> str:
     return f"**{text}**" if estimate.low > 0 or estimate.high < 0 else text
 
 
-def draw(rows: dict[str, Row], path: Path, title: str) -> None:
-    """Draws accuracy and balanced accuracy over minutes, with 95 % intervals; each method has its number.
+def draw(rows: dict[str, Row], path: Path, title: str, numbers: dict[str, int]) -> None:
+    """Draws accuracy and balanced accuracy over minutes, with 95 % intervals.
 
     Args:
         rows: Row of each method; those that failed are left out.
         path: PNG to write.
         title: Title of the figure.
+        numbers: Number of each method, from 1 on, which gives it its colour as well.
     """
-    shown = [row for row in rows.values() if row.images is not None]
+    shown = [(numbers[method], row) for method, row in rows.items() if row.images is not None]
     figure = Figure(figsize=(12, 4.6 + 0.09 * len(shown)), layout="constrained")
     FigureCanvasAgg(figure)
     both = figure.subplots(1, 2)
     for axes, name in zip(both, ("accuracy", "balanced_accuracy"), strict=True):
-        for number, row in enumerate(shown, 1):
+        for number, row in shown:
             assert row.images is not None
             found = estimates(row.images)[name]
             minutes = max(row.minutes, 0.01)
@@ -181,10 +182,12 @@ def draw(rows: dict[str, Row], path: Path, title: str) -> None:
 def write_page(results: list[Result], folder: Path, against: str) -> str:
     """Writes table.md and a figure for each data set to the folder, and returns the text of table.md."""
     tables = rows_of(results, folder)
+    methods = sorted({method for rows in tables.values() for method in rows}, key=place_of)
+    numbers = {method: number for number, method in enumerate(methods, 1)}
     parts = [f"## The mean of all data sets, over {against}\n\n{overall(tables, against)}\n"]
     for data, rows in tables.items():
         parts.append(f"## {data}\n\n![{data}: accuracy over minutes]({data}.png)\n\n{table_of(rows, against)}\n")
-        draw(rows, folder / f"{data}.png", data)
+        draw(rows, folder / f"{data}.png", data, numbers)
     text = "\n".join(parts)
     (folder / TABLE).write_text(text, encoding="utf-8")
     return text
