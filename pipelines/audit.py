@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from pipelines.config.verbs import AuditConfig
-from pipelines.console.escapes import visible
+from pipelines.console.escapes import first_of, visible
 from pipelines.console.terminal import answer, say
 from pipelines.data.classes import class_findings
 from pipelines.data.find import ImageTable, classes_in_words
@@ -262,8 +262,8 @@ def _text(report: dict[str, Any]) -> str:
     width = max(map(len, summary["problems"]), default=0)
     for code, count in summary["problems"].items():
         found = [image for image in report["images"] if code in image["problems"]]
-        examples = ", ".join(f"{visible(image['path'])} ({image['reason']})" for image in found[:_EXAMPLES])
-        lines.append(f"  {code:{width}}  {count:6}  {examples}{', …' if len(found) > _EXAMPLES else ''}")
+        examples = first_of([f"{visible(image['path'])} ({image['reason']})" for image in found], _EXAMPLES)
+        lines.append(f"  {code:{width}}  {count:6}  {examples}")
     for kind in (UNREADABLE, MISSING):
         found = [image for image in report["images"] if kind in image["problems"]]
         lines += _first([f"{kind}: {visible(image['path'])} ({image['reason']})" for image in found], f"{kind} files")

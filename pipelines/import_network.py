@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pipelines.config.verbs import ImportConfig
+from pipelines.console.escapes import first_of
 from pipelines.console.terminal import say
 from pipelines.data.find import composed
 from pipelines.data.manifest import COLUMNS, class_names, describe_data, make_manifest
@@ -150,7 +151,7 @@ def _classes(config: ImportConfig, outputs: int, manifest: pd.DataFrame, named: 
         if foreign:
             raise UserError(
                 f"{config.source!r} has {outputs} classes, and {foreign[0]!r} of {config.data!r} is none of them; it "
-                f"has {', '.join(named[:3])}{', …' if outputs > 3 else ''}; name the folders like its classes"
+                f"has {first_of(named, 3)}; name the folders like its classes"
             )
         return [composed(name) for name in named]
     if outputs == CLASSES and set(labels) <= set(imagenet_classes()):

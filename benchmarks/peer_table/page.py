@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
 from benchmarks.peer_table.cases import CASES
-from benchmarks.peer_table.methods import OURS, place_of
+from benchmarks.peer_table.methods import METHODS, place_of
 from benchmarks.peer_table.results import Result
 from benchmarks.peer_table.scoring import Estimate, averaged, differences, estimates, mean_differences, read_predictions
 from benchmarks.peer_table.training import listed_test
@@ -93,7 +93,7 @@ def table_of(rows: dict[str, Row], against: str) -> str:
         against: Method that the last columns compare with.
     """
     reference = rows.get(against)
-    name = reference.title if reference else "the recipe" if against == OURS else against
+    name = reference.title if reference else title_of(against)
     titles = [f"{title} {name}'s" if title.endswith(" over") else title for title in TITLES]
     lines = [f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for method, row in rows.items():
@@ -111,6 +111,11 @@ def table_of(rows: dict[str, Row], against: str) -> str:
         times.append("" if math.isnan(row.processor_minutes) else f"{row.processor_minutes:.1f}")
         lines.append(f"| {' | '.join([row.title, folds, str(len(row.images)), *shown, *times, *over])} |")
     return "\n".join(lines)
+
+
+def title_of(method: str) -> str:
+    """Returns what a method is called in a sentence; a variant of our recipe has its own name."""
+    return METHODS[method].title if method in METHODS else method
 
 
 def overall(tables: dict[str, dict[str, Row]], against: str) -> str:
@@ -184,7 +189,7 @@ def write_page(results: list[Result], folder: Path, against: str) -> str:
     tables = rows_of(results, folder)
     methods = sorted({method for rows in tables.values() for method in rows}, key=place_of)
     numbers = {method: number for number, method in enumerate(methods, 1)}
-    parts = [f"## The mean of all data sets, over {against}\n\n{overall(tables, against)}\n"]
+    parts = [f"## The mean of all data sets, compared with {title_of(against)}\n\n{overall(tables, against)}\n"]
     for data, rows in tables.items():
         parts.append(f"## {data}\n\n![{data}: accuracy over minutes]({data}.png)\n\n{table_of(rows, against)}\n")
         draw(rows, folder / f"{data}.png", data, numbers)

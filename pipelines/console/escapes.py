@@ -1,6 +1,7 @@
 """Escapes what could steer a terminal or turn a page around, since names of files and classes may hold anything."""
 
 import re
+from collections.abc import Sequence
 
 # Characters that move the cursor, change colours or the order of letters, cannot be seen, or are bytes that are not
 # UTF-8: control characters, line separators, marks and overrides of the direction, and lone surrogates. The joiners
@@ -24,3 +25,8 @@ def one_line(name: str) -> str:
 def visible_lines(text: str) -> str:
     """Returns a text of several lines for a terminal; line breaks and tabulators stay."""
     return "".join(part if _LINES.fullmatch(part) else visible(part) for part in _LINES.split(text))
+
+
+def first_of(texts: Sequence[str], most: int = 5) -> str:
+    """Returns the first of some texts in a row, with an ellipsis if there are more."""
+    return ", ".join([*texts[:most], *(["…"] if len(texts) > most else [])])

@@ -65,3 +65,12 @@ def tied_units(similar: pd.Series, group: pd.Series) -> np.ndarray:
         _, first, inverse = np.unique(names[tied].astype(str), return_index=True, return_inverse=True)
         units = connected(units, tied, tied[first[inverse]])
     return units
+
+
+def divisible(units: np.ndarray) -> np.ndarray:
+    """Returns units of which there are several: where all images are of a single one, each image is one of its own.
+
+    Args:
+        units: int [images], the same number for images that stay together.
+    """
+    return units if len(np.unique(units)) > 1 else np.arange(len(units))

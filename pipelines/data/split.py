@@ -6,12 +6,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from pipelines.console.escapes import first_of
 from pipelines.data.groups import tied_units
 from resnet_tf.errors import UserError
 
 # The splits take their share of a class in this order; training gets the rest.
 _HELD_OUT = ("test", "val")
-_NAMED = 5
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def _check_sizes(classes: np.ndarray, wanted: Mapping[str, np.ndarray]) -> None:
         return
     first, *others = small
     splits = 1 + sum(int(wanted[split][first] > 0) for split in _HELD_OUT)
-    named = ", ".join(repr(str(classes[code])) for code in others[:_NAMED]) + (", …" if len(others) > _NAMED else "")
+    named = first_of([repr(str(classes[code])) for code in others])
     more = f"; the same holds for {len(others)} more classes ({named})" if others else ""
     raise UserError(
         f"the class {str(classes[first])!r} has {images[first]} image{'s' if images[first] > 1 else ''} to divide, too "

@@ -11,6 +11,7 @@ import pandas as pd
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.setting import described
 from pipelines.config.verbs import ImportConfig
+from pipelines.console.escapes import first_of
 from pipelines.data.manifest import load_manifest
 from pipelines.evaluation.predictions import preprocessing_of
 from pipelines.runs.directory import Run, read_config
@@ -146,8 +147,7 @@ def _findings(manifest: pd.DataFrame) -> list[tuple[str, str]]:
     codes = manifest["problems"].str.split().explode().dropna()
     for code, images in codes.value_counts().items():
         paths = manifest["path"].loc[codes.index[codes == code]].tolist()
-        examples = ", ".join(paths[:2]) + (", …" if len(paths) > 2 else "")
-        found.append((str(code).replace("_", " "), f"{images:,} images, such as {examples}"))
+        found.append((str(code).replace("_", " "), f"{images:,} images, such as {first_of(paths, 2)}"))
     similar = manifest[manifest["similar"] > 0]
     if len(similar):
         groups = similar.groupby("similar")

@@ -17,7 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from pipelines.console.clock import Stopwatch
 from pipelines.console.terminal import of_part, say
-from pipelines.data.groups import tied_units
+from pipelines.data.groups import divisible, tied_units
 from pipelines.data.manifest import label_numbers
 from pipelines.evaluation.inference import Inference, images_of, outputs
 from pipelines.evaluation.score import BALANCED_LOG_LOSS
@@ -235,9 +235,7 @@ def folds_of(labels: np.ndarray, units: np.ndarray) -> np.ndarray:
     Unlike `pipelines.data.split.assign_folds`, it does not mind that a class has fewer units than there are folds. A
     single unit is divided, since nothing could be compared otherwise.
     """
-    if len(np.unique(units)) == 1:
-        units = np.arange(len(units))
-    _, first, inverse = np.unique(units, return_index=True, return_inverse=True)
+    _, first, inverse = np.unique(divisible(units), return_index=True, return_inverse=True)
     order = np.lexsort((np.random.default_rng(0).permutation(len(first)), labels[first]))
     folds = np.empty(len(first), int)
     folds[order] = np.arange(len(first)) % FOLDS

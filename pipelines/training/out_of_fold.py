@@ -9,7 +9,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold
 
 from pipelines.console.terminal import progress
-from pipelines.data.groups import tied_units
+from pipelines.data.groups import divisible, tied_units
 from pipelines.data.manifest import label_numbers
 from pipelines.evaluation.inference import Inference, named_images_of, outputs
 from pipelines.evaluation.integrity import load_network
@@ -81,10 +81,9 @@ def folds_of(labels: np.ndarray, units: np.ndarray, folds: int) -> list[tuple[np
 
     A single unit is divided, since nothing could be judged otherwise. Args are those of `out_of_fold_probabilities`.
     """
-    different = len(np.unique(units))
-    if different == 1:
-        units, different = np.arange(len(labels)), len(labels)
-    divided = StratifiedGroupKFold(min(folds, different, int(np.bincount(labels).max())), shuffle=True, random_state=0)
+    units = divisible(units)
+    most = min(folds, len(np.unique(units)), int(np.bincount(labels).max()))
+    divided = StratifiedGroupKFold(most, shuffle=True, random_state=0)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The least populated class")  # it has an image in as many folds as it can
         return list(divided.split(labels, labels, units))

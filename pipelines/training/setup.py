@@ -7,6 +7,7 @@ import pandas as pd
 
 from pipelines.config.finetune import FinetuneConfig
 from pipelines.config.shared import SPLITS
+from pipelines.console.escapes import first_of
 from pipelines.console.terminal import say, warn
 from pipelines.data.find import ImageTable, check_exists
 from pipelines.data.groups import Ties
@@ -25,7 +26,6 @@ from resnet_tf.workers import Workers, check_settings
 
 # These settings may differ between machines, because files may be at different places.
 _OWN_SETTINGS = ("data", "weights", "manifest")
-_NAMED = 5
 
 
 def make_plan(
@@ -83,7 +83,7 @@ def divide_images(config: FinetuneConfig, looked: ImageTable | None = None) -> p
         raise UserError(f"the class {untrained[0]!r} has no training images; add some, or remove it from all splits")
     unseen = sorted(set(manifest["label"]) - set(manifest.loc[manifest["split"] == "val", "label"]))
     if unseen:
-        named = f"{', '.join(map(repr, unseen[:_NAMED]))}{', …' if len(unseen) > _NAMED else ''}"
+        named = first_of([repr(label) for label in unseen])
         say(f"validation has no image of {len(unseen)} of the classes ({named}), so that nothing is chosen by them")
     return manifest
 
