@@ -12,6 +12,7 @@ import pandas as pd
 
 from pipelines.config.experiments import ReproduceConfig
 from pipelines.console.terminal import say
+from pipelines.data.find import check_exists
 from pipelines.experiments.cifar10 import HOW, Images, fingerprint, read_cifar10
 from pipelines.experiments.device import device_name, duration
 from pipelines.experiments.outcome import Material, Outcome, save
@@ -59,10 +60,12 @@ def _on_photos(config: ReproduceConfig) -> Outcome:
     """Trains on a folder of photos with finetune, which needs TensorFlow."""
     if keras.backend.backend() != "tensorflow":
         raise UserError(f"{config.name} trains with finetune, on TensorFlow; leave out KERAS_BACKEND")
-    from pipelines.thirty_classes import train_thirty_classes
+    from pipelines.thirty_classes import rows_with_weights, train_thirty_classes
 
+    check_exists(str(config.data))
+    rows = rows_with_weights(config.weights, _seeds(config))
     _claim_folder(config, None)
-    return train_thirty_classes(config, _seeds(config))
+    return train_thirty_classes(config, rows)
 
 
 def _on_cifar10(config: ReproduceConfig, experiment: Experiment) -> tuple[Outcome, dict[str, Any]]:

@@ -4,8 +4,9 @@ Each row is a run of finetune with the same time. It is a part of the verb repro
 photos.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from shlex import quote
 
@@ -55,30 +56,38 @@ class Row:
 NETWORKS = ("vgg16", "resnet18", "resnet50")
 
 
-def rows_of(seeds: int) -> Iterator[Row]:
-    """Yields the rows of the table: all networks from scratch, then all from weights."""
-    for start in (SCRATCH, IMAGENET):
-        for arch in NETWORKS:
-            for seed in range(seeds):
-                yield Row(arch, start, seed)
+def rows_with_weights(where: str | None, seeds: int) -> list[tuple[Row, str | None]]:
+    """Returns the rows of the table, all networks from scratch and then all from weights.
+
+    Args:
+        where: Value of --weights.
+        seeds: Number of runs of each row.
+
+    Returns:
+        Each row with the value of --weights for its run, or None if its weights are not at hand.
+
+    Raises:
+        UserError: There is no such folder of weights.
+    """
+    starts = product((SCRATCH, IMAGENET), NETWORKS, range(seeds))
+    return [(row, _weights_of(row, where)) for row in (Row(arch, start, seed) for start, arch, seed in starts)]
 
 
-def train_thirty_classes(config: ReproduceConfig, seeds: int) -> Outcome:
+def train_thirty_classes(config: ReproduceConfig, rows: Iterable[tuple[Row, str | None]]) -> Outcome:
     """Trains every row whose weights are at hand, and judges it by the test photos.
 
     A row that is finished is not trained again, and one that was stopped is continued.
 
     Args:
-        config: Folder of photos, scale, folder of weights and folder of the runs.
-        seeds: Number of runs of each row.
+        config: Folder of photos, scale and folder of the runs.
+        rows: Rows with their weights, from `rows_with_weights`.
 
     Returns:
         The table, the confusion matrices, and the commands of the rows whose weights are not at hand.
     """
     found: list[tuple[Row, Evaluation, float]] = []
     commands: list[str] = []
-    for row in rows_of(seeds):
-        weights = _weights_of(row, config.weights)
+    for row, weights in rows:
         if weights is None:
             commands.append(_command(row, config))
         else:

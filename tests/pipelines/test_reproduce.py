@@ -115,6 +115,8 @@ def test_rows_of_the_table_train_on_photos_and_those_without_weights_are_command
     ("words", "said"),
     [
         (["thirty-classes"], "thirty-classes needs photos"),
+        (["thirty-classes", "--data", "absent"], "there is no folder or CSV 'absent'"),
+        (["thirty-classes", "--data", ".", "--weights", "absent"], "received 'absent'"),
         (["degradation", "--weights", "imagenet"], "takes no ImageNet weights"),
         (["degradation"], "degradation needs images; --data takes CIFAR-10"),
         (["degradation", "--data", "absent.zip"], "there is no file 'absent.zip'"),
