@@ -84,13 +84,13 @@ def run(arguments: argparse.Namespace) -> None:
     for name in absent:
         print(f"{name} is left out; `python benchmarks/peers.py install {name}` installs it", file=sys.stderr)
     methods = {name: method for name, method in methods.items() if method.environment not in absent}
-    setup.out.mkdir(parents=True, exist_ok=True)
     numbers = arguments.only_folds if arguments.only_folds is not None else list(range(arguments.folds))
     wrong = [number for number in numbers if not 0 <= number < arguments.folds]
     if wrong:
         raise UserError(f"--only-folds must be between 0 and {arguments.folds - 1}, received {wrong[0]}")
     if not setup.weights.is_file():
         raise UserError(f"there are no weights at {str(arguments.weights)!r}; --weights names the safetensors file")
+    setup.out.mkdir(parents=True, exist_ok=True)
     for number, data in itertools.product(numbers, arguments.only_data or CASES):
         source = prepare_case(data, arguments.data, setup.out, arguments.cifar_per_class)
         case = prepare_fold(data, source, setup.out / "folds", Fold(number, arguments.folds))
@@ -132,6 +132,9 @@ def missing(keys: list[Key], results: dict[Key, Result], retry_failed: bool) -> 
 def write_table(folder: Path, against: str, folds: int | None = None) -> str:
     """Writes the table and the figures of all results with this number of folds, and returns the table."""
     results = [result for result in read_results(folder).values() if folds in (None, result.folds)]
+    known = {*METHODS, *(result.method for result in results)}
+    if against not in known:
+        raise UserError(f"--against must be one of {', '.join(sorted(known))}, received {against!r}")
     if len({(result.data, result.folds) for result in results}) > len({result.data for result in results}):
         raise UserError(f"{str(folder)!r} has results of several numbers of folds; --folds names one")
     return write_page(results, folder, against)

@@ -179,6 +179,17 @@ def test_the_mean_of_all_data_sets_counts_each_the_same():
     assert (found["accuracy"].low, found["accuracy"].high) == (0.5, 0.5)
 
 
+def test_a_wrong_word_leaves_nothing_behind(tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out"
+    absent = ["run", "--data", str(tmp_path), "--weights", str(tmp_path / "absent.safetensors"), "--only", "logistic"]
+    for words, said in ((absent, "there are no weights at"), (["table", "--against", "nobody"], "received 'nobody'")):
+        monkeypatch.setattr("sys.argv", ["peers.py", *words, "--out", str(out)])
+        with pytest.raises(SystemExit) as ended:
+            peers.main()
+        assert (ended.value.code, out.exists()) == (2, False)
+        assert said in capsys.readouterr().err
+
+
 def test_a_line_that_was_cut_off_is_passed_over(case, setup):
     (row,) = training.measure(setup, case, "logistic", METHODS["logistic"], 0)
     with open(setup.out / RESULTS, "a") as file:
